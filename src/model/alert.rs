@@ -1,0 +1,185 @@
+//! Alerts: what broke a rule, when, and how grave it is.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+use sha2::{Digest, Sha256};
+
+use super::{Departments, Time};
+
+/// How grave, from least to most: the order of the variants is the order of gravity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Notice,
+    Minor,
+    Major,
+    Critical,
+}
+
+impl Severity {
+    pub const ALL: &[Self] = &[Self::Notice, Self::Minor, Self::Major, Self::Critical];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Notice => "notice",
+            Self::Minor => "minor",
+            Self::Major => "major",
+            Self::Critical => "critical",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|severity| severity.as_str() == word)
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Derived from rule, key and start: the same input gives the same id. 32 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AlertId(pub Arc<str>);
+
+impl AlertId {
+    /// The first 128 bits of SHA-256 over rule id, key values and start, each preceded by its length.
+    pub fn derive(rule_id: &str, key: &[Option<&str>], started_at: Time) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: Option<&[u8]>| {
+            hash.update(bytes.map_or(u64::MAX, |b| b.len() as u64).to_le_bytes());
+            hash.update(bytes.unwrap_or_default());
+        };
+        part(Some(rule_id.as_bytes()));
+        key.iter().for_each(|value| part(value.map(str::as_bytes)));
+        part(Some(&started_at.as_millis().to_le_bytes()));
+        let digest = hash.finalize();
+        Self(digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into())
+    }
+}
+
+impl fmt::Display for AlertId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where an alert stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AlertState {
+    Open,
+    Cleared,
+    /// Late data showed that it never was.
+    Withdrawn,
+}
+
+impl AlertState {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Cleared => "cleared",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Open, Self::Cleared, Self::Withdrawn].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// What broke a rule. Its JSON form is the contract's; absent values are left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alert {
+    pub alert_id: AlertId,
+    pub rule_id: Arc<str>,
+    /// Digest of the rule as loaded.
+    pub rule_version: Arc<str>,
+    pub vehicle_id: Arc<str>,
+    pub plate: Arc<str>,
+    pub company_id: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub driver_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permit_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trip_id: Option<Arc<str>>,
+    /// The highest reached.
+    pub severity: Severity,
+    pub departments: Departments,
+    pub message: String,
+    /// Event time of the first report of the hold.
+    pub started_at: Time,
+    /// Event time at which the hold was complete.
+    pub fired_at: Time,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared_at: Option<Time>,
+    pub state: AlertState,
+    /// Only late data showed it.
+    pub retrospective: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lat: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lon: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub district_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub road_id: Option<Arc<str>>,
+    /// The rule's own columns with their values at `fired_at`.
+    pub facts: Map<String, Json>,
+}
+
+/// A change to an alert; `alert` is how it stands after it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Transition {
+    Opened(Alert),
+    /// It became graver.
+    Raised(Alert),
+    Cleared(Alert),
+}
+
+impl Transition {
+    /// The alert as it stands after the change.
+    pub fn alert(&self) -> &Alert {
+        match self {
+            Self::Opened(alert) | Self::Raised(alert) | Self::Cleared(alert) => alert,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_depends_on_rule_key_and_start_alone() {
+        let at = Time::from_millis(5);
+        let id = AlertId::derive("overspeed", &[Some("V1")], at);
+        assert_eq!(id, AlertId::derive("overspeed", &[Some("V1")], at));
+        assert_eq!(id.0.len(), 32);
+        let others = [
+            AlertId::derive("overspeed", &[Some("V2")], at),
+            AlertId::derive("overspeedV", &[Some("1")], at),
+            AlertId::derive("overspeed", &[Some("V1"), None], at),
+            AlertId::derive("overspeed", &[Some("V1"), Some("")], at),
+            AlertId::derive("overspeed", &[Some("V1")], at.plus_ms(1)),
+        ];
+        for (index, other) in others.iter().enumerate() {
+            assert_ne!(id, *other, "case {index}");
+        }
+    }
+
+    #[test]
+    fn severities_order_by_gravity() {
+        assert!(Severity::Critical > Severity::Major && Severity::Minor > Severity::Notice);
+        assert_eq!(Severity::parse("major"), Some(Severity::Major));
+        assert_eq!(Severity::parse("grave"), None);
+    }
+}

@@ -1,0 +1,280 @@
+//! The facts: one row per report, the columns that a rule may use.
+//!
+//! The table below is the only place where a column is defined: the row's field, its type in SQL, whether it may be
+//! NULL and what it means. Every field is stored as an option; `None` is SQL NULL, the unknown of the rules.
+
+use std::sync::Arc;
+
+use serde_json::Value as Json;
+
+use super::Time;
+
+/// Shared text.
+pub type Text = Arc<str>;
+
+/// The SQL type of a column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Float,
+    Int,
+    Flag,
+    Time,
+    TextList,
+}
+
+/// One value of a row, borrowed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    Null,
+    Text(&'a str),
+    Float(f64),
+    Int(i64),
+    Flag(bool),
+    Time(Time),
+    TextList(&'a [Text]),
+}
+
+impl Value<'_> {
+    /// As JSON; floats that are whole stay floats.
+    pub fn to_json(self) -> Json {
+        match self {
+            Self::Null => Json::Null,
+            Self::Text(text) => text.into(),
+            Self::Float(number) => number.into(),
+            Self::Int(number) => number.into(),
+            Self::Flag(flag) => flag.into(),
+            Self::Time(time) => time.to_string().into(),
+            Self::TextList(list) => list.iter().map(|text| &**text).collect(),
+        }
+    }
+}
+
+/// What is known of a column.
+pub struct ColumnSpec {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// Whether it may be NULL.
+    pub nullable: bool,
+    pub doc: &'static str,
+    get: for<'a> fn(&'a Facts) -> Value<'a>,
+}
+
+/// A column, by its place in [`Column::all`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Column(u8);
+
+impl Column {
+    /// Every column, in the order of the table.
+    pub fn all() -> impl ExactSizeIterator<Item = Column> {
+        (0..COLUMNS.len()).map(|index| Column(index as u8))
+    }
+
+    /// By name.
+    pub fn named(name: &str) -> Option<Column> {
+        COLUMNS.iter().position(|spec| spec.name == name).map(|index| Column(index as u8))
+    }
+
+    pub fn spec(self) -> &'static ColumnSpec {
+        &COLUMNS[usize::from(self.0)]
+    }
+
+    pub fn name(self) -> &'static str {
+        self.spec().name
+    }
+}
+
+/// A set of columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ColumnSet(u128);
+
+impl ColumnSet {
+    /// Every column.
+    pub fn all() -> Self {
+        Column::all().collect()
+    }
+
+    pub fn insert(&mut self, column: Column) {
+        self.0 |= 1 << column.0;
+    }
+
+    pub fn contains(self, column: Column) -> bool {
+        self.0 & (1 << column.0) != 0
+    }
+
+    /// Whether any of these names is in the set. Unknown names are not.
+    pub fn contains_any(self, names: &[&str]) -> bool {
+        names.iter().any(|name| Column::named(name).is_some_and(|column| self.contains(column)))
+    }
+
+    pub fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// In the order of the table.
+    pub fn iter(self) -> impl Iterator<Item = Column> {
+        Column::all().filter(move |column| self.contains(*column))
+    }
+}
+
+impl FromIterator<Column> for ColumnSet {
+    fn from_iter<I: IntoIterator<Item = Column>>(columns: I) -> Self {
+        let mut set = Self::default();
+        columns.into_iter().for_each(|column| set.insert(column));
+        set
+    }
+}
+
+/// Turns the table into the row type and the list of columns.
+macro_rules! facts {
+    (@type text) => { Option<Text> };
+    (@type word) => { Option<&'static str> };
+    (@type float) => { Option<f64> };
+    (@type int) => { Option<i64> };
+    (@type flag) => { Option<bool> };
+    (@type time) => { Option<Time> };
+    (@type list) => { Option<Arc<[Text]>> };
+    (@kind text) => { Kind::Text };
+    (@kind word) => { Kind::Text };
+    (@kind float) => { Kind::Float };
+    (@kind int) => { Kind::Int };
+    (@kind flag) => { Kind::Flag };
+    (@kind time) => { Kind::Time };
+    (@kind list) => { Kind::TextList };
+    (@value text $v:expr) => { $v.as_deref().map_or(Value::Null, Value::Text) };
+    (@value word $v:expr) => { $v.map_or(Value::Null, Value::Text) };
+    (@value float $v:expr) => { $v.map_or(Value::Null, Value::Float) };
+    (@value int $v:expr) => { $v.map_or(Value::Null, Value::Int) };
+    (@value flag $v:expr) => { $v.map_or(Value::Null, Value::Flag) };
+    (@value time $v:expr) => { $v.map_or(Value::Null, Value::Time) };
+    (@value list $v:expr) => { $v.as_deref().map_or(Value::Null, Value::TextList) };
+    (@nullable) => { false };
+    (@nullable maybe) => { true };
+    ($($name:ident: $kind:ident $($maybe:ident)? = $doc:literal;)+) => {
+        /// One row: what is known of a truck at one instant. `None` is unknown.
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct Facts { $(#[doc = $doc] pub $name: facts!(@type $kind),)+ }
+
+        const COLUMNS: &[ColumnSpec] = &[$(ColumnSpec {
+            name: stringify!($name),
+            kind: facts!(@kind $kind),
+            nullable: facts!(@nullable $($maybe)?),
+            doc: $doc,
+            get: |row| facts!(@value $kind row.$name),
+        }),+];
+    };
+}
+
+facts! {
+    vehicle_id: text = "The vehicle, from the registry; the device's id when the device is in no registry.";
+    plate: text = "Its number plate; the device's id when the device is in no registry.";
+    company_id: text = "The company that runs it; empty when unregistered.";
+    driver_id: text maybe = "Who drives, by card, face or fingerprint, else by the open manifest.";
+    vehicle_status: text = "`active`, `suspended`, `maintenance`, `banned`, or `unregistered`.";
+    event_time: time = "When the device measured it (arrival time when its clock was ahead).";
+    local_hour: int = "Hour of the local day, 0-23.";
+    local_minute_of_day: int = "Minutes since local midnight, 0-1439.";
+    local_weekday: int = "1 = Monday ... 7 = Sunday, local.";
+    lat: float maybe = "Degrees north, WGS-84.";
+    lon: float maybe = "Degrees east, WGS-84.";
+    speed_kmh: float maybe = "Speed, km/h, as reported; implied by the last two fixes when the device reports none.";
+    heading_deg: float maybe = "Course, degrees from north, clockwise.";
+    accuracy_m: float maybe = "The device's own estimate of its error, metres.";
+    odometer_m: float maybe = "Odometer, metres.";
+    gap_s: float maybe = "Seconds since this vehicle's previous fix.";
+    gap_m: float maybe = "Metres from this vehicle's previous fix.";
+    implied_speed_kmh: float maybe = "gap_m over gap_s, km/h.";
+    acceleration_mps2: float maybe = "Change of reported speed since the previous fix, m/s2.";
+    moving: flag maybe = "Whether it moves: with hysteresis, and drift of a parked receiver is no movement.";
+    stopped_s: float = "How long it has stood within the drift radius, seconds; 0 when moving.";
+    ignition: flag maybe = "ACC.";
+    power: word maybe = "Main power: `ok`, `low`, `lost`.";
+    antenna: word maybe = "`ok`, `open`, `short`, `fault`.";
+    load: word maybe = "`empty`, `half`, `full`, `loaded`; NULL when the sensor is missing or faulty.";
+    loaded: flag maybe = "Whether load is half, full or loaded.";
+    gross_kg: float maybe = "Gross mass, kg.";
+    max_gross_kg: float maybe = "Permitted gross mass, kg.";
+    cover: word maybe = "`closed`, `open`, `moving`; NULL when the sensor is missing or faulty.";
+    lift: word maybe = "Body hoist: `flat`, `lifting`, `full`; NULL when the sensor is missing or faulty.";
+    cover_fault: flag = "The cover's sensor reports a fault.";
+    lift_fault: flag = "The hoist's sensor reports a fault.";
+    load_fault: flag = "The load's sensor reports a fault.";
+    load_drop: flag = "Went from loaded to empty at this report.";
+    alarms: list = "Alarms of the device, canonical names.";
+    events: list = "Kinds of the dashcam's events that begin or go on at this report.";
+    place_id: text maybe = "The place it is in.";
+    place_kind: word maybe = "`source`, `sink`, `backfill`, `transfer`, `depot`, `workshop`.";
+    place_dwell_s: float = "How long it has been in that place, seconds; 0 when in none.";
+    in_source: flag = "In a source site.";
+    in_sink: flag = "In a sink.";
+    in_approved_place: flag = "In any source, sink, backfill, transfer, depot or workshop.";
+    sink_permitted: flag maybe = "Whether this sink is one of its valid permits' sinks; NULL when in none.";
+    in_forbidden: flag = "In a forbidden zone while its schedule holds.";
+    in_restricted: flag = "In a restricted zone while its schedule holds.";
+    in_control: flag = "In a zone under a control order while its schedule holds.";
+    in_water: flag = "In a water protection zone.";
+    in_eco: flag = "In an ecological protection zone.";
+    outside_operating_area: flag maybe = "Outside every operating area; NULL when none is registered.";
+    zone_ids: list = "The zones it is in whose schedule holds.";
+    district_id: text maybe = "The district it is in.";
+    road_id: text maybe = "The road it is on.";
+    road_name: text maybe = "That road's name.";
+    road_class: text maybe = "That road's class, as OSM `highway=*`.";
+    road_distance_m: float maybe = "Metres to that road's line.";
+    speed_limit_kmh: float maybe = "The lowest of zone, posted and class limit, km/h.";
+    permit_id: text maybe = "The permit that counts: a valid one if there is one.";
+    permit_status: word = "`valid`, `expired`, `not_yet`, `suspended`, `revoked`, `none`.";
+    in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";
+    route_id: text maybe = "The nearest permitted route.";
+    route_deviation_m: float maybe = "Metres to that route's line.";
+    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace.";
+    manifest_id: text maybe = "The open manifest.";
+    manifest_open_s: float maybe = "How long it has been open, seconds.";
+    trip_id: text maybe = "The trip under way: opened on leaving a source, closed in a sink.";
+    trip_source_id: text maybe = "The source that trip left.";
+    trip_s: float maybe = "How long the trip has lasted, seconds.";
+    trip_distance_m: float maybe = "How far it has gone, metres.";
+    blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
+    outage_filed: flag = "An outage is filed for it, which excuses going dark.";
+    silent_s: float maybe = "Only on timer rows: how long nothing has come, seconds of arrival time.";
+    row_kind: word = "`report`, or `timer` for rows made by the clock.";
+}
+
+impl Facts {
+    /// A column's value in this row.
+    pub fn value(&self, column: Column) -> Value<'_> {
+        (column.spec().get)(self)
+    }
+}
+
+const _: () = assert!(COLUMNS.len() <= 128, "ColumnSet holds 128 columns");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_found_by_name_and_read_by_column() {
+        let row = Facts {
+            speed_kmh: Some(61.5),
+            cover: Some("open"),
+            events: Some(Arc::from(["fatigue".into()])),
+            ..Facts::default()
+        };
+        let read = |name: &str| row.value(Column::named(name).expect(name)).to_json();
+        assert_eq!(read("speed_kmh"), 61.5);
+        assert_eq!(read("cover"), "open");
+        assert_eq!(read("events"), serde_json::json!(["fatigue"]));
+        assert_eq!(read("heading_deg"), Json::Null);
+        assert!(Column::named("speed").is_none());
+    }
+
+    #[test]
+    fn names_are_unique_and_a_set_keeps_their_order() {
+        let names: std::collections::BTreeSet<_> = Column::all().map(Column::name).collect();
+        assert_eq!(names.len(), Column::all().len());
+        let set: ColumnSet = ["load", "speed_kmh"].into_iter().filter_map(Column::named).collect();
+        assert_eq!(set.iter().map(Column::name).collect::<Vec<_>>(), ["speed_kmh", "load"]);
+        assert!(set.contains_any(&["nothing", "load"]) && !set.contains_any(&["lift"]));
+    }
+}

@@ -1,0 +1,24 @@
+//! The words: everything the other rooms talk about, and nothing that does anything.
+//!
+//! Pure data with its own invariants. No clock, no I/O, no locks, no async: time comes in as a value.
+
+mod alert;
+mod dispatch;
+mod facts;
+pub mod limits;
+mod record;
+mod report;
+mod rule;
+mod schedule;
+mod time;
+
+pub use alert::{Alert, AlertId, AlertState, Severity, Transition};
+pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
+pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
+pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
+pub use report::{
+    Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,
+};
+pub use rule::{CountWindow, Departments, Timing, Verdict};
+pub use schedule::{Schedule, ScheduleError};
+pub use time::{LocalTime, Time, TimeError, Validity, Zone};

@@ -1,0 +1,204 @@
+//! What devices and sensors say, in the canonical form that every dialect is decoded to.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::Time;
+
+/// The reference frame of coordinates. Inside, all geometry is [`Datum::Wgs84`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Datum {
+    #[default]
+    Wgs84,
+    Gcj02,
+    Bd09,
+}
+
+/// A closed set of words with one spelling, the same in JSON, in the journal and in facts.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vdoc])* #[serde(rename = $word)] $variant),+ }
+
+        impl $name {
+            /// All of them, in order of definition.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The word for it.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word),+ }
+            }
+
+            /// From its word.
+            pub fn parse(word: &str) -> Option<Self> {
+                match word { $($word => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// Quality of the GNSS fix.
+    Fix { None = "none", TwoD = "2d", ThreeD = "3d" }
+}
+words! {
+    /// Main power of the terminal.
+    Power { Ok = "ok", Low = "low", Lost = "lost" }
+}
+words! {
+    /// The GNSS antenna.
+    Antenna { Ok = "ok", Open = "open", Short = "short", Fault = "fault" }
+}
+words! {
+    /// What the load sensor says. `fault` and `unknown` are unknown to every rule.
+    Load { Empty = "empty", Half = "half", Full = "full", Loaded = "loaded", Fault = "fault", Unknown = "unknown" }
+}
+words! {
+    /// What the cover sensor says.
+    Cover { Closed = "closed", Open = "open", Moving = "moving", Fault = "fault", Unknown = "unknown" }
+}
+words! {
+    /// What the body hoist's sensor says.
+    Lift { Flat = "flat", Lifting = "lifting", Full = "full", Fault = "fault", Unknown = "unknown" }
+}
+words! {
+    /// Whether an event begins or ends.
+    EventPhase { Start = "start", End = "end" }
+}
+words! {
+    /// What kind of roadside or site sensor saw something.
+    SightingKind { Anpr = "anpr", Weigh = "weigh", Wash = "wash", Spill = "spill", Video = "video" }
+}
+
+/// One reading of a GPS tracker or dashcam. Only `device_time` must be there;
+/// a report without a position still proves that the device lives.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DeviceReport {
+    pub device_id: Arc<str>,
+    /// When the device measured it.
+    pub device_time: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seq: Option<i64>,
+    /// Degrees, WGS-84 once admitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lat: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lon: Option<f64>,
+    /// The frame in which `lat` and `lon` came; `None` is the source's default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datum: Option<Datum>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<Fix>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub accuracy_m: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hdop: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sats: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed_kmh: Option<f64>,
+    /// 0–360, north 0, clockwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub heading_deg: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub alt_m: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub odometer_m: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub speed_recorder_kmh: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ignition: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub power: Option<Power>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub antenna: Option<Antenna>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gross_kg: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lift: Option<Lift>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub driver_id: Option<Arc<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alarms: Vec<Arc<str>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<Event>,
+    /// The device says that this is buffered data.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub hist: bool,
+    /// Vendor values and fields we do not know, untouched.
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Json>,
+}
+
+/// Something a dashcam noticed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// `fatigue`, `phone`, `harsh_brake` … as the contract lists them; others are kept.
+    pub kind: Arc<str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<EventPhase>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed_kmh: Option<f64>,
+    /// Where the picture or clip lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub media: Option<Json>,
+}
+
+/// What a roadside or site sensor saw of a truck.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Sighting {
+    #[serde(default = "empty")]
+    pub sensor_id: Arc<str>,
+    pub device_time: Time,
+    pub kind: SightingKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plate: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plate_confidence: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place_id: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lat: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lon: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub datum: Option<Datum>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cover: Option<Cover>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dirty: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub washed: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gross_kg: Option<f64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub media: Vec<Arc<str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloned: Option<bool>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub ext: Map<String, Json>,
+}
+
+fn empty() -> Arc<str> {
+    Arc::from("")
+}

@@ -1,0 +1,67 @@
+//! What a rule says of time, and what a predicate can answer.
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of a predicate over one row. Unknown (SQL NULL) neither raises nor clears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    True,
+    False,
+    Unknown,
+}
+
+impl std::ops::Not for Verdict {
+    type Output = Self;
+
+    /// Three-valued: not unknown is unknown.
+    fn not(self) -> Self {
+        match self {
+            Self::True => Self::False,
+            Self::False => Self::True,
+            Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
+impl From<Option<bool>> for Verdict {
+    fn from(answer: Option<bool>) -> Self {
+        match answer {
+            Some(true) => Self::True,
+            Some(false) => Self::False,
+            None => Self::Unknown,
+        }
+    }
+}
+
+/// So many hits in a sliding window of event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountWindow {
+    pub at_least: u32,
+    pub within_ms: i64,
+}
+
+/// How a rule's verdicts over time become an alert. All durations are event time in milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timing {
+    /// How long the predicate must hold (`for`).
+    pub hold_ms: i64,
+    /// Over how many reports that say true.
+    pub min_samples: u32,
+    /// A longer silence between reports that say true breaks the hold.
+    pub max_gap_ms: i64,
+    /// Instead of a hold.
+    pub count: Option<CountWindow>,
+    /// How long the clearing predicate must hold (`clear.for`).
+    pub clear_ms: i64,
+    /// How long after an alert cleared none of this rule is raised for this key.
+    pub cooldown_ms: i64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { hold_ms: 0, min_samples: 1, max_gap_ms: 300_000, count: None, clear_ms: 0, cooldown_ms: 0 }
+    }
+}
+
+/// Codes of the departments that are told, such as `urban_mgmt`; any code may be configured.
+pub type Departments = std::sync::Arc<[std::sync::Arc<str>]>;

@@ -1,0 +1,203 @@
+//! Instants, the local clock, and intervals of validity.
+
+use std::fmt;
+
+use jiff::{Timestamp, tz::TimeZone};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// An instant: milliseconds since 1970-01-01T00:00:00Z.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Time(i64);
+
+/// Why a text or number is no instant.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "not a time: {0:?} (expected RFC 3339 such as 2026-03-01T22:05:09+08:00, or integer milliseconds since 1970 UTC)"
+)]
+pub struct TimeError(pub String);
+
+impl Time {
+    /// 0000-01-01 and 9999-12-31: what RFC 3339 can write.
+    const MIN_MS: i64 = -62_167_219_200_000;
+    const MAX_MS: i64 = 253_402_300_799_999;
+
+    /// From milliseconds since 1970 UTC, held within the years that RFC 3339 can write.
+    pub const fn from_millis(ms: i64) -> Self {
+        if ms < Self::MIN_MS {
+            Self(Self::MIN_MS)
+        } else if ms > Self::MAX_MS {
+            Self(Self::MAX_MS)
+        } else {
+            Self(ms)
+        }
+    }
+
+    /// Milliseconds since 1970 UTC.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This instant `ms` milliseconds later (earlier, when negative).
+    pub const fn plus_ms(self, ms: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(ms))
+    }
+
+    /// Milliseconds from `earlier` to this instant; negative when it is in truth later.
+    pub const fn ms_since(self, earlier: Time) -> i64 {
+        self.0 - earlier.0
+    }
+
+    /// Seconds from `earlier` to this instant.
+    pub fn s_since(self, earlier: Time) -> f64 {
+        self.ms_since(earlier) as f64 / 1000.0
+    }
+}
+
+impl fmt::Display for Time {
+    /// RFC 3339 in UTC with milliseconds.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match Timestamp::from_millisecond(self.0) {
+            Ok(t) => write!(f, "{t:.3}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl std::str::FromStr for Time {
+    type Err = TimeError;
+
+    fn from_str(text: &str) -> Result<Self, TimeError> {
+        let parsed: Timestamp = text.parse().map_err(|_| TimeError(text.to_owned()))?;
+        Ok(Self::from_millis(parsed.as_millisecond()))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl de::Visitor<'_> for Visit {
+            type Value = Time;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an RFC 3339 time or integer milliseconds since 1970 UTC")
+            }
+            fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Time, E> {
+                if (Time::MIN_MS..=Time::MAX_MS).contains(&ms) {
+                    Ok(Time(ms))
+                } else {
+                    Err(E::custom(TimeError(ms.to_string())))
+                }
+            }
+            fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Time, E> {
+                self.visit_i64(i64::try_from(ms).map_err(|_| E::custom(TimeError(ms.to_string())))?)
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
+                text.parse().map_err(E::custom)
+            }
+        }
+        from.deserialize_any(Visit)
+    }
+}
+
+/// The zone in which schedules and local-time facts are read.
+#[derive(Clone, Debug)]
+pub struct Zone(TimeZone);
+
+/// What a clock on the wall shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LocalTime {
+    /// 1 = Monday … 7 = Sunday.
+    pub weekday: u8,
+    /// Minutes since local midnight, 0–1439.
+    pub minute_of_day: u16,
+    /// Days since 1970-01-01, by the local calendar.
+    pub day: i32,
+}
+
+impl LocalTime {
+    /// Hour of the day, 0–23.
+    pub fn hour(self) -> u8 {
+        (self.minute_of_day / 60) as u8
+    }
+}
+
+impl Zone {
+    /// By IANA name, such as `Asia/Shanghai`.
+    ///
+    /// # Errors
+    /// The name, when the time-zone database does not know it.
+    pub fn named(name: &str) -> Result<Self, TimeError> {
+        TimeZone::get(name).map(Self).map_err(|_| TimeError(format!("unknown time zone {name}")))
+    }
+
+    /// UTC+8, the zone of mainland China.
+    pub fn china() -> Self {
+        Self(TimeZone::fixed(jiff::tz::offset(8)))
+    }
+
+    /// The wall clock at an instant.
+    pub fn local(&self, at: Time) -> LocalTime {
+        let instant = Timestamp::from_millisecond(at.0).unwrap_or_default();
+        let local_s = instant.as_second() + i64::from(self.0.to_offset(instant).seconds());
+        let day = local_s.div_euclid(86_400);
+        LocalTime {
+            weekday: ((day + 3).rem_euclid(7) + 1) as u8,
+            minute_of_day: (local_s.rem_euclid(86_400) / 60) as u16,
+            day: day as i32,
+        }
+    }
+}
+
+/// The half-open interval in which a row holds: `from` included, `to` not; `None` is open-ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Validity {
+    pub from: Option<Time>,
+    pub to: Option<Time>,
+}
+
+impl Validity {
+    /// Whether the row holds at `at`.
+    pub fn contains(&self, at: Time) -> bool {
+        self.from.is_none_or(|from| from <= at) && self.to.is_none_or(|to| at < to)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_from_both_forms_and_written_in_one() {
+        let text: Time = serde_json::from_str("\"2026-03-01T22:05:09+08:00\"").unwrap();
+        let number: Time = serde_json::from_str("1772373909000").unwrap();
+        assert_eq!(text, number);
+        assert_eq!(text.to_string(), "2026-03-01T14:05:09.000Z");
+        for bad in ["\"yesterday\"", "1e300", "-99999999999999999", "null", "1.5"] {
+            assert!(serde_json::from_str::<Time>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_local_clock_knows_midnight_and_weekday() {
+        let half_past_midnight: Time = "2026-03-01T16:30:00Z".parse().unwrap();
+        let zone = Zone::named("Asia/Shanghai").unwrap();
+        let local = zone.local(half_past_midnight);
+        assert_eq!((local.weekday, local.hour(), local.minute_of_day), (1, 0, 30));
+        assert_eq!(zone.local(half_past_midnight), Zone::china().local(half_past_midnight));
+        assert!(Zone::named("Asia/Atlantis").is_err());
+    }
+
+    #[test]
+    fn validity_is_half_open() {
+        let at = Time::from_millis;
+        let validity = Validity { from: Some(at(10)), to: Some(at(20)) };
+        let held: Vec<bool> = [9, 10, 19, 20].map(|ms| validity.contains(at(ms))).into();
+        assert_eq!(held, [false, true, true, false]);
+        assert!(Validity::default().contains(at(0)));
+    }
+}
