@@ -1,0 +1,371 @@
+//! The registry over time: an SQLite file that keeps every version of every row.
+//!
+//! One table of rows, one of batches. A row is its entity's cells as JSON, its shape as GeoJSON in WGS-84, the
+//! validity that its file said, and the validity that holds. A batch (an import of a folder, or rows given to the
+//! API) opens rows and closes rows, all in one transaction:
+//!
+//! - A row that the batch gives as the book has it stays untouched.
+//! - What an import no longer gives ends to hold at the batch's instant, never earlier.
+//! - What the first batch of all gives holds as it says: open-ended where it says nothing.
+//! - What is new later holds from the batch's instant on, or from when it says, if nothing by that key was known before.
+//!   A changed row never reaches back before the batch's instant: what was judged by the old one stays so.
+//!
+//! A clock that went back does not rewrite the past either: a batch's instant is never before the last one's.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    path::Path,
+};
+
+use rusqlite::{Connection, Transaction, params};
+use serde_json::{Map, Value as Json};
+use sha2::{Digest, Sha256};
+
+use super::{
+    geometry,
+    problem::{Origin, RegistryError},
+    read,
+    row::RawRow,
+    schema::{Entity, ShapeKind},
+    snapshot::Registry,
+    source::{self, Tables},
+};
+use crate::model::{Datum, Time, Validity};
+
+/// The version of the book's tables.
+const VERSION: i64 = 1;
+
+const TABLES: &str = "
+create table batch (
+    id integer primary key,
+    at_ms integer not null,
+    kind text not null,
+    digest text not null
+) strict;
+create table row (
+    id integer primary key,
+    entity text not null,
+    key text not null,
+    body text not null,
+    shape text,
+    said_from_ms integer,
+    said_to_ms integer,
+    from_ms integer,
+    to_ms integer,
+    opened_in integer not null references batch,
+    closed_in integer references batch
+) strict;
+create index row_open on row (entity) where closed_in is null;
+";
+
+/// How many rows of one entity a batch touched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By a key that was not open before.
+    pub added: usize,
+    /// By a key that was open with something else: closed, and opened anew.
+    pub changed: usize,
+    /// No longer given.
+    pub closed: usize,
+    pub unchanged: usize,
+}
+
+/// What a batch did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportSummary {
+    pub batch: i64,
+    /// The instant that it counts from.
+    pub at: Time,
+    /// SHA-256 over the rows given, hexadecimal: the same rows give the same digest.
+    pub digest: String,
+    /// By entity's name; entities neither given nor known are left out.
+    pub counts: BTreeMap<&'static str, Counts>,
+}
+
+/// The file that keeps the versions.
+pub struct Book {
+    db: Connection,
+}
+
+/// A row as the book keeps it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Content {
+    body: String,
+    shape: Option<String>,
+    said: Validity,
+}
+
+/// A row of the book that the last batch about it left open.
+struct Open {
+    id: i64,
+    key: String,
+    content: Content,
+    to: Option<Time>,
+    from: Option<Time>,
+}
+
+impl Book {
+    /// Opens the file, making it when it is not there.
+    ///
+    /// # Errors
+    /// SQLite's own, and [`RegistryError::Newer`] for a file of a later program.
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+        Self::on(Connection::open(path)?)
+    }
+
+    /// A book that is gone when dropped.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn in_memory() -> Result<Self, RegistryError> {
+        Self::on(Connection::open_in_memory()?)
+    }
+
+    fn on(mut db: Connection) -> Result<Self, RegistryError> {
+        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.pragma_update(None, "journal_mode", "wal")?;
+        db.pragma_update(None, "foreign_keys", true)?;
+        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let found: i64 = tx.query_row("pragma user_version", [], |row| row.get(0))?;
+        match found {
+            0 => {
+                tx.execute_batch(TABLES)?;
+                tx.pragma_update(None, "user_version", VERSION)?;
+            }
+            VERSION => {}
+            _ => return Err(RegistryError::Newer { found, known: VERSION }),
+        }
+        tx.commit()?;
+        Ok(Self { db })
+    }
+
+    /// Takes a folder as the whole of what holds from `now` on; all or nothing.
+    ///
+    /// # Errors
+    /// Those of [`Registry::read_dir`], and SQLite's own; then nothing has changed.
+    pub fn import(&mut self, dir: &Path, now: Time) -> Result<ImportSummary, RegistryError> {
+        let tables = read::tables_of_dir(dir)?;
+        self.batch("import", now, |batch| {
+            Entity::ALL.iter().try_for_each(|entity| {
+                let rows = tables.get(entity).map_or(&[][..], Vec::as_slice);
+                batch.take(*entity, rows, true)
+            })
+        })
+    }
+
+    /// Takes some rows of one entity, each an object of its columns (for entities with a shape, with `geometry` and
+    /// `datum`); rows by other keys stay. The whole must fit together afterwards; all or nothing.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with every problem, and SQLite's own; then nothing has changed.
+    pub fn upsert(&mut self, entity: Entity, rows: &[Json], now: Time) -> Result<ImportSummary, RegistryError> {
+        let mut problems = Vec::new();
+        let given = source::parse_json(entity, rows, &mut problems);
+        read::refuse(problems)?;
+        self.batch("upsert", now, |batch| {
+            batch.take(entity, &given, false)?;
+            let (mut tables, mut problems) = (load(&batch.tx, "where closed_in is null")?, Vec::new());
+            for row in tables.values_mut().flatten() {
+                row.valid = narrowed(row.valid, batch.at);
+            }
+            read::validate(&tables, &mut problems);
+            read::refuse(problems)
+        })
+    }
+
+    fn batch(
+        &mut self,
+        kind: &str,
+        now: Time,
+        work: impl FnOnce(&mut Batch) -> Result<(), RegistryError>,
+    ) -> Result<ImportSummary, RegistryError> {
+        let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let last: Option<i64> = tx.query_row("select max(at_ms) from batch", [], |row| row.get(0))?;
+        let at = last.map_or(now, |last| now.max(Time::from_millis(last)));
+        tx.execute("insert into batch (at_ms, kind, digest) values (?1, ?2, '')", params![at.as_millis(), kind])?;
+        let id = tx.last_insert_rowid();
+        let mut batch = Batch { tx, id, at, is_first: last.is_none(), digest: Sha256::new(), counts: BTreeMap::new() };
+        work(&mut batch)?;
+        let Batch { tx, digest, counts, .. } = batch;
+        let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        tx.execute("update batch set digest = ?1 where id = ?2", params![digest, id])?;
+        tx.commit()?;
+        Ok(ImportSummary { batch: id, at, digest, counts })
+    }
+
+    /// Every version of every row, as a snapshot.
+    ///
+    /// # Errors
+    /// SQLite's own; [`RegistryError::Invalid`] when the file was altered by others.
+    pub fn load(&self) -> Result<Registry, RegistryError> {
+        Registry::of_checked(&load(&self.db, "")?)
+    }
+
+    /// The number of the last batch; 0 before the first. It tells whether a snapshot is still the newest.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn last_batch(&self) -> Result<i64, RegistryError> {
+        Ok(self.db.query_row("select coalesce(max(id), 0) from batch", [], |row| row.get(0))?)
+    }
+}
+
+/// What is left of an interval from `at` on, for checking what holds from now on against itself.
+fn narrowed(valid: Validity, at: Time) -> Validity {
+    Validity { from: valid.from.map(|from| from.max(at)), to: valid.to.map(|to| to.max(at)) }
+}
+
+/// One batch under way.
+struct Batch<'a> {
+    tx: Transaction<'a>,
+    id: i64,
+    at: Time,
+    /// Nothing was registered before, so there is no past to rewrite.
+    is_first: bool,
+    digest: Sha256,
+    counts: BTreeMap<&'static str, Counts>,
+}
+
+impl Batch<'_> {
+    /// Compares rows given with rows open; `whole` when they are all there is of the entity.
+    fn take(&mut self, entity: Entity, rows: &[RawRow], whole: bool) -> Result<(), RegistryError> {
+        let open = open_rows(&self.tx, entity)?;
+        if rows.is_empty() && open.is_empty() {
+            return Ok(());
+        }
+        let known = known_keys(&self.tx, entity)?;
+        let given: Vec<(String, Content)> =
+            rows.iter().map(|row| (key_of(entity, row), content_of(entity, row))).collect();
+        let same: HashMap<(&str, &Content), i64> = open.iter().map(|o| ((&*o.key, &o.content), o.id)).collect();
+        let (mut counts, mut fresh, mut kept) = (Counts::default(), Vec::new(), HashSet::new());
+        let mut seen: HashSet<(&str, &Content)> = HashSet::with_capacity(given.len());
+        for ((key, content), row) in given.iter().zip(rows) {
+            self.digest.update(format!("{}\n{key}\n{content:?}\n", entity.name()));
+            match same.get(&(key.as_str(), content)) {
+                Some(found) => drop(kept.insert(*found)),
+                None if seen.insert((key, content)) => fresh.push((key, content, row)),
+                None => {}
+            }
+        }
+        counts.unchanged = kept.len();
+        let anew: HashSet<&str> = fresh.iter().map(|(key, ..)| key.as_str()).collect();
+        let mut replaced: HashSet<&str> = HashSet::new();
+        for gone in open.iter().filter(|row| !kept.contains(&row.id)) {
+            if anew.contains(&*gone.key) {
+                replaced.insert(&gone.key);
+            } else if whole {
+                counts.closed += 1;
+            } else {
+                continue;
+            }
+            self.close(gone)?;
+        }
+        for (key, content, row) in fresh {
+            let is_change = replaced.contains(key.as_str());
+            *(if is_change { &mut counts.changed } else { &mut counts.added }) += 1;
+            self.insert(entity, key, content, self.held(row, known.contains(key)))?;
+        }
+        self.counts.insert(entity.name(), counts);
+        Ok(())
+    }
+
+    /// The interval in which a new row holds.
+    fn held(&self, row: &RawRow, is_known: bool) -> Validity {
+        if self.is_first {
+            return row.valid;
+        }
+        let said = read::begins(row, self.at);
+        let from = if is_known { said.max(self.at) } else { said };
+        Validity { from: Some(from), to: row.valid.to.map(|to| to.max(from)) }
+    }
+
+    fn close(&self, row: &Open) -> Result<(), RegistryError> {
+        let end = row.from.map_or(self.at, |from| from.max(self.at));
+        let end = row.to.map_or(end, |to| to.min(end));
+        let mut statement = self.tx.prepare_cached("update row set to_ms = ?1, closed_in = ?2 where id = ?3")?;
+        statement.execute(params![end.as_millis(), self.id, row.id])?;
+        Ok(())
+    }
+
+    fn insert(&self, entity: Entity, key: &str, content: &Content, held: Validity) -> Result<(), RegistryError> {
+        let ms = |time: Option<Time>| time.map(Time::as_millis);
+        let mut statement = self.tx.prepare_cached(
+            "insert into row (entity, key, body, shape, said_from_ms, said_to_ms, from_ms, to_ms, opened_in)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?;
+        let Content { body, shape, said } = content;
+        let (said_from, said_to, from, to) = (ms(said.from), ms(said.to), ms(held.from), ms(held.to));
+        statement.execute(params![entity.name(), key, body, shape, said_from, said_to, from, to, self.id])?;
+        Ok(())
+    }
+}
+
+/// What a row is told apart by: the first column; for what repeats, with the start that it says, too.
+fn key_of(entity: Entity, row: &RawRow) -> String {
+    let start = || row.valid.from.map_or(String::new(), |from| from.to_string());
+    match entity {
+        Entity::Blacklist => format!("{} {} {}", row.key(), row.cell(entity, "subject_id"), start()),
+        Entity::Outages => format!("{} {}", row.key(), start()),
+        _ => row.key().to_owned(),
+    }
+}
+
+fn content_of(entity: Entity, row: &RawRow) -> Content {
+    let columns = entity.columns().iter().zip(&row.cells).filter(|(_, cell)| !cell.is_empty());
+    let body: Map<String, Json> = columns.map(|(column, cell)| (column.name.to_owned(), (&**cell).into())).collect();
+    let shape = row.shape.as_ref().map(geometry::Shape::to_geojson);
+    Content { body: Json::Object(body).to_string(), shape, said: row.valid }
+}
+
+fn time(ms: Option<i64>) -> Option<Time> {
+    ms.map(Time::from_millis)
+}
+
+fn open_rows(tx: &Transaction, entity: Entity) -> Result<Vec<Open>, RegistryError> {
+    let mut statement = tx.prepare_cached(
+        "select id, key, body, shape, said_from_ms, said_to_ms, from_ms, to_ms from row
+         where entity = ?1 and closed_in is null order by id",
+    )?;
+    let rows = statement.query_map([entity.name()], |row| {
+        let said = Validity { from: time(row.get(4)?), to: time(row.get(5)?) };
+        let content = Content { body: row.get(2)?, shape: row.get(3)?, said };
+        Ok(Open { id: row.get(0)?, key: row.get(1)?, content, from: time(row.get(6)?), to: time(row.get(7)?) })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+fn known_keys(tx: &Transaction, entity: Entity) -> Result<HashSet<String>, RegistryError> {
+    let mut statement = tx.prepare_cached("select distinct key from row where entity = ?1")?;
+    let keys = statement.query_map([entity.name()], |row| row.get(0))?;
+    Ok(keys.collect::<Result<_, _>>()?)
+}
+
+/// Rows of the book as if given, with the validity that holds.
+fn load(db: &Connection, filter: &str) -> Result<Tables, RegistryError> {
+    let query = format!("select entity, body, shape, from_ms, to_ms from row {filter} order by id");
+    let (mut statement, mut tables, mut problems) = (db.prepare(&query)?, Tables::new(), Vec::new());
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (name, body): (String, String) = (row.get(0)?, row.get(1)?);
+        let shape: Option<String> = row.get(2)?;
+        let Some(entity) = Entity::named(&name) else { continue };
+        let mut origin = Origin::file(entity.file());
+        let cells: Map<String, Json> = serde_json::from_str(&body).unwrap_or_default();
+        let cell = |name: &str| cells.get(name).and_then(Json::as_str).unwrap_or_default();
+        origin.feature = entity.columns().first().map(|key| cell(key.name).to_owned());
+        let shape = match (entity.shape(), shape) {
+            (ShapeKind::None, _) => None,
+            (kind, text) => match geometry::read(text.as_deref().unwrap_or("null"), kind, Datum::Wgs84) {
+                Ok(shape) => Some(shape),
+                Err((found, expected)) => {
+                    problems.push(origin.problem(Some("geometry"), found, expected));
+                    continue;
+                }
+            },
+        };
+        let valid = Validity { from: time(row.get(3)?), to: time(row.get(4)?) };
+        let cells = entity.columns().iter().map(|column| cell(column.name).into()).collect();
+        tables.entry(entity).or_default().push(RawRow { origin, cells, valid, shape });
+    }
+    read::refuse(problems).map(|()| tables)
+}

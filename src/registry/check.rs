@@ -1,0 +1,108 @@
+//! Between rows: what is named exists, and nothing is said twice of one instant.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{
+    problem::{Problem, nearest, quoted},
+    row::RawRow,
+    schema::{Entity, REFERENCES, UNIQUE},
+};
+use crate::model::Validity;
+
+/// Names looked through for the nearest one to an unknown name. More: no name is proposed.
+const PROPOSED: usize = 20_000;
+/// Unknown names of one column for which the nearest is looked up.
+const PROPOSALS: usize = 50;
+
+/// Rows by entity, borrowed.
+pub(super) type Known<'a> = BTreeMap<Entity, &'a [RawRow]>;
+
+/// Every problem between the rows of these tables.
+pub(super) fn check(tables: &Known, problems: &mut Vec<Problem>) {
+    for (entity, column, target) in REFERENCES {
+        if let (Some(rows), Some(targets)) = (tables.get(entity), tables.get(target)) {
+            check_references(*entity, column, rows, *target, targets, problems);
+        }
+    }
+    if let Some(rows) = tables.get(&Entity::Blacklist) {
+        check_blacklist(rows, tables, problems);
+    }
+    for (entity, rows) in tables {
+        if !entity.repeats()
+            && let Some(key) = entity.columns().first()
+        {
+            check_unique(*entity, key.name, rows, problems);
+        }
+    }
+    for (entity, column) in UNIQUE {
+        check_unique(*entity, column, tables.get(entity).copied().unwrap_or_default(), problems);
+    }
+}
+
+fn check_references(
+    entity: Entity,
+    column: &str,
+    rows: &[RawRow],
+    target: Entity,
+    targets: &[RawRow],
+    problems: &mut Vec<Problem>,
+) {
+    let known: HashMap<&str, ()> = targets.iter().map(|row| (row.key(), ())).collect();
+    let mut proposals = 0;
+    for row in rows {
+        for id in row.cell(entity, column).split_whitespace().filter(|id| !known.contains_key(id)) {
+            proposals += 1;
+            problems.push(unknown(row, column, id, target, &known, proposals <= PROPOSALS));
+        }
+    }
+}
+
+fn unknown(row: &RawRow, column: &str, id: &str, target: Entity, known: &HashMap<&str, ()>, propose: bool) -> Problem {
+    let mut problem = row.origin.problem(Some(column), quoted(id), format!("an id in {}", target.file()));
+    if propose && known.len() <= PROPOSED {
+        problem.nearest = nearest(id, known.keys().copied());
+    }
+    problem
+}
+
+fn check_blacklist(rows: &[RawRow], tables: &Known, problems: &mut Vec<Problem>) {
+    let subjects = [("vehicle", Entity::Vehicles), ("company", Entity::Companies), ("driver", Entity::Drivers)];
+    for (subject, target) in subjects {
+        let Some(targets) = tables.get(&target) else { continue };
+        let known: HashMap<&str, ()> = targets.iter().map(|row| (row.key(), ())).collect();
+        for row in rows.iter().filter(|row| row.key() == subject) {
+            let id = row.cell(Entity::Blacklist, "subject_id");
+            if !id.is_empty() && !known.contains_key(id) {
+                problems.push(unknown(row, "subject_id", id, target, &known, true));
+            }
+        }
+    }
+}
+
+/// Whether the two hold at any one instant.
+fn overlap(a: Validity, b: Validity) -> bool {
+    let before = |x: Validity, y: Validity| matches!((x.to, y.from), (Some(to), Some(from)) if to <= from);
+    let never = |x: Validity| matches!((x.from, x.to), (Some(from), Some(to)) if to <= from);
+    !before(a, b) && !before(b, a) && !never(a) && !never(b)
+}
+
+fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Vec<Problem>) {
+    let mut earlier: HashMap<&str, Vec<&RawRow>> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        let value = row.cell(entity, column);
+        if value.is_empty() {
+            continue;
+        }
+        let others = earlier.entry(value).or_default();
+        if let Some(other) = others.iter().find(|other| overlap(other.valid, row.valid)) {
+            let place = match (&other.origin.line, &other.origin.feature) {
+                (Some(line), _) => format!(" (line {line})"),
+                (None, Some(feature)) => format!(" (row {feature})"),
+                (None, None) => format!(" (row {})", other.key()),
+            };
+            let found = format!("{} a second time{place} while the first holds", quoted(value));
+            problems.push(row.origin.problem(Some(column), found, "one row for any instant"));
+        }
+        others.push(row);
+    }
+}

@@ -1,0 +1,172 @@
+//! Shapes as GeoJSON writes them (RFC 7946), checked and converted to WGS-84.
+
+use std::fmt::{self, Write as _};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+use super::schema::ShapeKind;
+use crate::{
+    model::{Datum, limits},
+    spatial::{Point, to_wgs84},
+};
+
+/// A checked shape in WGS-84.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Shape {
+    /// Polygons of rings of points; rings are closed.
+    Area(Vec<Vec<Vec<Point>>>),
+    /// Parts of points.
+    Line(Vec<Vec<Point>>),
+}
+
+#[derive(Deserialize)]
+struct Written<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(borrow)]
+    coordinates: Option<&'a RawValue>,
+}
+
+/// A position: longitude, latitude; what follows (height) is not read.
+struct Position(Point);
+
+impl<'de> Deserialize<'de> for Position {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> Visitor<'de> for Visit {
+            type Value = Position;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a position [longitude, latitude]")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Position, A::Error> {
+                let short = |n| serde::de::Error::invalid_length(n, &self);
+                let lon = seq.next_element()?.ok_or_else(|| short(0))?;
+                let lat = seq.next_element()?.ok_or_else(|| short(1))?;
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Position(Point::new(lon, lat)))
+            }
+        }
+        from.deserialize_seq(Visit)
+    }
+}
+
+/// What is wrong with a shape: found and expected.
+pub(super) type Wrong = (String, String);
+
+fn wrong<T>(found: impl Into<String>, expected: impl Into<String>) -> Result<T, Wrong> {
+    Err((found.into(), expected.into()))
+}
+
+/// Reads a GeoJSON geometry of the kind that an entity has.
+pub(super) fn read(text: &str, kind: ShapeKind, datum: Datum) -> Result<Shape, Wrong> {
+    let expected = match kind {
+        ShapeKind::Area => "a Polygon or MultiPolygon",
+        _ => "a LineString or MultiLineString",
+    };
+    let written: Written = serde_json::from_str(text).or_else(|e| wrong(format!("no geometry ({e})"), expected))?;
+    let coordinates = written.coordinates.map_or("null", RawValue::get);
+    let shape = match (kind, written.kind.as_str()) {
+        (ShapeKind::Area, "Polygon") => Shape::Area(vec![rings(parse(coordinates)?, datum)?]),
+        (ShapeKind::Area, "MultiPolygon") => {
+            let polygons: Vec<Vec<Vec<Position>>> = parse(coordinates)?;
+            Shape::Area(polygons.into_iter().map(|polygon| rings(polygon, datum)).collect::<Result<_, _>>()?)
+        }
+        (ShapeKind::Line, "LineString") => Shape::Line(vec![part(parse(coordinates)?, datum)?]),
+        (ShapeKind::Line, "MultiLineString") => {
+            let parts: Vec<Vec<Position>> = parse(coordinates)?;
+            Shape::Line(parts.into_iter().map(|positions| part(positions, datum)).collect::<Result<_, _>>()?)
+        }
+        (_, other) => return wrong(format!("a {other}"), expected),
+    };
+    match &shape {
+        Shape::Area(parts) if parts.is_empty() => wrong("no polygon", "at least one"),
+        Shape::Line(parts) if parts.is_empty() => wrong("no line", "at least one"),
+        _ => Ok(shape),
+    }
+}
+
+fn parse<'a, T: Deserialize<'a>>(coordinates: &'a str) -> Result<T, Wrong> {
+    serde_json::from_str(coordinates).or_else(|e| {
+        let text = e.to_string();
+        let reason = text.split(" at line ").next().unwrap_or_default();
+        wrong(format!("coordinates that do not fit the type ({reason})"), "nested arrays of [longitude, latitude]")
+    })
+}
+
+fn points(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
+    if positions.len() > limits::REGISTRY_POSITIONS {
+        return wrong(format!("{} positions", positions.len()), format!("at most {}", limits::REGISTRY_POSITIONS));
+    }
+    let convert = |Position(p): Position| match p.is_on_globe() {
+        true => Ok(to_wgs84(datum, p.lon, p.lat)),
+        false => wrong(format!("[{}, {}]", p.lon, p.lat), "[longitude, latitude] within [-180, -90] and [180, 90]"),
+    };
+    positions.into_iter().map(convert).collect()
+}
+
+fn rings(rings: Vec<Vec<Position>>, datum: Datum) -> Result<Vec<Vec<Point>>, Wrong> {
+    if rings.is_empty() {
+        return wrong("a polygon without rings", "an outer ring");
+    }
+    rings.into_iter().map(|positions| ring(positions, datum)).collect()
+}
+
+fn ring(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
+    let points = points(positions, datum)?;
+    if points.len() < 4 {
+        return wrong(format!("a ring of {} positions", points.len()), "at least 4, the last one the first again");
+    }
+    if points.first() != points.last() {
+        return wrong("a ring that is not closed", "the last position to be the first again");
+    }
+    if points.windows(2).filter(|pair| pair[0] != pair[1]).count() < 3 {
+        return wrong("a ring of fewer than 3 different positions", "at least 3");
+    }
+    Ok(points)
+}
+
+fn part(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
+    let points = points(positions, datum)?;
+    match points.len() {
+        0 | 1 => wrong(format!("a line of {} positions", points.len()), "at least 2"),
+        _ => Ok(points),
+    }
+}
+
+impl Shape {
+    /// As a GeoJSON geometry in WGS-84; reading it again gives the same shape to the bit.
+    pub fn to_geojson(&self) -> String {
+        let mut text = String::new();
+        match self {
+            Self::Area(polygons) => {
+                text.push_str(r#"{"type":"MultiPolygon","coordinates":"#);
+                list(&mut text, polygons, |text, rings| list(text, rings, |text, ring| list(text, ring, position)));
+            }
+            Self::Line(parts) => {
+                text.push_str(r#"{"type":"MultiLineString","coordinates":"#);
+                list(&mut text, parts, |text, part| list(text, part, position));
+            }
+        }
+        text.push('}');
+        text
+    }
+}
+
+fn list<T>(text: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
+    text.push('[');
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            text.push(',');
+        }
+        write(text, item);
+    }
+    text.push(']');
+}
+
+fn position(text: &mut String, point: &Point) {
+    write!(text, "[{},{}]", point.lon, point.lat).expect("writing to a String cannot fail");
+}

@@ -1,0 +1,136 @@
+//! What is wrong with what was to be registered.
+
+use std::fmt;
+
+/// Why registering failed.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// The files say what they cannot say; every problem of them.
+    #[error("take the registry: {} problem{}\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, Lines(.0))]
+    Invalid(Vec<Problem>),
+    #[error("read {path}: {source}")]
+    Read { path: String, source: std::io::Error },
+    #[error("use the registry's book: {0}")]
+    Book(#[from] rusqlite::Error),
+    #[error("use the registry's book: it has version {found}, this program knows up to {known}")]
+    Newer { found: i64, known: i64 },
+}
+
+impl RegistryError {
+    /// The problems with what was given; empty when the trouble is elsewhere.
+    pub fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Invalid(problems) => problems,
+            _ => &[],
+        }
+    }
+}
+
+struct Lines<'a>(&'a [Problem]);
+
+impl fmt::Display for Lines<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if index == 0 { "  " } else { "\n  " })?;
+        }
+        Ok(())
+    }
+}
+
+/// One thing that is wrong: where, what was found, what was expected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    /// From 1.
+    pub line: Option<usize>,
+    /// For GeoJSON: the feature's number, from 1, and its id if it has one.
+    pub feature: Option<String>,
+    /// Column or property.
+    pub column: Option<String>,
+    pub found: String,
+    pub expected: String,
+    /// The nearest known name, when a name is unknown.
+    pub nearest: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        f.write_str(": ")?;
+        if let Some(feature) = &self.feature {
+            write!(f, "feature {feature}: ")?;
+        }
+        if let Some(column) = &self.column {
+            write!(f, "{column}: ")?;
+        }
+        write!(f, "found {}, expected {}", self.found, self.expected)?;
+        match &self.nearest {
+            Some(nearest) => write!(f, " (did you mean {nearest:?}?)"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where a row stands, for problems about it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Origin {
+    pub file: &'static str,
+    pub line: Option<usize>,
+    pub feature: Option<String>,
+}
+
+impl Origin {
+    /// Of a whole file.
+    pub fn file(file: &'static str) -> Self {
+        Self { file, ..Self::default() }
+    }
+
+    pub fn problem(&self, column: Option<&str>, found: impl Into<String>, expected: impl Into<String>) -> Problem {
+        Problem {
+            file: self.file.to_owned(),
+            line: self.line,
+            feature: self.feature.clone(),
+            column: column.map(str::to_owned),
+            found: found.into(),
+            expected: expected.into(),
+            nearest: None,
+        }
+    }
+}
+
+/// Text as it is shown in a problem: quoted, and cut when long.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 80;
+    match text.char_indices().nth(SHOWN) {
+        Some((end, _)) => format!("{:?}...", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// The known name nearest to an unknown one, when it is near enough to be meant.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let letters = word.chars().count();
+    let bound = if letters < 4 { 1 } else { (letters / 3).clamp(2, 4) };
+    let ranked = known.into_iter().filter(|name| name.len().abs_diff(word.len()) <= bound * 4);
+    let best = ranked.map(|name| (edits(word, name), name)).min()?;
+    (best.0 <= bound).then(|| best.1.to_owned())
+}
+
+/// Levenshtein's distance, letter case aside.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.to_lowercase().chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, letter) in a.to_lowercase().chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, other) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(letter != *other);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

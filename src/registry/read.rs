@@ -1,0 +1,307 @@
+//! Rows as given to typed rows, and the ways into a [`Registry`].
+
+use std::path::Path;
+
+use super::{
+    check,
+    entity::{
+        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, Road,
+        Route, Subject, Unit, Vehicle, VehicleStatus, Zone, ZoneKind,
+    },
+    geometry::Shape,
+    layer::{Areas, Lines},
+    problem::{Problem, RegistryError, nearest},
+    row::{Cells, RawRow},
+    schema::Entity,
+    snapshot::{Registry, Rows},
+    source::{self, Tables},
+};
+use crate::{
+    model::{Time, UnitKind, limits},
+    spatial::{Area, Point, Polyline},
+};
+
+impl Registry {
+    /// Reads a folder of files as the contract lists them, plain or gzipped (`.gz`); what is missing has no rows.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with every problem of the folder; [`RegistryError::Read`] when a file cannot be read.
+    pub fn read_dir(dir: &Path) -> Result<Self, RegistryError> {
+        tables_of_dir(dir).and_then(|tables| Self::of_checked(&tables))
+    }
+
+    /// Reads texts by their files' names, such as `("vehicles.csv", "vehicle_id,...")`.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with every problem, an unknown name included.
+    pub fn parse(files: &[(&str, &str)]) -> Result<Self, RegistryError> {
+        let (mut tables, mut problems) = (Tables::new(), Vec::new());
+        for (name, text) in files {
+            match Entity::ALL.iter().copied().find(|entity| entity.file() == *name) {
+                Some(entity) => {
+                    tables.insert(entity, source::parse(entity, text.as_bytes(), &mut problems));
+                }
+                None => problems.push(unknown_file(name)),
+            }
+        }
+        finish(tables, problems).and_then(|tables| Self::of_checked(&tables))
+    }
+
+    /// From rows that [`validate`] has passed, or the book kept.
+    pub(super) fn of_checked(tables: &Tables) -> Result<Self, RegistryError> {
+        let mut problems = Vec::new();
+        let rows = typed(tables, &mut problems);
+        refuse(problems)?;
+        Ok(Self::new(rows))
+    }
+}
+
+fn unknown_file(name: &str) -> Problem {
+    Problem {
+        file: name.to_owned(),
+        found: "an unknown file".into(),
+        expected: "a file of the registry".into(),
+        nearest: nearest(name, Entity::ALL.iter().map(|entity| entity.file())),
+        ..Problem::default()
+    }
+}
+
+/// The rows of a folder, checked.
+pub(super) fn tables_of_dir(dir: &Path) -> Result<Tables, RegistryError> {
+    let mut problems = Vec::new();
+    let files = source::read_dir(dir, &mut problems)?;
+    let parsed = files.iter().map(|(entity, bytes)| (*entity, source::parse(*entity, bytes, &mut problems)));
+    let tables = parsed.collect();
+    finish(tables, problems)
+}
+
+/// Checks what has been read so far for everything else, so that all problems come at once.
+fn finish(tables: Tables, mut problems: Vec<Problem>) -> Result<Tables, RegistryError> {
+    validate(&tables, &mut problems);
+    refuse(problems).map(|()| tables)
+}
+
+/// Every problem of the rows in themselves and between each other.
+pub(super) fn validate(tables: &Tables, problems: &mut Vec<Problem>) {
+    // A file of which nothing could be read would make everything that names its rows wrong as well.
+    let broken: Vec<String> = problems.iter().map(|problem| problem.file.clone()).collect();
+    typed(tables, problems);
+    let known = tables.iter().map(|(entity, rows)| (*entity, rows.as_slice()));
+    let whole = known.filter(|(entity, rows)| !rows.is_empty() || !broken.iter().any(|file| file == entity.file()));
+    check::check(&whole.collect(), problems);
+}
+
+/// Fails when there are problems, in order of file and line, as many as the limit lets through.
+pub(super) fn refuse(mut problems: Vec<Problem>) -> Result<(), RegistryError> {
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    let more = problems.len().saturating_sub(limits::REGISTRY_PROBLEMS);
+    if more > 0 {
+        problems.truncate(limits::REGISTRY_PROBLEMS);
+        let (found, expected) = (format!("{more} more problems"), "none".to_owned());
+        problems.push(Problem { file: "(all files)".into(), found, expected, ..Problem::default() });
+    }
+    Err(RegistryError::Invalid(problems))
+}
+
+fn typed(tables: &Tables, problems: &mut Vec<Problem>) -> Rows {
+    Rows {
+        vehicles: all(tables, Entity::Vehicles, problems, vehicle),
+        companies: all(tables, Entity::Companies, problems, company),
+        drivers: all(tables, Entity::Drivers, problems, driver),
+        permits: all(tables, Entity::Permits, problems, permit),
+        manifests: all(tables, Entity::Manifests, problems, manifest),
+        blacklist: all(tables, Entity::Blacklist, problems, blacklist_entry),
+        outages: all(tables, Entity::Outages, problems, outage),
+        units: all(tables, Entity::Units, problems, unit),
+        routes: all(tables, Entity::Routes, problems, route).into_iter().flatten().collect(),
+        places: areas(all(tables, Entity::Places, problems, |cells, row| (place(cells, row), area(row)))),
+        zones: areas(all(tables, Entity::Zones, problems, |cells, row| (zone(cells, row), area(row)))),
+        districts: areas(all(tables, Entity::Districts, problems, |cells, row| (district(cells, row), area(row)))),
+        roads: Lines::new(all(tables, Entity::Roads, problems, |cells, row| (road(cells, row), line(row)))),
+    }
+}
+
+/// Reads an entity's rows; those with problems are left out.
+fn all<T>(
+    tables: &Tables,
+    entity: Entity,
+    problems: &mut Vec<Problem>,
+    mut read: impl FnMut(&mut Cells, &RawRow) -> T,
+) -> Vec<T> {
+    let rows = tables.get(&entity).map_or(&[][..], Vec::as_slice);
+    let mut typed = Vec::with_capacity(rows.len());
+    for row in rows {
+        let before = problems.len();
+        let value = read(&mut Cells::new(entity, row, problems), row);
+        if problems.len() == before {
+            typed.push(value);
+        }
+    }
+    typed
+}
+
+fn areas<T: super::entity::Versioned>(rows: Vec<(T, Option<Area>)>) -> Areas<T> {
+    Areas::new(rows.into_iter().filter_map(|(row, area)| area.map(|area| (row, area))).collect())
+}
+
+fn area(row: &RawRow) -> Option<Area> {
+    match &row.shape {
+        Some(Shape::Area(polygons)) => Area::new(polygons),
+        _ => None,
+    }
+}
+
+fn line(row: &RawRow) -> Vec<Vec<Point>> {
+    match &row.shape {
+        Some(Shape::Line(parts)) => parts.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Heaviest gross mass taken for true, kg.
+const MAX_MASS_KG: f64 = 200_000.0;
+/// Highest limit taken for true, km/h: open street maps hold some of 250.
+const MAX_LIMIT_KMH: f64 = 400.0;
+/// Widest corridor, metres.
+const MAX_BUFFER_M: f64 = 10_000.0;
+/// Longest plan, metres and seconds.
+const MAX_PLAN: f64 = 10_000_000.0;
+
+fn vehicle(cells: &mut Cells, row: &RawRow) -> Vehicle {
+    Vehicle {
+        vehicle_id: cells.id("vehicle_id"),
+        plate: cells.text("plate"),
+        plate_color: cells.text("plate_color"),
+        device_id: cells.id("device_id"),
+        company_id: cells.id("company_id"),
+        status: cells.word("status", VehicleStatus::WORDS, VehicleStatus::parse, VehicleStatus::Active),
+        max_gross_kg: cells.positive("max_gross_kg", MAX_MASS_KG),
+        tare_kg: cells.positive("tare_kg", MAX_MASS_KG),
+        sensors: cells.sensors("sensors"),
+        valid: row.valid,
+    }
+}
+
+fn company(cells: &mut Cells, row: &RawRow) -> Company {
+    Company { company_id: cells.id("company_id"), name: cells.text("name"), valid: row.valid }
+}
+
+fn driver(cells: &mut Cells, row: &RawRow) -> Driver {
+    Driver {
+        driver_id: cells.id("driver_id"),
+        name: cells.text("name"),
+        company_id: cells.id("company_id"),
+        status: cells.text("status"),
+        valid: row.valid,
+    }
+}
+
+fn permit(cells: &mut Cells, row: &RawRow) -> Permit {
+    Permit {
+        permit_id: cells.id("permit_id"),
+        vehicle_id: cells.id("vehicle_id"),
+        source_id: cells.id("source_id"),
+        sink_ids: cells.ids("sink_ids"),
+        route_ids: cells.ids("route_ids"),
+        windows: cells.schedule("windows"),
+        status: cells.word("status", PermitStatus::WORDS, PermitStatus::parse, PermitStatus::Revoked),
+        valid: row.valid,
+    }
+}
+
+fn manifest(cells: &mut Cells, row: &RawRow) -> Manifest {
+    let (opened_at, closed_at) = (cells.time("opened_at").unwrap_or_default(), cells.time("closed_at"));
+    if closed_at.is_some_and(|closed| closed < opened_at) {
+        cells.object("closed_at", format!("a time not before opened_at ({opened_at})"));
+    }
+    Manifest {
+        manifest_id: cells.id("manifest_id"),
+        vehicle_id: cells.id("vehicle_id"),
+        permit_id: cells.maybe_id("permit_id"),
+        opened_at,
+        closed_at,
+        driver_id: cells.maybe_id("driver_id"),
+        planned_distance_m: cells.positive("planned_distance_m", MAX_PLAN),
+        planned_duration_s: cells.positive("planned_duration_s", MAX_PLAN),
+        valid: row.valid,
+    }
+}
+
+fn blacklist_entry(cells: &mut Cells, row: &RawRow) -> BlacklistEntry {
+    BlacklistEntry {
+        subject: cells.word("subject", Subject::WORDS, Subject::parse, Subject::Vehicle),
+        subject_id: cells.id("subject_id"),
+        reason: cells.text("reason"),
+        valid: row.valid,
+    }
+}
+
+fn outage(cells: &mut Cells, row: &RawRow) -> Outage {
+    Outage { vehicle_id: cells.id("vehicle_id"), reason: cells.text("reason"), valid: row.valid }
+}
+
+fn unit(cells: &mut Cells, row: &RawRow) -> Unit {
+    Unit {
+        unit_id: cells.id("unit_id"),
+        name: cells.text("name"),
+        department: cells.id("department"),
+        kind: cells.word("kind", &["grid", "squad"], UnitKind::parse, UnitKind::Grid),
+        district_id: cells.maybe_id("district_id"),
+        valid: row.valid,
+    }
+}
+
+fn place(cells: &mut Cells, row: &RawRow) -> Place {
+    Place {
+        place_id: cells.id("place_id"),
+        name: cells.text("name"),
+        kind: cells.word("kind", PlaceKind::WORDS, PlaceKind::parse, PlaceKind::Depot),
+        valid: row.valid,
+    }
+}
+
+fn zone(cells: &mut Cells, row: &RawRow) -> Zone {
+    let kind = cells.word("kind", ZoneKind::WORDS, ZoneKind::parse, ZoneKind::Control);
+    let speed_limit_kmh = cells.positive("speed_limit_kmh", MAX_LIMIT_KMH);
+    if kind == ZoneKind::Speed && row.cell(Entity::Zones, "speed_limit_kmh").is_empty() {
+        cells.object("speed_limit_kmh", "a limit, the zone's kind being speed");
+    }
+    Zone {
+        zone_id: cells.id("zone_id"),
+        name: cells.text("name"),
+        kind,
+        speed_limit_kmh,
+        schedule: cells.schedule("schedule"),
+        valid: row.valid,
+    }
+}
+
+fn district(cells: &mut Cells, row: &RawRow) -> District {
+    District { district_id: cells.id("district_id"), name: cells.text("name"), valid: row.valid }
+}
+
+fn route(cells: &mut Cells, row: &RawRow) -> Option<Route> {
+    let (route_id, name) = (cells.id("route_id"), cells.text("name"));
+    let buffer_m = cells.positive("buffer_m", MAX_BUFFER_M);
+    let line = Polyline::from_parts(&line(row))?;
+    Some(Route { route_id, name, buffer_m, line, valid: row.valid })
+}
+
+fn road(cells: &mut Cells, row: &RawRow) -> Road {
+    Road {
+        road_id: cells.id("road_id"),
+        name: cells.maybe_text("name"),
+        class: cells.text("class"),
+        speed_limit_kmh: cells.positive("speed_limit_kmh", MAX_LIMIT_KMH),
+        oneway: cells.flag("oneway"),
+        valid: row.valid,
+    }
+}
+
+/// The instant at which a row that says none begins to hold.
+pub(super) fn begins(row: &RawRow, now: Time) -> Time {
+    row.valid.from.unwrap_or(now)
+}

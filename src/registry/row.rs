@@ -1,0 +1,242 @@
+//! A row as given: text in every column, whatever file it came from, and the typed reading of it.
+
+use super::{
+    entity::SensorSet,
+    geometry::Shape,
+    problem::{Origin, Problem, nearest, quoted},
+    schema::{Entity, Need},
+};
+use crate::model::{Schedule, Text, Time, Validity};
+
+/// Longest value of an id, in bytes.
+const ID_BYTES: usize = crate::model::limits::REGISTRY_ID_BYTES;
+
+/// One row: trimmed text by the entity's columns, empty where there is none.
+#[derive(Clone, Debug)]
+pub(super) struct RawRow {
+    pub origin: Origin,
+    pub cells: Box<[Box<str>]>,
+    pub valid: Validity,
+    pub shape: Option<Shape>,
+}
+
+impl RawRow {
+    /// The text in a column; empty when there is none.
+    pub fn cell(&self, entity: Entity, column: &str) -> &str {
+        entity.column(column).and_then(|index| self.cells.get(index)).map_or("", |cell| cell)
+    }
+
+    /// The text in the first column.
+    pub fn key(&self) -> &str {
+        self.cells.first().map_or("", |cell| cell)
+    }
+}
+
+/// Puts named values into the order of the columns; what is wrong with names or validity goes to `problems`.
+pub(super) struct RowBuilder<'a> {
+    entity: Entity,
+    origin: Origin,
+    cells: Vec<Box<str>>,
+    valid: Validity,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> RowBuilder<'a> {
+    pub fn new(entity: Entity, origin: Origin, problems: &'a mut Vec<Problem>) -> Self {
+        Self {
+            entity,
+            origin,
+            cells: vec![Box::default(); entity.columns().len()],
+            valid: Validity::default(),
+            problems,
+        }
+    }
+
+    /// Sets a column; an unknown one is a problem.
+    pub fn set(&mut self, column: &str, value: &str) {
+        let value = value.trim();
+        match column {
+            "valid_from" => self.valid.from = self.bound(column, value),
+            "valid_to" => self.valid.to = self.bound(column, value),
+            _ => match self.entity.column(column) {
+                Some(index) => self.cells[index] = value.into(),
+                None => self.problems.push(unknown_column(self.entity, &self.origin, column)),
+            },
+        }
+    }
+
+    fn bound(&mut self, column: &str, value: &str) -> Option<Time> {
+        if value.is_empty() {
+            return None;
+        }
+        let time = parse_time(value);
+        if time.is_none() {
+            self.problems.push(self.origin.problem(Some(column), quoted(value), TIME));
+        }
+        time
+    }
+
+    pub fn finish(self, shape: Option<Shape>) -> RawRow {
+        if let (Some(from), Some(to)) = (self.valid.from, self.valid.to)
+            && to <= from
+        {
+            let expected = format!("a time after valid_from ({from})");
+            self.problems.push(self.origin.problem(Some("valid_to"), to.to_string(), expected));
+        }
+        RawRow { origin: self.origin, cells: self.cells.into(), valid: self.valid, shape }
+    }
+}
+
+/// The problem with a column that the entity does not have.
+pub(super) fn unknown_column(entity: Entity, origin: &Origin, column: &str) -> Problem {
+    let names: Vec<&str> = entity.column_names().collect();
+    let expected = format!("one of the columns {}", names.join(", "));
+    let mut problem = origin.problem(None, format!("the unknown column {}", quoted(column)), expected);
+    problem.nearest = nearest(column, names);
+    problem
+}
+
+const TIME: &str = "RFC 3339 such as 2026-03-01T22:05:09+08:00, or integer milliseconds since 1970 UTC";
+
+/// RFC 3339 or integer milliseconds.
+pub(super) fn parse_time(text: &str) -> Option<Time> {
+    match text.parse::<i64>() {
+        Ok(ms) => Some(Time::from_millis(ms)).filter(|time| time.as_millis() == ms),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+/// Reads the cells of one row as types. A wrong cell becomes a problem and reads as its type's default, so that the
+/// next cell is read too; whoever reads drops the row when problems came.
+pub(super) struct Cells<'a> {
+    entity: Entity,
+    row: &'a RawRow,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl<'a> Cells<'a> {
+    pub fn new(entity: Entity, row: &'a RawRow, problems: &'a mut Vec<Problem>) -> Self {
+        Self { entity, row, problems }
+    }
+
+    fn refuse(&mut self, column: &str, expected: impl Into<String>) {
+        let found = quoted(self.row.cell(self.entity, column));
+        self.problems.push(self.row.origin.problem(Some(column), found, expected));
+    }
+
+    /// The cell, when it holds anything; an empty one is a problem where a value is needed.
+    fn some(&mut self, column: &str) -> Option<&'a str> {
+        let cell = self.row.cell(self.entity, column);
+        if !cell.is_empty() {
+            return Some(cell);
+        }
+        let need = self.entity.columns().iter().find(|known| known.name == column).map(|known| known.need);
+        if need == Some(Need::Value) {
+            self.problems.push(self.row.origin.problem(Some(column), "nothing", "a value"));
+        }
+        None
+    }
+
+    /// Free text, empty when there is none.
+    pub fn text(&mut self, column: &str) -> Text {
+        self.some(column).unwrap_or("").into()
+    }
+
+    pub fn maybe_text(&mut self, column: &str) -> Option<Text> {
+        self.some(column).map(Text::from)
+    }
+
+    /// An id: text without blanks, of bounded length; empty when there is none.
+    pub fn id(&mut self, column: &str) -> Text {
+        self.maybe_id(column).unwrap_or_else(|| Text::from(""))
+    }
+
+    pub fn maybe_id(&mut self, column: &str) -> Option<Text> {
+        let cell = self.some(column)?;
+        let bytes = if column == "device_id" { crate::model::limits::ID_BYTES } else { ID_BYTES };
+        if cell.len() > bytes || cell.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            self.refuse(column, format!("an id of at most {bytes} bytes without blanks"));
+        }
+        Some(cell.into())
+    }
+
+    /// Ids separated by blanks.
+    pub fn ids(&mut self, column: &str) -> Vec<Text> {
+        self.some(column).unwrap_or("").split_whitespace().map(Text::from).collect()
+    }
+
+    /// One of a closed set of words.
+    pub fn word<T: Copy>(&mut self, column: &str, words: &[&str], parse: fn(&str) -> Option<T>, default: T) -> T {
+        let Some(cell) = self.some(column) else { return default };
+        parse(cell).unwrap_or_else(|| {
+            self.refuse(column, format!("one of {}", words.join(", ")));
+            if let Some(problem) = self.problems.last_mut() {
+                problem.nearest = nearest(cell, words.iter().copied());
+            }
+            default
+        })
+    }
+
+    /// A number above 0 and at most `most`.
+    pub fn positive(&mut self, column: &str, most: f64) -> Option<f64> {
+        let number = self.some(column)?.parse::<f64>().ok().filter(|number| *number > 0.0 && *number <= most);
+        if number.is_none() {
+            self.refuse(column, format!("a number above 0, at most {most}"));
+        }
+        number
+    }
+
+    pub fn time(&mut self, column: &str) -> Option<Time> {
+        let time = parse_time(self.some(column)?);
+        if time.is_none() {
+            self.refuse(column, TIME);
+        }
+        time
+    }
+
+    pub fn schedule(&mut self, column: &str) -> Schedule {
+        let parsed = self.some(column).unwrap_or("").parse();
+        parsed.unwrap_or_else(|_| {
+            self.refuse(column, "windows such as 22:00-06:00 or Mon-Fri 07:00-09:00, separated by spaces");
+            Schedule::default()
+        })
+    }
+
+    /// `true` or `false`, also as OSM and tables write them; `false` when empty.
+    pub fn flag(&mut self, column: &str) -> bool {
+        match self.some(column).unwrap_or("false") {
+            "true" | "yes" | "1" => true,
+            "false" | "no" | "0" => false,
+            _ => {
+                self.refuse(column, "true or false");
+                false
+            }
+        }
+    }
+
+    pub fn sensors(&mut self, column: &str) -> SensorSet {
+        const WORDS: &[&str] = &["cover", "lift", "load", "driver", "camera"];
+        let mut set = SensorSet::default();
+        for word in self.some(column).unwrap_or("").split_whitespace() {
+            match word {
+                "cover" => set.cover = true,
+                "lift" => set.lift = true,
+                "load" => set.load = true,
+                "driver" => set.driver = true,
+                "camera" => set.camera = true,
+                _ => {
+                    let expected = format!("sensors of {}", WORDS.join(", "));
+                    let mut problem = self.row.origin.problem(Some(column), quoted(word), expected);
+                    problem.nearest = nearest(word, WORDS.iter().copied());
+                    self.problems.push(problem);
+                }
+            }
+        }
+        set
+    }
+
+    /// A problem with a cell that another cell shows to be wrong.
+    pub fn object(&mut self, column: &str, expected: impl Into<String>) {
+        self.refuse(column, expected);
+    }
+}

@@ -1,0 +1,303 @@
+//! The registry in memory: every version of every row, looked up as of an instant.
+
+use std::ops::Range;
+
+use rustc_hash::FxHashMap;
+
+use super::{
+    entity::{
+        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, Place, Road, Route, Subject, Unit,
+        Vehicle, Versioned, Zone,
+    },
+    layer::{Areas, Lines},
+};
+use crate::model::{Text, Time, Validity};
+
+/// An immutable snapshot. The default is empty.
+#[derive(Debug, Default)]
+pub struct Registry {
+    vehicles: Versions<Vehicle>,
+    by_device: FxHashMap<Text, Vec<u32>>,
+    by_plate: FxHashMap<Text, Vec<u32>>,
+    permits: Grouped<Permit>,
+    manifests: Grouped<Manifest>,
+    blacklist: [Held; 3],
+    outages: Held,
+    companies: Versions<Company>,
+    drivers: Versions<Driver>,
+    units: Versions<Unit>,
+    routes: Versions<Route>,
+    places: Areas<Place>,
+    zones: Areas<Zone>,
+    districts: Areas<District>,
+    roads: Lines<Road>,
+    /// When any area, road, route, company or driver on the blacklist begins or ends to hold; sorted.
+    common_changes: Vec<Time>,
+    /// The same for one vehicle, by its id and by those of its devices.
+    own_changes: FxHashMap<Text, Vec<Time>>,
+}
+
+/// Intervals by id.
+type Held = FxHashMap<Text, Vec<Validity>>;
+
+/// Rows as read, not yet indexed.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub vehicles: Vec<Vehicle>,
+    pub companies: Vec<Company>,
+    pub drivers: Vec<Driver>,
+    pub permits: Vec<Permit>,
+    pub manifests: Vec<Manifest>,
+    pub blacklist: Vec<BlacklistEntry>,
+    pub outages: Vec<Outage>,
+    pub units: Vec<Unit>,
+    pub routes: Vec<Route>,
+    pub places: Areas<Place>,
+    pub zones: Areas<Zone>,
+    pub districts: Areas<District>,
+    pub roads: Lines<Road>,
+}
+
+impl Registry {
+    pub(super) fn new(rows: Rows) -> Self {
+        let (common_changes, own_changes) = (common_changes(&rows), own_changes(&rows));
+        let mut blacklist: [Held; 3] = Default::default();
+        for entry in &rows.blacklist {
+            blacklist[entry.subject as usize].entry(entry.subject_id.clone()).or_default().push(entry.valid);
+        }
+        let mut outages = Held::default();
+        for outage in &rows.outages {
+            outages.entry(outage.vehicle_id.clone()).or_default().push(outage.valid);
+        }
+        Self {
+            by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
+            by_plate: numbers_by(&rows.vehicles, |vehicle| &vehicle.plate),
+            vehicles: Versions::new(rows.vehicles),
+            permits: Grouped::new(rows.permits, |permit| &permit.vehicle_id),
+            manifests: Grouped::new(rows.manifests, |manifest| &manifest.vehicle_id),
+            blacklist,
+            outages,
+            companies: Versions::new(rows.companies),
+            drivers: Versions::new(rows.drivers),
+            units: Versions::new(rows.units),
+            routes: Versions::new(rows.routes),
+            places: rows.places,
+            zones: rows.zones,
+            districts: rows.districts,
+            roads: rows.roads,
+            common_changes,
+            own_changes,
+        }
+    }
+
+    /// The vehicle that carried the device at `at`.
+    pub fn vehicle_by_device(&self, device_id: &str, at: Time) -> Option<&Vehicle> {
+        self.vehicles.holding(self.by_device.get(device_id)?, at)
+    }
+
+    /// The vehicle with that plate at `at`.
+    pub fn vehicle_by_plate(&self, plate: &str, at: Time) -> Option<&Vehicle> {
+        self.vehicles.holding(self.by_plate.get(plate)?, at)
+    }
+
+    pub fn vehicle(&self, vehicle_id: &str, at: Time) -> Option<&Vehicle> {
+        self.vehicles.at(vehicle_id, at)
+    }
+
+    /// Every version of every vehicle.
+    pub fn vehicles(&self) -> impl Iterator<Item = &Vehicle> {
+        self.vehicles.rows.iter()
+    }
+
+    /// Whether any vehicle ever carried it.
+    pub fn device_is_registered(&self, device_id: &str) -> bool {
+        self.by_device.contains_key(device_id)
+    }
+
+    /// Every version of the vehicle's permits, by the start of their validity (open ones first).
+    pub fn permits(&self, vehicle_id: &str) -> &[Permit] {
+        self.permits.of(vehicle_id)
+    }
+
+    /// Every version of the vehicle's manifests, by the start of their validity, then by id.
+    pub fn manifests(&self, vehicle_id: &str) -> &[Manifest] {
+        self.manifests.of(vehicle_id)
+    }
+
+    /// Whether the vehicle, its company or the driver is on the blacklist.
+    pub fn blacklisted(&self, vehicle_id: &str, company_id: &str, driver_id: Option<&str>, at: Time) -> bool {
+        let holds = |subject: Subject, id: &str| is_held(&self.blacklist[subject as usize], id, at);
+        holds(Subject::Vehicle, vehicle_id)
+            || holds(Subject::Company, company_id)
+            || driver_id.is_some_and(|driver| holds(Subject::Driver, driver))
+    }
+
+    /// Whether an outage is filed for the vehicle.
+    pub fn outage_filed(&self, vehicle_id: &str, at: Time) -> bool {
+        is_held(&self.outages, vehicle_id, at)
+    }
+
+    pub fn company(&self, company_id: &str, at: Time) -> Option<&Company> {
+        self.companies.at(company_id, at)
+    }
+
+    pub fn driver(&self, driver_id: &str, at: Time) -> Option<&Driver> {
+        self.drivers.at(driver_id, at)
+    }
+
+    pub fn unit(&self, unit_id: &str, at: Time) -> Option<&Unit> {
+        self.units.at(unit_id, at)
+    }
+
+    /// The units that exist at `at`.
+    pub fn units(&self, at: Time) -> impl Iterator<Item = &Unit> {
+        self.units.rows.iter().filter(move |unit| unit.valid.contains(at))
+    }
+
+    pub fn route(&self, route_id: &str, at: Time) -> Option<&Route> {
+        self.routes.at(route_id, at)
+    }
+
+    pub fn places(&self) -> &Areas<Place> {
+        &self.places
+    }
+
+    pub fn zones(&self) -> &Areas<Zone> {
+        &self.zones
+    }
+
+    pub fn districts(&self) -> &Areas<District> {
+        &self.districts
+    }
+
+    pub fn roads(&self) -> &Lines<Road> {
+        &self.roads
+    }
+
+    /// The next instant after `after` at which anything registered about this vehicle (its own rows, permits,
+    /// manifests, outages, blacklist), or any area, road, route, or company or driver on the blacklist, begins or
+    /// ends to hold. `None`: what holds now holds for ever. An unregistered device's id is taken as well.
+    pub fn changes(&self, vehicle_id: &str, after: Time) -> Option<Time> {
+        let next = |times: &[Time]| times.get(times.partition_point(|time| *time <= after)).copied();
+        let own = self.own_changes.get(vehicle_id).and_then(|times| next(times));
+        match (own, next(&self.common_changes)) {
+            (Some(own), Some(common)) => Some(own.min(common)),
+            (own, common) => own.or(common),
+        }
+    }
+}
+
+fn is_held(held: &Held, id: &str, at: Time) -> bool {
+    held.get(id).is_some_and(|intervals| intervals.iter().any(|valid| valid.contains(at)))
+}
+
+fn numbers_by<T>(rows: &[T], key: impl Fn(&T) -> &Text) -> FxHashMap<Text, Vec<u32>> {
+    let mut numbers: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
+    for (number, row) in rows.iter().enumerate().filter(|(_, row)| !key(row).is_empty()) {
+        numbers.entry(key(row).clone()).or_default().push(number as u32);
+    }
+    numbers
+}
+
+/// Every version of every row, by key.
+#[derive(Debug)]
+struct Versions<T> {
+    rows: Vec<T>,
+    by_key: FxHashMap<Text, Vec<u32>>,
+}
+
+impl<T> Default for Versions<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), by_key: FxHashMap::default() }
+    }
+}
+
+impl<T: Versioned> Versions<T> {
+    fn new(rows: Vec<T>) -> Self {
+        Self { by_key: numbers_by(&rows, T::key), rows }
+    }
+
+    fn at(&self, key: &str, at: Time) -> Option<&T> {
+        self.holding(self.by_key.get(key)?, at)
+    }
+
+    /// The one of these rows that holds at `at`.
+    fn holding(&self, numbers: &[u32], at: Time) -> Option<&T> {
+        numbers.iter().map(|number| &self.rows[*number as usize]).find(|row| row.valid().contains(at))
+    }
+}
+
+/// Rows that belong to vehicles, each vehicle's side by side.
+#[derive(Debug)]
+struct Grouped<T> {
+    rows: Vec<T>,
+    by_owner: FxHashMap<Text, Range<u32>>,
+}
+
+impl<T> Default for Grouped<T> {
+    fn default() -> Self {
+        Self { rows: Vec::new(), by_owner: FxHashMap::default() }
+    }
+}
+
+impl<T: Versioned> Grouped<T> {
+    fn new(mut rows: Vec<T>, owner: impl Fn(&T) -> &Text) -> Self {
+        rows.sort_by(|a, b| (owner(a), a.valid().from, a.key()).cmp(&(owner(b), b.valid().from, b.key())));
+        let mut by_owner: FxHashMap<Text, Range<u32>> = FxHashMap::default();
+        for (number, row) in (0u32..).zip(&rows) {
+            by_owner.entry(owner(row).clone()).or_insert(number..number).end = number + 1;
+        }
+        Self { rows, by_owner }
+    }
+
+    fn of(&self, owner: &str) -> &[T] {
+        self.by_owner.get(owner).map_or(&[], |range| &self.rows[range.start as usize..range.end as usize])
+    }
+}
+
+fn ends(valid: Validity) -> impl Iterator<Item = Time> {
+    [valid.from, valid.to].into_iter().flatten()
+}
+
+fn ends_of<T: Versioned>(rows: &[T]) -> impl Iterator<Item = Time> {
+    rows.iter().flat_map(|row| ends(row.valid()))
+}
+
+fn common_changes(rows: &Rows) -> Vec<Time> {
+    let foreign = rows.blacklist.iter().filter(|entry| entry.subject != Subject::Vehicle);
+    let mut times: Vec<Time> = ends_of(rows.places.all())
+        .chain(ends_of(rows.zones.all()))
+        .chain(ends_of(rows.districts.all()))
+        .chain(ends_of(rows.roads.all()))
+        .chain(ends_of(&rows.routes))
+        .chain(foreign.flat_map(|entry| ends(entry.valid)))
+        .collect();
+    times.sort_unstable();
+    times.dedup();
+    times
+}
+
+fn own_changes(rows: &Rows) -> FxHashMap<Text, Vec<Time>> {
+    let mut changes: FxHashMap<Text, Vec<Time>> = FxHashMap::default();
+    let mut note = |id: &Text, times: &mut dyn Iterator<Item = Time>| {
+        times.for_each(|time| changes.entry(id.clone()).or_default().push(time));
+    };
+    for vehicle in &rows.vehicles {
+        note(&vehicle.vehicle_id, &mut ends(vehicle.valid));
+        note(&vehicle.device_id, &mut ends(vehicle.valid));
+    }
+    rows.permits.iter().for_each(|permit| note(&permit.vehicle_id, &mut ends(permit.valid)));
+    rows.outages.iter().for_each(|outage| note(&outage.vehicle_id, &mut ends(outage.valid)));
+    let banned = rows.blacklist.iter().filter(|entry| entry.subject == Subject::Vehicle);
+    banned.for_each(|entry| note(&entry.subject_id, &mut ends(entry.valid)));
+    for manifest in &rows.manifests {
+        let open = [Some(manifest.opened_at), manifest.closed_at];
+        note(&manifest.vehicle_id, &mut ends(manifest.valid).chain(open.into_iter().flatten()));
+    }
+    for times in changes.values_mut() {
+        times.sort_unstable();
+        times.dedup();
+        times.shrink_to_fit();
+    }
+    changes
+}

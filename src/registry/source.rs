@@ -1,0 +1,358 @@
+//! Files to rows: tables with a header, GeoJSON collections, JSON rows of the API.
+
+use std::{collections::BTreeMap, fs::File, io::Read as _, path::Path};
+
+use serde::Deserialize;
+use serde_json::{Map, Value as Json, value::RawValue};
+
+use super::{
+    geometry,
+    problem::{Origin, Problem, RegistryError, nearest, quoted},
+    row::{RawRow, RowBuilder, unknown_column},
+    schema::{Entity, Need, ShapeKind},
+};
+use crate::model::{Datum, limits};
+
+/// Rows by entity.
+pub(super) type Tables = BTreeMap<Entity, Vec<RawRow>>;
+
+/// The known files of a folder, as bytes, gzip undone. An ending in `.csv` or `.geojson` (`.gz`) that is one slip
+/// away from a known name is a problem; other files are none of ours.
+pub(super) fn read_dir(dir: &Path, problems: &mut Vec<Problem>) -> Result<Vec<(Entity, Vec<u8>)>, RegistryError> {
+    let failed = |path: &Path| {
+        let path = path.display().to_string();
+        move |source| RegistryError::Read { path, source }
+    };
+    let mut names: Vec<String> = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(failed(dir))? {
+        names.push(entry.map_err(failed(dir))?.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    let mut files: Vec<(Entity, Vec<u8>)> = Vec::new();
+    for name in names {
+        let plain = name.strip_suffix(".gz").unwrap_or(&name);
+        let Some(entity) = Entity::ALL.iter().copied().find(|entity| entity.file() == plain) else {
+            problems.extend(slip(&name, plain));
+            continue;
+        };
+        if files.iter().any(|(other, _)| *other == entity) {
+            problems.push(Origin::file(entity.file()).problem(None, "it both plain and as .gz", "one of them"));
+            continue;
+        }
+        let path = dir.join(&name);
+        match read_file(&path, plain != name).map_err(failed(&path))? {
+            Some(bytes) => files.push((entity, bytes)),
+            None => problems.push(too_large(entity)),
+        }
+    }
+    if files.is_empty() && problems.is_empty() {
+        let known: Vec<&str> = Entity::ALL.iter().map(|entity| entity.file()).collect();
+        let file = dir.display().to_string();
+        let (found, expected) = ("no file of a registry".to_owned(), format!("any of {}", known.join(", ")));
+        problems.push(Problem { file, found, expected, ..Problem::default() });
+    }
+    Ok(files)
+}
+
+fn too_large(entity: Entity) -> Problem {
+    let expected = format!("at most {} bytes", limits::REGISTRY_FILE_BYTES);
+    Origin::file(entity.file()).problem(None, "a larger file", expected)
+}
+
+/// A file whose name looks like a known one misspelt.
+fn slip(name: &str, plain: &str) -> Option<Problem> {
+    let (stem, _) = plain.rsplit_once('.').filter(|(_, ending)| matches!(*ending, "csv" | "geojson" | "json"))?;
+    let meant = nearest(stem, Entity::ALL.iter().map(|entity| entity.name()))?;
+    let entity = Entity::named(&meant)?;
+    let (found, expected) = ("an unknown file".to_owned(), "a file of the registry".to_owned());
+    Some(Problem { file: name.into(), found, expected, nearest: Some(entity.file().into()), ..Problem::default() })
+}
+
+/// The whole file, or `None` when it is larger than we read.
+fn read_file(path: &Path, gzip: bool) -> std::io::Result<Option<Vec<u8>>> {
+    let bound = limits::REGISTRY_FILE_BYTES as u64;
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    match gzip {
+        true => flate2::read::MultiGzDecoder::new(file).take(bound + 1).read_to_end(&mut bytes)?,
+        false => file.take(bound + 1).read_to_end(&mut bytes)?,
+    };
+    Ok((bytes.len() as u64 <= bound).then_some(bytes))
+}
+
+/// The rows of one file.
+pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<RawRow> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let text = match std::str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(e) => {
+            let line = bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
+            let origin = Origin { line: Some(line), ..Origin::file(entity.file()) };
+            let found = format!("the byte {:#04x} that is no UTF-8", bytes[e.valid_up_to()]);
+            problems.push(origin.problem(None, found, "UTF-8"));
+            return Vec::new();
+        }
+    };
+    let rows = match entity.shape() {
+        ShapeKind::None => parse_csv(entity, text, problems),
+        _ => parse_geojson(entity, text, problems),
+    };
+    if rows.len() > limits::REGISTRY_ROWS {
+        let expected = format!("at most {}", limits::REGISTRY_ROWS);
+        problems.push(Origin::file(entity.file()).problem(None, format!("{} rows", rows.len()), expected));
+    }
+    rows
+}
+
+fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<RawRow> {
+    let mut reader =
+        csv::ReaderBuilder::new().has_headers(true).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
+    let head = Origin { line: Some(1), ..Origin::file(entity.file()) };
+    let header: Vec<String> = match reader.headers() {
+        Ok(header) => header.iter().map(str::to_owned).collect(),
+        Err(e) => {
+            problems.push(head.problem(None, e.to_string(), "a header"));
+            return Vec::new();
+        }
+    };
+    let before = problems.len();
+    check_header(entity, &head, &header, problems);
+    if problems.len() > before {
+        return Vec::new();
+    }
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = match record {
+            Ok(record) => record,
+            Err(e) => {
+                problems.push(Origin::file(entity.file()).problem(None, e.to_string(), "a row"));
+                break;
+            }
+        };
+        let line = record.position().map(|position| position.line() as usize);
+        let origin = Origin { line, ..Origin::file(entity.file()) };
+        if record.len() != header.len() {
+            let (found, expected) = (format!("{} cells", record.len()), format!("{} as in the header", header.len()));
+            problems.push(origin.problem(None, found, expected));
+            continue;
+        }
+        let mut row = RowBuilder::new(entity, origin, problems);
+        header.iter().zip(&record).for_each(|(column, value)| row.set(column, value));
+        rows.push(row.finish(None));
+    }
+    rows
+}
+
+fn check_header(entity: Entity, origin: &Origin, header: &[String], problems: &mut Vec<Problem>) {
+    let unknown = header.iter().filter(|name| !entity.column_names().any(|known| known == *name));
+    problems.extend(unknown.map(|name| unknown_column(entity, origin, name)));
+    for (index, name) in header.iter().enumerate() {
+        if header[..index].contains(name) {
+            problems.push(origin.problem(None, format!("the column {name} twice"), "it once"));
+        }
+    }
+    let needed = entity.columns().iter().filter(|column| column.need != Need::Nothing);
+    for column in needed.filter(|column| !header.iter().any(|name| name == column.name)) {
+        problems.push(origin.problem(None, "a header without it", format!("the column {}", column.name)));
+    }
+}
+
+#[derive(Deserialize)]
+struct Collection<'a> {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    datum: Option<Json>,
+    #[serde(borrow)]
+    features: Option<Vec<&'a RawValue>>,
+}
+
+#[derive(Deserialize)]
+struct Feature<'a> {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    properties: Option<Map<String, Json>>,
+    #[serde(borrow)]
+    geometry: Option<&'a RawValue>,
+}
+
+fn parse_geojson(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<RawRow> {
+    let whole = Origin::file(entity.file());
+    let collection: Collection = match serde_json::from_str(text) {
+        Ok(collection) => collection,
+        Err(e) => {
+            let origin = Origin { line: Some(e.line().max(1)), ..whole };
+            problems.push(origin.problem(None, e.to_string(), "a GeoJSON FeatureCollection"));
+            return Vec::new();
+        }
+    };
+    if collection.kind.as_deref() != Some("FeatureCollection") {
+        let found = collection.kind.as_deref().map_or("nothing".to_owned(), quoted);
+        problems.push(whole.problem(Some("type"), found, "\"FeatureCollection\""));
+    }
+    let datum = read_datum(collection.datum.as_ref(), &whole, problems);
+    let mut rows = Vec::new();
+    let mut lines = LineCount::new(text);
+    for (index, feature) in collection.features.unwrap_or_default().into_iter().enumerate() {
+        let name = (index + 1).to_string();
+        let origin = Origin { line: Some(lines.at(feature.get())), feature: Some(name), ..whole.clone() };
+        rows.extend(parse_feature(entity, feature.get(), datum, origin, problems));
+    }
+    // Without a datum nobody knows where the shapes lie.
+    if datum.is_some() { rows } else { Vec::new() }
+}
+
+/// Counts lines up to slices of one text that come in order.
+struct LineCount<'a> {
+    text: &'a str,
+    offset: usize,
+    line: usize,
+}
+
+impl<'a> LineCount<'a> {
+    fn new(text: &'a str) -> Self {
+        Self { text, offset: 0, line: 1 }
+    }
+
+    fn at(&mut self, slice: &str) -> usize {
+        let offset = (slice.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        if let Some(between) = self.text.as_bytes().get(self.offset..offset) {
+            self.line += between.iter().filter(|byte| **byte == b'\n').count();
+            self.offset = offset;
+        }
+        self.line
+    }
+}
+
+/// The words for datums. CGCS2000 agrees with WGS-84 to a few centimetres.
+const DATUMS: &[&str] = &["wgs84", "gcj02", "bd09", "cgcs2000"];
+
+fn read_datum(written: Option<&Json>, origin: &Origin, problems: &mut Vec<Problem>) -> Option<Datum> {
+    let word = written.and_then(Json::as_str);
+    let datum = match word {
+        Some("wgs84" | "cgcs2000") => Some(Datum::Wgs84),
+        Some("gcj02") => Some(Datum::Gcj02),
+        Some("bd09") => Some(Datum::Bd09),
+        _ => None,
+    };
+    if datum.is_none() {
+        let found = written.map_or("nothing".to_owned(), Json::to_string);
+        let expected = "a top-level \"datum\" of wgs84, gcj02, bd09 or cgcs2000 (geometry without one is refused)";
+        let mut problem = origin.problem(Some("datum"), found, expected);
+        problem.nearest = word.and_then(|word| nearest(word, DATUMS.iter().copied()));
+        problems.push(problem);
+    }
+    datum
+}
+
+fn parse_feature(
+    entity: Entity,
+    text: &str,
+    datum: Option<Datum>,
+    mut origin: Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<RawRow> {
+    let feature: Feature = match serde_json::from_str(text) {
+        Ok(feature) => feature,
+        Err(e) => {
+            problems.push(origin.problem(None, e.to_string(), "a GeoJSON Feature"));
+            return None;
+        }
+    };
+    let properties = feature.properties.unwrap_or_default();
+    name_feature(entity, &properties, &mut origin);
+    if feature.kind.as_deref() != Some("Feature") {
+        let found = feature.kind.as_deref().map_or("nothing".to_owned(), quoted);
+        problems.push(origin.problem(Some("type"), found, "\"Feature\""));
+    }
+    let shape = read_shape(entity, feature.geometry, datum, &origin, problems);
+    Some(build(entity, &properties, shape, origin, problems))
+}
+
+fn name_feature(entity: Entity, properties: &Map<String, Json>, origin: &mut Origin) {
+    let key = entity.columns().first().and_then(|column| properties.get(column.name)).and_then(cell_text);
+    if let (Some(key), Some(feature)) = (key, &mut origin.feature) {
+        feature.push_str(&format!(" ({key})"));
+    }
+}
+
+fn read_shape(
+    entity: Entity,
+    geometry: Option<&RawValue>,
+    datum: Option<Datum>,
+    origin: &Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<geometry::Shape> {
+    let text = geometry.map_or("null", RawValue::get);
+    match geometry::read(text, entity.shape(), datum.unwrap_or_default()) {
+        Ok(shape) => Some(shape),
+        Err((found, expected)) => {
+            problems.push(origin.problem(Some("geometry"), found, expected));
+            None
+        }
+    }
+}
+
+fn build(
+    entity: Entity,
+    properties: &Map<String, Json>,
+    shape: Option<geometry::Shape>,
+    origin: Origin,
+    problems: &mut Vec<Problem>,
+) -> RawRow {
+    let mut texts = Vec::with_capacity(properties.len());
+    for (column, value) in properties {
+        match cell_text(value) {
+            Some(text) => texts.push((column, text)),
+            None => {
+                let found = quoted(&value.to_string());
+                problems.push(origin.problem(Some(column), found, "text, a number, true or false, or a list of texts"));
+            }
+        }
+    }
+    let mut row = RowBuilder::new(entity, origin, problems);
+    texts.iter().for_each(|(column, text)| row.set(column, text));
+    row.finish(shape)
+}
+
+/// A property as the text that a table would have in its cell; `None` when it has none.
+fn cell_text(value: &Json) -> Option<String> {
+    match value {
+        Json::Null => Some(String::new()),
+        Json::Bool(flag) => Some(flag.to_string()),
+        Json::Number(number) => Some(number.to_string()),
+        Json::String(text) => Some(text.clone()),
+        Json::Array(items) => {
+            let words: Option<Vec<String>> = items.iter().map(|item| item.as_str().map(str::to_owned)).collect();
+            words.map(|words| words.join(" "))
+        }
+        Json::Object(_) => None,
+    }
+}
+
+/// The rows that the API was given: objects of columns, with `geometry` and `datum` for entities that have a shape
+/// (a GeoJSON Feature with a `datum` is taken as well).
+pub(super) fn parse_json(entity: Entity, rows: &[Json], problems: &mut Vec<Problem>) -> Vec<RawRow> {
+    let numbered = rows.iter().enumerate();
+    numbered.filter_map(|(index, row)| parse_json_row(entity, index + 1, row, problems)).collect()
+}
+
+fn parse_json_row(entity: Entity, number: usize, row: &Json, problems: &mut Vec<Problem>) -> Option<RawRow> {
+    let mut origin = Origin { feature: Some(number.to_string()), ..Origin::file(entity.name()) };
+    let Some(object) = row.as_object() else {
+        problems.push(origin.problem(None, quoted(&row.to_string()), "an object of columns"));
+        return None;
+    };
+    let mut columns = match object.get("properties").and_then(Json::as_object) {
+        Some(properties) if object.get("type").is_some_and(|kind| kind == "Feature") => properties.clone(),
+        _ => object.clone(),
+    };
+    name_feature(entity, &columns, &mut origin);
+    if entity.shape() == ShapeKind::None {
+        return Some(build(entity, &columns, None, origin, problems));
+    }
+    ["geometry", "datum"].iter().for_each(|name| drop(columns.remove(*name)));
+    let datum = read_datum(object.get("datum"), &origin, problems);
+    let geometry = object.get("geometry").and_then(|geometry| serde_json::value::to_raw_value(geometry).ok());
+    let shape = read_shape(entity, geometry.as_deref(), datum, &origin, problems);
+    Some(build(entity, &columns, shape, origin, problems))
+}

@@ -1,0 +1,454 @@
+use std::{io::Write as _, path::Path};
+
+use serde_json::json;
+
+use super::*;
+use crate::{
+    model::{Time, Validity},
+    spatial::Point,
+};
+
+const VEHICLES: &str = "vehicle_id,plate,plate_color,device_id,company_id,status,max_gross_kg,tare_kg,sensors\n\
+                        V1,粤B12345,yellow,d1,C1,active,31000,13000,cover lift\nV2,粤B2,,d2,C1,banned,,,\n";
+const COMPANIES: &str = "company_id,name\nC1,One\n";
+const PERMITS: &str = "permit_id,vehicle_id,source_id,sink_ids,route_ids,windows,status,valid_from,valid_to\n\
+                       P1,V1,S1,K1,,22:00-06:00,valid,2026-03-01T00:00:00+08:00,2026-04-01T00:00:00+08:00\n";
+
+fn square(id: &str, kind: &str, lon: f64, lat: f64) -> String {
+    let (east, north) = (lon + 0.01, lat + 0.01);
+    format!(
+        r#"{{"type":"Feature","properties":{{"place_id":"{id}","name":"{id}","kind":"{kind}"}},"geometry":{{"type":"Polygon",
+"coordinates":[[[{lon},{lat}],[{east},{lat}],[{east},{north}],[{lon},{north}],[{lon},{lat}]]]}}}}"#
+    )
+}
+
+fn collection(datum: &str, features: &[String]) -> String {
+    format!("{{\"type\":\"FeatureCollection\",\"datum\":\"{datum}\",\"features\":[\n{}\n]}}", features.join(",\n"))
+}
+
+fn places() -> String {
+    collection("wgs84", &[square("S1", "source", 114.0, 22.7), square("K1", "sink", 114.1, 22.7)])
+}
+
+fn t(text: &str) -> Time {
+    text.parse().unwrap()
+}
+
+fn ms(ms: i64) -> Time {
+    Time::from_millis(ms)
+}
+
+/// Every problem of these files, one a line.
+fn problems(files: &[(&str, &str)]) -> String {
+    match Registry::parse(files) {
+        Ok(_) => String::new(),
+        Err(e) => e.problems().iter().map(|problem| format!("{problem}\n")).collect(),
+    }
+}
+
+fn good() -> Registry {
+    let files = [("vehicles.csv", VEHICLES), ("companies.csv", COMPANIES), ("permits.csv", PERMITS)];
+    Registry::parse(&[&files[..], &[("places.geojson", &places())]].concat()).unwrap()
+}
+
+#[test]
+fn a_whole_registry_is_looked_up_as_of_an_instant() {
+    let registry = good();
+    let at = t("2026-03-05T00:00:00Z");
+    let vehicle = registry.vehicle_by_device("d1", at).unwrap();
+    assert_eq!((&*vehicle.vehicle_id, &*vehicle.plate, vehicle.max_gross_kg), ("V1", "粤B12345", Some(31000.0)));
+    assert!(vehicle.sensors.cover && vehicle.sensors.lift && !vehicle.sensors.camera);
+    assert_eq!(registry.vehicle("V2", at).unwrap().status, VehicleStatus::Banned);
+    assert_eq!(&*registry.vehicle_by_plate("粤B2", at).unwrap().vehicle_id, "V2");
+    assert!(registry.device_is_registered("d2") && !registry.device_is_registered("d3"));
+    assert!(registry.vehicle_by_device("", at).is_none());
+    let [permit] = registry.permits("V1") else { panic!("one permit") };
+    assert_eq!((permit.status, permit.windows.is_always()), (PermitStatus::Valid, false));
+    assert!(registry.permits("V2").is_empty() && registry.manifests("V1").is_empty());
+    let mut found = Vec::new();
+    registry.places().containing(Point::new(114.105, 22.705), at, |_, place| found.push(place.kind));
+    assert_eq!(found, [PlaceKind::Sink]);
+    let (start, end) = (t("2026-03-01T00:00:00+08:00"), t("2026-04-01T00:00:00+08:00"));
+    assert_eq!(registry.changes("V1", ms(0)), Some(start));
+    assert_eq!(registry.changes("V1", start), Some(end));
+    assert_eq!(registry.changes("V1", end), None);
+    assert_eq!(registry.changes("V2", ms(0)), None);
+}
+
+#[test]
+fn the_empty_registry_knows_nothing() {
+    let registry = Registry::default();
+    assert!(registry.vehicle("V1", ms(0)).is_none() && registry.vehicles().next().is_none());
+    assert!(!registry.blacklisted("V1", "C1", Some("D1"), ms(0)) && !registry.outage_filed("V1", ms(0)));
+    assert!(registry.changes("V1", ms(0)).is_none() && registry.route("R", ms(0)).is_none());
+}
+
+/// Each file has one fault; the report names it as this.
+#[test]
+fn problems_say_where_what_and_what_was_expected() {
+    const HEAD: &str = "vehicle_id,plate,device_id,status\n";
+    let cases: &[(&str, &str, &[&str])] = &[
+        (
+            "vehicles.csv",
+            "vehicle_id,plate,device_id,statsu\n",
+            &[
+                r#"vehicles.csv:1: found the unknown column "statsu""#,
+                r#"(did you mean "status"?)"#,
+                "the column status",
+            ],
+        ),
+        (
+            "vehicles.csv",
+            "V1,p,d,actve\n",
+            &[
+                r#"vehicles.csv:2: status: found "actve", expected one of active, suspended"#,
+                r#"(did you mean "active"?)"#,
+            ],
+        ),
+        ("vehicles.csv", "V1,p,d\n", &["vehicles.csv:2: found 3 cells, expected 4 as in the header"]),
+        ("vehicles.csv", ",p,d,active\n", &["vehicles.csv:2: vehicle_id: found nothing, expected a value"]),
+        (
+            "vehicles.csv",
+            "V1,p,d,active\nV2,q,d,active\n",
+            &["vehicles.csv:3: device_id: found \"d\" a second time (line 2) while the first holds"],
+        ),
+        ("vehicles.csv", "V1,p,d,active\nV1,q,e,active\n", &["vehicles.csv:3: vehicle_id: found \"V1\" a second time"]),
+        ("vehicles.csv", "V1,p,d d,active\n", &["device_id: found \"d d\", expected an id of at most 64 bytes"]),
+        ("companies.csv", "company_id,company_id\nA,B\n", &["found the column company_id twice"]),
+        (
+            "companies.csv",
+            "company_id,valid_from,valid_to\nA,yesterday,\n",
+            &["companies.csv:2: valid_from: found \"yesterday\", expected RFC 3339"],
+        ),
+        ("companies.csv", "company_id,valid_from,valid_to\nA,2000,1000\n", &["valid_to: found 1970-01-01T00:00:01"]),
+        (
+            "permits.csv",
+            "permit_id,vehicle_id,source_id,sink_ids,windows,status\nP,V,,,25:00-06:00,valid\n",
+            &["windows: found \"25:00-06:00\", expected windows such as"],
+        ),
+        (
+            "manifests.csv",
+            "manifest_id,vehicle_id,opened_at,closed_at\nM,V,2000,1000\n",
+            &["closed_at: found \"1000\", expected a time not before opened_at"],
+        ),
+        ("units.csv", "unit_id,department,kind\nU,police,sqad\n", &["(did you mean \"squad\"?)"]),
+        ("vehicle.csv", "", &["vehicle.csv: found an unknown file", "(did you mean \"vehicles.csv\"?)"]),
+    ];
+    for (file, text, expected) in cases {
+        let text =
+            if *file == "vehicles.csv" && !text.contains("plate") { format!("{HEAD}{text}") } else { (*text).into() };
+        let found = problems(&[(file, &text)]);
+        for expected in *expected {
+            assert!(found.contains(expected), "{text:?} gave\n{found}\nwithout {expected:?}");
+        }
+    }
+}
+
+#[test]
+fn geometry_is_refused_as_it_should_be() {
+    let cases: &[(&str, &str)] = &[
+        (r#"[[0,0],[1,0],[1,1],[0,0]]"#, "coordinates that do not fit"),
+        (r#"[[[0,0],[1,0],[1,1],[0,1]]]"#, "a ring that is not closed"),
+        (r#"[[[0,0],[1,0],[0,0]]]"#, "a ring of 3 positions"),
+        (r#"[[[0,0],[1,0],[1,91],[0,0]]]"#, "found [1, 91], expected [longitude, latitude] within"),
+        (r#"[[[0,0],[1,0],[1,1e999],[0,0]]]"#, "found"),
+        (r#"[[[0,0],[0,0],[0,0],[0,0]]]"#, "fewer than 3 different positions"),
+        (r#"[]"#, "a polygon without rings"),
+        (r#"null"#, "coordinates that do not fit"),
+    ];
+    for (coordinates, expected) in cases {
+        let feature = format!(
+            r#"{{"type":"Feature","properties":{{"place_id":7,"kind":"sink"}},"geometry":{{"type":"Polygon","coordinates":{coordinates}}}}}"#
+        );
+        let found = problems(&[("places.geojson", &collection("wgs84", &[feature]))]);
+        assert!(found.starts_with("places.geojson:2: ") && found.contains(expected), "{coordinates}: {found}");
+    }
+    let line = r#"{"type":"Feature","properties":{"place_id":"A","kind":"sink"},"geometry":{"type":"LineString","coordinates":[[0,0],[1,1]]}}"#;
+    let found = problems(&[("places.geojson", &collection("wgs84", &[line.into()]))]);
+    assert!(
+        found.contains("feature 1 (A): geometry: found a LineString, expected a Polygon or MultiPolygon"),
+        "{found}"
+    );
+}
+
+#[test]
+fn geometry_without_a_datum_is_refused_by_name() {
+    let undated = places().replace("\"datum\":\"wgs84\",", "");
+    let found = problems(&[("places.geojson", &undated)]);
+    assert!(found.starts_with("places.geojson: datum: found nothing, expected a top-level \"datum\""), "{found}");
+    let odd = problems(&[("places.geojson", &collection("gcj-02", &[]))]);
+    assert!(odd.contains("found \"gcj-02\"") && odd.contains("did you mean \"gcj02\""), "{odd}");
+    assert_eq!(problems(&[("places.geojson", &collection("cgcs2000", &[]))]), "");
+}
+
+/// Drawn in GCJ-02, the place stands some 600 m from where its numbers say.
+#[test]
+fn gcj02_is_converted_at_load() {
+    let drawn = collection("gcj02", &[square("S1", "source", 114.0, 22.7)]);
+    let registry = Registry::parse(&[("places.geojson", &drawn)]).unwrap();
+    let middle = Point::new(114.005, 22.705);
+    let area = registry.places().index().area(0);
+    let true_middle = crate::spatial::to_wgs84(crate::model::Datum::Gcj02, middle.lon, middle.lat);
+    assert!((area.signed_distance_m(true_middle) - area.signed_distance_m(middle)).abs() > 100.0);
+    assert!(area.signed_distance_m(true_middle) < -500.0);
+}
+
+#[test]
+fn all_problems_of_all_files_come_at_once() {
+    let found = problems(&[
+        ("vehicles.csv", "vehicle_id,plate,device_id,status\nV1,p,d,actve\nV2,q,e,\n"),
+        ("permits.csv", "permit_id,vehicle_id,source_id,sink_ids,status\nP1,V9,S9,K1 K9,valid\n"),
+        ("places.geojson", &places().replace("\"kind\":\"sink\"", "\"kind\":\"sinc\"")),
+        ("zones.geojson", "{"),
+    ]);
+    for expected in [
+        "vehicles.csv:2: status",
+        "vehicles.csv:3: status",
+        "permits.csv:2: vehicle_id: found \"V9\", expected an id in vehicles.csv (did you mean \"V",
+        "permits.csv:2: source_id: found \"S9\"",
+        "permits.csv:2: sink_ids: found \"K9\"",
+        "places.geojson:4: feature 2 (K1): kind: found \"sinc\"",
+        "zones.geojson:1: found",
+    ] {
+        assert!(found.contains(expected), "{found}\nwithout {expected}");
+    }
+    assert_eq!(found.lines().count(), 7, "{found}");
+}
+
+#[test]
+fn tables_may_have_a_mark_crlf_blanks_and_any_order() {
+    let text = "\u{feff}name , company_id,valid_from\r\n One ,C1,\r\nTwo,C2,1000\r\n";
+    let registry = Registry::parse(&[("companies.csv", text)]).unwrap();
+    assert_eq!(&*registry.company("C1", ms(0)).unwrap().name, "One");
+    assert!(registry.company("C2", ms(999)).is_none() && registry.company("C2", ms(1000)).is_some());
+}
+
+#[test]
+fn other_encodings_are_refused_with_their_line() {
+    let mut found = Vec::new();
+    assert!(source::parse(schema::Entity::Companies, b"company_id,name\nC1,\xd4\xc1\n", &mut found).is_empty());
+    assert_eq!(found[0].to_string(), "companies.csv:2: found the byte 0xd4 that is no UTF-8, expected UTF-8");
+}
+
+/// A device moves from one truck to the other at 1000.
+#[test]
+fn a_device_is_on_one_vehicle_at_a_time() {
+    let text = "vehicle_id,plate,device_id,status,valid_from,valid_to\nA,p,d,active,,1000\nB,q,d,active,1000,\n";
+    let registry = Registry::parse(&[("vehicles.csv", text)]).unwrap();
+    for (at, expected) in [(0, "A"), (999, "A"), (1000, "B"), (5000, "B")] {
+        assert_eq!(&*registry.vehicle_by_device("d", ms(at)).unwrap().vehicle_id, expected);
+    }
+    assert_eq!(registry.changes("d", ms(0)), Some(ms(1000)));
+}
+
+#[test]
+fn blacklist_outages_and_manifests_hold_for_their_time() {
+    let registry = Registry::parse(&[
+        (
+            "blacklist.csv",
+            "subject,subject_id,reason,valid_from,valid_to\ncompany,C1,x,100,200\ndriver,D1,x,,\nvehicle,V1,x,300,\n",
+        ),
+        ("outages.csv", "vehicle_id,reason,valid_from,valid_to\nV1,repair,400,500\n"),
+        ("manifests.csv", "manifest_id,vehicle_id,opened_at,closed_at\nM1,V1,600,700\n"),
+    ])
+    .unwrap();
+    for (at, driver, expected) in
+        [(50, None, false), (150, None, true), (250, None, false), (300, None, true), (50, Some("D1"), true)]
+    {
+        assert_eq!(registry.blacklisted("V1", "C1", driver, ms(at)), expected, "{at}");
+    }
+    assert_eq!([399, 400, 500].map(|at| registry.outage_filed("V1", ms(at))), [false, true, false]);
+    assert_eq!([599, 600, 700].map(|at| registry.manifests("V1")[0].is_open(ms(at))), [false, true, false]);
+    let (mut changes, mut at) = (Vec::new(), ms(0));
+    while let Some(next) = registry.changes("V1", at) {
+        changes.push(next.as_millis());
+        at = next;
+    }
+    assert_eq!(changes, [100, 200, 300, 400, 500, 600, 700]);
+}
+
+#[test]
+fn limits_are_the_lower_of_class_and_posted() {
+    for (class, expected) in [
+        ("motorway", 80.0),
+        ("motorway_link", 80.0),
+        ("trunk", 60.0),
+        ("trunk_link", 60.0),
+        ("primary", 40.0),
+        ("residential", 40.0),
+        ("anything", 40.0),
+    ] {
+        assert_eq!(class_limit_kmh(class), expected, "{class}");
+    }
+    let road = |class: &str, posted| Road {
+        road_id: "R".into(),
+        name: None,
+        class: class.into(),
+        speed_limit_kmh: posted,
+        oneway: false,
+        valid: Validity::default(),
+    };
+    assert_eq!(road("motorway", Some(100.0)).limit_kmh(), 80.0);
+    assert_eq!(road("motorway", Some(60.0)).limit_kmh(), 60.0);
+    assert_eq!(road("primary", None).limit_kmh(), 40.0);
+}
+
+fn write(dir: &Path, name: &str, text: &str) {
+    std::fs::write(dir.join(name), text).unwrap();
+}
+
+#[test]
+fn a_folder_is_read_plain_and_gzipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let empty = Registry::read_dir(dir.path()).unwrap_err().to_string();
+    assert!(empty.contains("found no file of a registry, expected any of vehicles.csv"), "{empty}");
+    write(dir.path(), "companies.csv", COMPANIES);
+    write(dir.path(), "readme.md", "none of ours");
+    let mut gz = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    let roads = r#"{"type":"FeatureCollection","datum":"wgs84","features":[{"type":"Feature",
+        "properties":{"road_id":1,"class":"trunk","name":null,"oneway":true,"speed_limit_kmh":50},
+        "geometry":{"type":"LineString","coordinates":[[104,30,7],[104.01,30]]}}]}"#;
+    gz.write_all(roads.as_bytes()).unwrap();
+    std::fs::write(dir.path().join("roads.geojson.gz"), gz.finish().unwrap()).unwrap();
+    let registry = Registry::read_dir(dir.path()).unwrap();
+    let mut found = Vec::new();
+    registry.roads().near(Point::new(104.005, 30.0001), 30.0, ms(0), |road, hit| {
+        found.push((road.road_id.to_string(), road.name.clone(), road.oneway, road.limit_kmh(), hit.line));
+    });
+    assert_eq!(found, [("1".to_owned(), None, true, 50.0, 0)]);
+    write(dir.path(), "vehicle.csv", "");
+    let slip = Registry::read_dir(dir.path()).unwrap_err().to_string();
+    assert!(slip.contains("vehicle.csv: found an unknown file") && slip.contains("vehicles.csv"), "{slip}");
+}
+
+#[test]
+fn a_missing_folder_is_named() {
+    let e = Registry::read_dir(Path::new("no/such/folder")).unwrap_err().to_string();
+    assert!(e.contains("no/such/folder"), "{e}");
+}
+
+fn counts(summary: &ImportSummary, entity: &str) -> [usize; 4] {
+    let counts = summary.counts.get(entity).copied().unwrap_or_default();
+    [counts.added, counts.changed, counts.closed, counts.unchanged]
+}
+
+#[test]
+fn an_import_closes_what_went_and_opens_what_came() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\nB,two\nC,three\n");
+    write(dir.path(), "places.geojson", &places());
+    let first = book.import(dir.path(), ms(1000)).unwrap();
+    assert_eq!((counts(&first, "companies"), counts(&first, "places")), ([3, 0, 0, 0], [2, 0, 0, 0]));
+    let again = book.import(dir.path(), ms(2000)).unwrap();
+    assert_eq!((counts(&again, "companies"), counts(&again, "places")), ([0, 0, 0, 3], [0, 0, 0, 2]));
+    assert_eq!(again.digest, first.digest);
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\nB,TWO\nD,four\n");
+    let third = book.import(dir.path(), ms(3000)).unwrap();
+    assert_eq!(counts(&third, "companies"), [1, 1, 1, 1]);
+    assert_ne!(third.digest, first.digest);
+    let registry = book.load().unwrap();
+    let name = |id: &str, at| registry.company(id, ms(at)).map(|company| company.name.to_string());
+    let cases = [
+        // The first batch has no past to rewrite: where it says nothing it is open-ended.
+        ("A", 999, Some("one")),
+        ("A", 9000, Some("one")),
+        ("B", 2999, Some("two")),
+        ("B", 3000, Some("TWO")),
+        ("C", 2999, Some("three")),
+        ("C", 3000, None),
+        ("D", 2999, None),
+        ("D", 3000, Some("four")),
+    ];
+    for (id, at, expected) in cases {
+        assert_eq!(name(id, at).as_deref(), expected, "{id} {at}");
+    }
+    assert_eq!(registry.places().all().len(), 2);
+    assert_eq!(book.last_batch().unwrap(), 3);
+}
+
+/// A permit revoked with a start in the past: what was judged before the import stays valid.
+#[test]
+fn an_import_never_rewrites_the_past() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    let permit = |status: &str| {
+        format!("permit_id,vehicle_id,source_id,sink_ids,status,valid_from,valid_to\nP,V,,,{status},100,9000\n")
+    };
+    write(dir.path(), "permits.csv", &permit("valid"));
+    book.import(dir.path(), ms(1000)).unwrap();
+    write(dir.path(), "permits.csv", &permit("revoked"));
+    book.import(dir.path(), ms(2000)).unwrap();
+    let registry = book.load().unwrap();
+    let status = |at: i64| {
+        let holding: Vec<_> = registry.permits("V").iter().filter(|permit| permit.valid.contains(ms(at))).collect();
+        holding.iter().map(|permit| permit.status.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((status(99), status(500), status(1999)), (vec![], vec!["valid"], vec!["valid"]));
+    assert_eq!((status(2000), status(8999), status(9000)), (vec!["revoked"], vec!["revoked"], vec![]));
+    // A clock that went back.
+    std::fs::remove_file(dir.path().join("permits.csv")).unwrap();
+    write(dir.path(), "companies.csv", "company_id\nA\n");
+    assert_eq!(book.import(dir.path(), ms(50)).unwrap().at, ms(2000));
+}
+
+#[test]
+fn a_bad_folder_changes_nothing() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\n");
+    book.import(dir.path(), ms(1000)).unwrap();
+    write(dir.path(), "companies.csv", "company_id,name\nA,ONE\n");
+    write(dir.path(), "drivers.csv", "driver_id,company_id\nD,Z\n");
+    assert!(
+        book.import(dir.path(), ms(2000)).unwrap_err().to_string().contains("drivers.csv:2: company_id: found \"Z\"")
+    );
+    assert_eq!(&*book.load().unwrap().company("A", ms(3000)).unwrap().name, "one");
+    assert_eq!(book.last_batch().unwrap(), 1);
+}
+
+#[test]
+fn rows_of_the_api_are_taken_one_by_one() {
+    let mut book = Book::in_memory().unwrap();
+    let companies = [json!({"company_id": "A", "name": "one"}), json!({"company_id": 7, "name": "seven"})];
+    let summary = book.upsert(Entity::Companies, &companies, ms(1000)).unwrap();
+    assert_eq!(counts(&summary, "companies"), [2, 0, 0, 0]);
+    let summary = book.upsert(Entity::Companies, &[json!({"company_id": "A", "name": "ONE"})], ms(2000)).unwrap();
+    assert_eq!(counts(&summary, "companies"), [0, 1, 0, 0]);
+    let place = json!({"place_id": "P", "kind": "sink", "datum": "wgs84",
+        "geometry": {"type": "Polygon", "coordinates": [[[0,0],[1,0],[1,1],[0,0]]]}});
+    book.upsert(Entity::Places, &[place], ms(2500)).unwrap();
+    let registry = book.load().unwrap();
+    assert_eq!(&*registry.company("A", ms(1999)).unwrap().name, "one");
+    assert_eq!(&*registry.company("A", ms(2000)).unwrap().name, "ONE");
+    assert_eq!(&*registry.company("7", ms(2000)).unwrap().name, "seven");
+    assert_eq!(registry.places().all().len(), 1);
+    let driver = [json!({"driver_id": "D", "company_id": "B"})];
+    let wrong = book.upsert(Entity::Drivers, &driver, ms(3000)).unwrap_err().to_string();
+    assert!(wrong.contains("company_id: found \"B\", expected an id in companies.csv"), "{wrong}");
+    let wrong = book.upsert(Entity::Companies, &[json!({"nmae": "x"}), json!(3)], ms(3000)).unwrap_err().to_string();
+    assert!(wrong.contains("did you mean \"name\"") && wrong.contains("an object of columns"), "{wrong}");
+    let wrong = book.upsert(Entity::Places, &[json!({"place_id": "Q", "kind": "sink"})], ms(3000)).unwrap_err();
+    assert_eq!(wrong.problems().len(), 2, "{wrong}");
+    assert_eq!(book.last_batch().unwrap(), 3);
+}
+
+#[test]
+fn a_book_is_there_after_it_was_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("registry.sqlite");
+    Book::open(&path).unwrap().upsert(Entity::Companies, &[json!({"company_id": "A"})], ms(1)).unwrap();
+    assert!(Book::open(&path).unwrap().load().unwrap().company("A", ms(1)).is_some());
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    assert!(matches!(Book::open(&path), Err(RegistryError::Newer { found: 99, .. })));
+}
+
+proptest::proptest! {
+    /// Whatever the bytes, an answer: never a panic.
+    #[test]
+    fn nothing_panics(text in "\\PC*", cells in "[A-Za-z0-9,\" \n:.-]{0,200}") {
+        for entity in Entity::ALL {
+            let _ = Registry::parse(&[(entity.file(), text.as_str())]);
+            let header: Vec<&str> = entity.column_names().collect();
+            let _ = Registry::parse(&[(entity.file(), format!("{}\n{cells}", header.join(",")).as_str())]);
+            let _ = Registry::parse(&[(entity.file(), collection("bd09", std::slice::from_ref(&cells)).as_str())]);
+        }
+    }
+}
