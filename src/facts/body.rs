@@ -1,0 +1,50 @@
+//! The body: load, cover and hoist. Sensors are enums with a fault; fault and unknown are NULL and forget nothing.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Cover, DeviceReport, Facts, Lift, Load};
+
+/// The last known readings.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Body {
+    pub load: Option<Load>,
+    pub ignition: Option<bool>,
+}
+
+fn is_loaded(load: Load) -> bool {
+    matches!(load, Load::Half | Load::Full | Load::Loaded)
+}
+
+impl Body {
+    /// Fills load, cover, lift, their faults, mass and ignition, as reported.
+    pub fn step(&mut self, row: &mut Facts, report: &DeviceReport) {
+        let load = report.load.filter(|load| !matches!(load, Load::Fault | Load::Unknown));
+        self.tell_load(row, load);
+        row.load_drop = Some(load == Some(Load::Empty) && self.load.is_some_and(is_loaded));
+        row.load_fault = Some(report.load == Some(Load::Fault));
+        let cover = report.cover.filter(|cover| !matches!(cover, Cover::Fault | Cover::Unknown));
+        row.cover = cover.map(Cover::as_str);
+        row.cover_fault = Some(report.cover == Some(Cover::Fault));
+        let lift = report.lift.filter(|lift| !matches!(lift, Lift::Fault | Lift::Unknown));
+        row.lift = lift.map(Lift::as_str);
+        row.lift_fault = Some(report.lift == Some(Lift::Fault));
+        row.gross_kg = report.gross_kg;
+        row.ignition = report.ignition;
+        row.power = report.power.map(|power| power.as_str());
+        row.antenna = report.antenna.map(|antenna| antenna.as_str());
+        self.load = load.or(self.load);
+        self.ignition = report.ignition.or(self.ignition);
+    }
+
+    /// On a timer row: the last known load and ignition.
+    pub fn tell_last(&self, row: &mut Facts) {
+        self.tell_load(row, self.load);
+        row.ignition = self.ignition;
+    }
+
+    fn tell_load(&self, row: &mut Facts, load: Option<Load>) {
+        row.load = load.map(Load::as_str);
+        row.loaded = load.map(is_loaded);
+    }
+}

@@ -1,0 +1,333 @@
+//! The fold: which family is asked when.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Settings,
+    around::Around,
+    body::Body,
+    gap::{self, Gap, LastFix},
+    identity::{Held, tell_local},
+    motion::{Motion, Sight},
+    permit,
+    place::{self, Stay},
+    road::{OnRoad, Passage},
+    route::{Course, OffRoute},
+    trip::{Leg, Trips},
+    zone,
+};
+use crate::{
+    model::{ColumnSet, DeviceReport, EventPhase, Facts, Text, Time, limits::EVENTS_PER_REPORT},
+    registry::Registry,
+    spatial::{Point, heading_deg},
+};
+
+/// A gap between fixes shorter than this gives no course, metres.
+const COURSE_M: f64 = 10.0;
+
+/// What a vehicle's next row is made from.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A report, in order of event time.
+    Report {
+        report: &'a DeviceReport,
+        event_time: Time,
+        /// Whether its position is good enough for geometry.
+        use_position: bool,
+    },
+    /// The clock: nothing has come for `silent_s` seconds.
+    Timer { at: Time, silent_s: f64 },
+}
+
+/// What is remembered of one vehicle. Serialised, it goes on exactly where it was.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VehicleState {
+    device_id: Option<Text>,
+    last_fix: Option<LastFix>,
+    motion: Motion,
+    body: Body,
+    stay: Option<Stay>,
+    district_id: Option<Text>,
+    on_road: OnRoad,
+    off_route: OffRoute,
+    trips: Trips,
+    #[serde(skip)]
+    held: Option<Box<Held>>,
+    #[serde(skip)]
+    around: Around,
+}
+
+/// Which families are computed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Needs {
+    pub local: bool,
+    pub place: bool,
+    pub zone: bool,
+    pub district: bool,
+    pub road: bool,
+    pub permit: bool,
+    pub route: bool,
+    pub trip: bool,
+}
+
+impl Needs {
+    /// What a column needs to be computed, with what that needs in turn.
+    fn new(columns: ColumnSet) -> Self {
+        let any = |names: &[&str]| columns.contains_any(names);
+        let permit = any(&["permit_id", "permit_status", "in_permit_window"]);
+        let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m"]) || permit;
+        let limit = any(&["speed_limit_kmh"]);
+        let zone = limit
+            || any(&["in_forbidden", "in_restricted", "in_control", "in_water", "in_eco"])
+            || any(&["outside_operating_area", "zone_ids"]);
+        let place = any(&["place_id", "place_kind", "place_dwell_s", "in_source", "in_sink", "in_approved_place"]);
+        Self {
+            local: zone || permit || any(&["local_hour", "local_minute_of_day", "local_weekday"]),
+            place: trip || place || any(&["sink_permitted"]),
+            zone,
+            district: any(&["district_id"]),
+            road: limit || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
+            permit,
+            route: any(&["route_id", "route_deviation_m", "off_route"]),
+            trip,
+        }
+    }
+}
+
+/// The fold over one registry, computing the facts that are asked for.
+#[derive(Clone, Debug)]
+pub struct Fold {
+    registry: Arc<Registry>,
+    needs: Needs,
+    settings: Settings,
+    /// The list of nothing, shared.
+    none: Arc<[Text]>,
+}
+
+/// A report and what was found out about it so far.
+struct Moment<'a> {
+    report: &'a DeviceReport,
+    at: Time,
+    fix: Option<Point>,
+    gap: Option<Gap>,
+    /// Where the truck is judged to be: the centre of its stand, else the fix.
+    spot: Option<Point>,
+}
+
+impl Fold {
+    /// Over `registry`, filling at least the columns of `needed`. What a column that is newly needed remembers begins
+    /// afresh at the next report.
+    pub fn new(registry: Arc<Registry>, needed: ColumnSet, settings: Settings) -> Self {
+        Self { registry, needs: Needs::new(needed), settings, none: Arc::from([]) }
+    }
+
+    /// The vehicle that carried the device at `at`; the device's own id when it is in no registry.
+    pub fn vehicle_id(&self, device_id: &str, at: Time) -> Text {
+        let vehicle = self.registry.vehicle_by_device(device_id, at);
+        vehicle.map_or_else(|| device_id.into(), |vehicle| vehicle.vehicle_id.clone())
+    }
+
+    /// The next row of a vehicle. Reports come in order of event time.
+    pub fn step(&self, state: &mut VehicleState, input: Input<'_>) -> Facts {
+        let mut row = Facts::default();
+        match input {
+            Input::Report { report, event_time, use_position } => {
+                self.fold_report(&mut row, state, report, event_time, use_position);
+            }
+            Input::Timer { at, silent_s } => self.fold_timer(&mut row, state, at, silent_s),
+        }
+        row
+    }
+
+    fn fold_report(
+        &self,
+        row: &mut Facts,
+        state: &mut VehicleState,
+        report: &DeviceReport,
+        at: Time,
+        use_position: bool,
+    ) {
+        if state.device_id.as_deref() != Some(&*report.device_id) {
+            state.device_id = Some(report.device_id.clone());
+        }
+        self.hold(state, &report.device_id, at);
+        row.row_kind = Some("report");
+        let fix = report.lon.zip(report.lat).filter(|_| use_position).map(|(lon, lat)| Point::new(lon, lat));
+        let fix = fix.filter(|fix| fix.is_on_globe());
+        let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, at, fix)));
+        let mut moment = Moment { report, at, fix, gap, spot: None };
+        self.tell_report(row, &moment);
+        state.body.step(row, report);
+        moment.spot = self.follow_motion(row, state, &moment);
+        self.tell_registered(row, state, at, report.driver_id.as_ref());
+        self.tell_surroundings(row, state, &moment);
+        self.tell_journey(row, state, &moment);
+        if let Some(point) = fix {
+            state.last_fix = Some(LastFix { at, point, speed_kmh: report.speed_kmh });
+        }
+    }
+
+    /// Looks up what is registered, unless it is known and still holds.
+    fn hold(&self, state: &mut VehicleState, device_id: &Text, at: Time) {
+        if !state.held.as_ref().is_some_and(|held| held.serves(&self.registry, device_id, at)) {
+            state.held = Some(Box::new(Held::look_up(&self.registry, device_id, at)));
+            state.around.forget();
+        }
+    }
+
+    /// What the report itself says.
+    fn tell_report(&self, row: &mut Facts, moment: &Moment<'_>) {
+        let report = moment.report;
+        (row.lon, row.lat) = (moment.fix.map(|fix| fix.lon), moment.fix.map(|fix| fix.lat));
+        row.heading_deg = report.heading_deg;
+        row.accuracy_m = report.accuracy_m;
+        row.odometer_m = report.odometer_m;
+        row.alarms = Some(if report.alarms.is_empty() {
+            Arc::clone(&self.none)
+        } else {
+            report.alarms.iter().take(EVENTS_PER_REPORT).cloned().collect()
+        });
+        row.events = Some(if report.events.is_empty() {
+            Arc::clone(&self.none)
+        } else {
+            let going_on = report.events.iter().filter(|event| event.phase != Some(EventPhase::End));
+            going_on.take(EVENTS_PER_REPORT).map(|event| event.kind.clone()).collect()
+        });
+        gap::tell(row, moment.gap.as_ref(), report, &self.settings);
+    }
+
+    /// Fills motion and gives the spot at which the rest is judged; `None` when nobody knows where it is.
+    fn follow_motion(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) -> Option<Point> {
+        let Some(fix) = moment.fix else {
+            let speed_kmh = moment.report.speed_kmh;
+            state.motion.tell_blind(row, moment.at, speed_kmh, &self.settings);
+            return state.motion.spot().filter(|_| row.moving == Some(false));
+        };
+        let (speed_kmh, ignition) = (moment.report.speed_kmh, moment.report.ignition);
+        state.motion.step(Sight { at: moment.at, fix, speed_kmh, ignition }, &self.settings);
+        state.motion.tell(row, moment.at);
+        Some(state.motion.spot().unwrap_or(fix))
+    }
+
+    /// What is registered about the vehicle, and the local clock.
+    fn tell_registered(&self, row: &mut Facts, state: &VehicleState, at: Time, driver_id: Option<&Text>) {
+        if let Some(held) = &state.held {
+            held.tell(row, &self.registry, at, driver_id);
+        }
+        if self.needs.local {
+            tell_local(row, self.settings.zone.local(at));
+        }
+    }
+
+    /// Places, zones, district, road and limit.
+    fn tell_surroundings(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
+        let at = moment.at;
+        let Some(spot) = moment.spot else {
+            return self.tell_kept(row, state, at);
+        };
+        let registry = &*self.registry;
+        state.around.look(registry, spot, at, self.needs);
+        if self.needs.place {
+            place::follow(&mut state.stay, &state.around, registry, at);
+            self.tell_place(row, state, moment);
+        }
+        if self.needs.district {
+            let district = state.around.district.map(|number| &registry.districts().get(number as usize).district_id);
+            if state.district_id.as_ref() != district {
+                state.district_id = district.cloned();
+            }
+            row.district_id = state.district_id.clone();
+        }
+        let zone_kmh = self.needs.zone.then(|| self.tell_zones(row, state, at)).flatten();
+        let road_kmh = self.needs.road.then(|| self.tell_road(row, state, moment, spot)).flatten();
+        row.speed_limit_kmh = match (zone_kmh, road_kmh) {
+            (Some(zone), Some(road)) => Some(zone.min(road)),
+            (zone, road) => zone.or(road),
+        };
+    }
+
+    fn tell_place(&self, row: &mut Facts, state: &VehicleState, moment: &Moment<'_>) {
+        let Some(held) = &state.held else { return };
+        let allows = |sink_id: &str| held.permits.allows_sink(self.registry.permits(&held.vehicle_id), sink_id);
+        place::tell(row, state.stay.as_ref(), moment.at);
+        place::tell_flags(row, &state.around, &self.registry, allows);
+        let way = moment.gap.as_ref().filter(|gap| gap.is_short(&self.settings) && state.motion.spot().is_none());
+        if let (None, Some(gap), Some(fix)) = (&state.stay, way, moment.fix) {
+            place::tell_crossed(row, gap, fix, &self.registry, moment.at, allows);
+        }
+    }
+
+    fn tell_zones(&self, row: &mut Facts, state: &mut VehicleState, at: Time) -> Option<f64> {
+        let local = self.settings.zone.local(at);
+        let has_operating_area = state.held.as_ref().is_some_and(|held| held.has_operating_area);
+        zone::tell(row, &mut state.around, &self.registry, local, has_operating_area, &self.none)
+    }
+
+    fn tell_road(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>, spot: Point) -> Option<f64> {
+        let driven = moment.gap.as_ref().zip(moment.fix).filter(|(gap, _)| gap.m >= COURSE_M);
+        let course = moment.report.heading_deg.or(driven.map(|(gap, fix)| heading_deg(gap.from.point, fix)));
+        // Standing receivers report courses at random.
+        let course_deg = course.filter(|_| row.speed_kmh.is_some_and(|kmh| kmh >= self.settings.stop_speed_kmh));
+        let course_deg = course_deg.filter(|_| row.moving != Some(false));
+        state.on_road.step(row, &self.registry, Passage { spot, course_deg }, moment.at, &self.settings)
+    }
+
+    /// Route, trip and permit.
+    fn tell_journey(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
+        let at = moment.at;
+        let VehicleState { held: Some(held), stay, trips, off_route, .. } = state else { return };
+        if let (true, Some(spot)) = (self.needs.route, moment.spot) {
+            let permits = self.registry.permits(&held.vehicle_id);
+            let (registry, in_force) = (&*self.registry, &held.permits);
+            let accuracy_m = moment.report.accuracy_m;
+            off_route.step(row, &Course { registry, in_force, permits, spot, accuracy_m, at }, &self.settings);
+        }
+        if self.needs.trip {
+            let driven_m = moment.gap.as_ref().filter(|_| row.moving != Some(false)).map_or(0.0, |gap| gap.m);
+            let leg = Leg { vehicle_id: &held.vehicle_id, at, odometer_m: moment.report.odometer_m, driven_m };
+            trips.step(row, stay.as_ref(), leg);
+        }
+        self.tell_permit(row, held, trips, at);
+    }
+
+    fn tell_permit(&self, row: &mut Facts, held: &Held, trips: &Trips, at: Time) {
+        if !self.needs.permit {
+            return;
+        }
+        let named = held.manifest(&self.registry).and_then(|manifest| manifest.permit_id.as_deref());
+        let load = permit::Load { source_id: trips.source_id(), permit_id: named };
+        let permits = self.registry.permits(&held.vehicle_id);
+        held.permits.tell(row, permits, self.settings.zone.local(at), load);
+    }
+
+    /// Place and district as last known.
+    fn tell_kept(&self, row: &mut Facts, state: &VehicleState, at: Time) {
+        if self.needs.place {
+            place::tell(row, state.stay.as_ref(), at);
+        }
+        row.district_id = state.district_id.clone();
+    }
+
+    /// A row made by the clock: what is registered as of `at`, and what was last known. Momentary readings are NULL.
+    fn fold_timer(&self, row: &mut Facts, state: &mut VehicleState, at: Time, silent_s: f64) {
+        row.row_kind = Some("timer");
+        row.silent_s = Some(silent_s);
+        row.event_time = Some(at);
+        if let Some(device_id) = state.device_id.clone() {
+            self.hold(state, &device_id, at);
+        }
+        self.tell_registered(row, state, at, None);
+        state.body.tell_last(row);
+        (row.lon, row.lat) = (state.last_fix.map(|fix| fix.point.lon), state.last_fix.map(|fix| fix.point.lat));
+        self.tell_kept(row, state, at);
+        if self.needs.trip {
+            state.trips.tell(row, at);
+        }
+        if let Some(held) = &state.held {
+            self.tell_permit(row, held, &state.trips, at);
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! Identity and all else that the registry says of a vehicle, kept until the registry says that something changes.
+
+use std::sync::{Arc, Weak};
+
+use super::permit;
+use crate::{
+    model::{Facts, LocalTime, Text, Time},
+    registry::{Manifest, Registry, ZoneKind},
+};
+
+/// What holds of the vehicle of one device from one instant to another: a cache, rebuilt when it no longer holds.
+#[derive(Clone, Debug)]
+pub(super) struct Held {
+    /// Which registry it was read from; kept weakly so that an old registry is let go.
+    registry: Weak<Registry>,
+    device_id: Text,
+    from: Time,
+    until: Option<Time>,
+    pub vehicle_id: Text,
+    plate: Text,
+    company_id: Text,
+    status: Text,
+    max_gross_kg: Option<f64>,
+    blacklisted: bool,
+    outage_filed: bool,
+    /// The open manifest's number among the vehicle's.
+    manifest: Option<u32>,
+    pub permits: permit::InForce,
+    pub has_operating_area: bool,
+}
+
+impl Held {
+    /// Whether it still says what the registry says of this device at `at`.
+    pub fn serves(&self, registry: &Arc<Registry>, device_id: &str, at: Time) -> bool {
+        self.from <= at
+            && self.until.is_none_or(|until| at < until)
+            && std::ptr::eq(self.registry.as_ptr(), Arc::as_ptr(registry))
+            && *self.device_id == *device_id
+    }
+
+    /// Looks everything up.
+    pub fn look_up(registry: &Arc<Registry>, device_id: &Text, at: Time) -> Self {
+        let vehicle = registry.vehicle_by_device(device_id, at);
+        let vehicle_id = vehicle.map_or(device_id, |vehicle| &vehicle.vehicle_id).clone();
+        let manifest = open_manifest(registry.manifests(&vehicle_id), at).filter(|_| vehicle.is_some());
+        let named = manifest.and_then(|number| registry.manifests(&vehicle_id)[number as usize].permit_id.clone());
+        let permits = if vehicle.is_some() { registry.permits(&vehicle_id) } else { &[] };
+        let company_id = vehicle.map_or_else(|| Text::from(""), |vehicle| vehicle.company_id.clone());
+        let changes = [registry.changes(&vehicle_id, at), registry.changes(device_id, at)];
+        let areas = registry.zones().all().iter();
+        let mut operating = areas.filter(|zone| zone.kind == ZoneKind::OperatingArea && zone.valid.contains(at));
+        Self {
+            registry: Arc::downgrade(registry),
+            device_id: device_id.clone(),
+            from: at,
+            until: changes.into_iter().flatten().min(),
+            plate: vehicle.map_or(device_id, |vehicle| &vehicle.plate).clone(),
+            status: Text::from(vehicle.map_or("unregistered", |vehicle| vehicle.status.as_str())),
+            max_gross_kg: vehicle.and_then(|vehicle| vehicle.max_gross_kg),
+            blacklisted: registry.blacklisted(&vehicle_id, &company_id, None, at),
+            outage_filed: registry.outage_filed(&vehicle_id, at),
+            manifest,
+            permits: permit::InForce::new(permits, named.as_deref(), at),
+            has_operating_area: operating.next().is_some(),
+            company_id,
+            vehicle_id,
+        }
+    }
+
+    /// The open manifest.
+    pub fn manifest<'a>(&self, registry: &'a Registry) -> Option<&'a Manifest> {
+        registry.manifests(&self.vehicle_id).get(self.manifest? as usize)
+    }
+
+    /// Fills vehicle, driver, manifest, blacklist and outage as of `at`.
+    pub fn tell(&self, row: &mut Facts, registry: &Registry, at: Time, driver_id: Option<&Text>) {
+        row.vehicle_id = Some(self.vehicle_id.clone());
+        row.plate = Some(self.plate.clone());
+        row.company_id = Some(self.company_id.clone());
+        row.vehicle_status = Some(self.status.clone());
+        row.max_gross_kg = self.max_gross_kg;
+        row.outage_filed = Some(self.outage_filed);
+        row.event_time = Some(at);
+        let manifest = self.manifest(registry);
+        row.driver_id = driver_id.or(manifest.and_then(|manifest| manifest.driver_id.as_ref())).cloned();
+        if let Some(manifest) = manifest {
+            row.manifest_id = Some(manifest.manifest_id.clone());
+            row.manifest_open_s = Some(at.s_since(manifest.opened_at));
+        }
+        let driver = row.driver_id.as_deref();
+        row.blacklisted = Some(
+            self.blacklisted
+                || driver.is_some() && registry.blacklisted(&self.vehicle_id, &self.company_id, driver, at),
+        );
+    }
+}
+
+/// The manifest that was opened last of those that are open.
+fn open_manifest(manifests: &[Manifest], at: Time) -> Option<u32> {
+    let open = (0u32..).zip(manifests).filter(|(_, manifest)| manifest.is_open(at));
+    open.max_by_key(|(number, manifest)| (manifest.opened_at, *number)).map(|(number, _)| number)
+}
+
+/// Fills the local clock.
+pub(super) fn tell_local(row: &mut Facts, local: LocalTime) {
+    row.local_hour = Some(i64::from(local.hour()));
+    row.local_minute_of_day = Some(i64::from(local.minute_of_day));
+    row.local_weekday = Some(i64::from(local.weekday));
+}

@@ -1,0 +1,91 @@
+//! Places: in which site, sink or depot, and for how long.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{around::Around, gap::Gap};
+use crate::{
+    model::{Facts, Text, Time},
+    registry::{Permit, PlaceKind, Registry},
+    spatial::Point,
+};
+
+/// The place it is in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Stay {
+    pub place_id: Text,
+    #[serde(serialize_with = "write_kind", deserialize_with = "read_kind")]
+    pub kind: PlaceKind,
+    since: Time,
+}
+
+fn write_kind<S: Serializer>(kind: &PlaceKind, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(kind.as_str())
+}
+
+fn read_kind<'de, D: Deserializer<'de>>(from: D) -> Result<PlaceKind, D::Error> {
+    let word = String::deserialize(from)?;
+    PlaceKind::parse(&word).ok_or_else(|| serde::de::Error::custom(format!("not a kind of place: {word:?}")))
+}
+
+/// Follows the truck into and out of places. Of several places at a spot the one it is in already counts, else the
+/// first by kind and id.
+pub(super) fn follow(stay: &mut Option<Stay>, around: &Around, registry: &Registry, at: Time) {
+    let all = registry.places().all();
+    let here = || around.places.iter().map(|number| &all[*number as usize]);
+    if stay.as_ref().is_some_and(|stay| here().any(|place| place.place_id == stay.place_id)) {
+        return;
+    }
+    *stay = here().next().map(|place| Stay { place_id: place.place_id.clone(), kind: place.kind, since: at });
+}
+
+/// Fills `place_*` with the place it is in.
+pub(super) fn tell(row: &mut Facts, stay: Option<&Stay>, at: Time) {
+    row.place_dwell_s = Some(stay.map_or(0.0, |stay| at.s_since(stay.since)));
+    row.place_id = stay.map(|stay| stay.place_id.clone());
+    row.place_kind = stay.map(|stay| stay.kind.as_str());
+}
+
+/// Fills `in_source`, `in_sink`, `in_approved_place` and `sink_permitted` from all places at the spot.
+pub(super) fn tell_flags(row: &mut Facts, around: &Around, registry: &Registry, allows: impl Fn(&str) -> bool) {
+    let all = registry.places().all();
+    let here = || around.places.iter().map(|number| &all[*number as usize]);
+    row.in_source = Some(here().any(|place| place.kind == PlaceKind::Source));
+    row.in_approved_place = Some(here().next().is_some());
+    let mut sinks = here().filter(|place| place.kind == PlaceKind::Sink).peekable();
+    row.in_sink = Some(sinks.peek().is_some());
+    row.sink_permitted = sinks.peek().is_some().then(|| sinks.any(|sink| allows(&sink.place_id)));
+}
+
+/// A place that was crossed between two fixes though neither lies in it: a visit of no dwell. It is told in `place_id`,
+/// `place_kind` and the flags of the row that ends the crossing; it opens and closes no trip.
+pub(super) fn tell_crossed(
+    row: &mut Facts,
+    gap: &Gap,
+    fix: Point,
+    registry: &Registry,
+    at: Time,
+    allows: impl Fn(&str) -> bool,
+) {
+    let places = registry.places();
+    let mut crossed: Option<(PlaceKind, &Text)> = None;
+    places.crossed_by(gap.from.point, fix, at, |number, place| {
+        // The place that was left is crossed too, but it was no visit.
+        let left = places.index().area(number).contains(gap.from.point);
+        let first = crossed.is_none_or(|(kind, id)| (place.kind as u8, &place.place_id) < (kind as u8, id));
+        if !left && first {
+            crossed = Some((place.kind, &place.place_id));
+        }
+    });
+    let Some((kind, place_id)) = crossed else { return };
+    row.place_id = Some(place_id.clone());
+    row.place_kind = Some(kind.as_str());
+    row.in_source = Some(kind == PlaceKind::Source);
+    row.in_sink = Some(kind == PlaceKind::Sink);
+    row.in_approved_place = Some(true);
+    row.sink_permitted = (kind == PlaceKind::Sink).then(|| allows(place_id));
+}
+
+/// The permits' side of a visit: whether a place is one of their ends.
+pub(super) fn is_end_of(permit: &Permit, place_id: &str) -> bool {
+    *permit.source_id == *place_id || permit.sink_ids.iter().any(|sink| **sink == *place_id)
+}

@@ -1,0 +1,71 @@
+//! The thresholds of the fold.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::model::Zone;
+
+/// Thresholds. The defaults are the field's: GNSS error and drift of parked receivers (20–100 m), and what systems
+/// in use take for standing, for a corridor and for its ends.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where schedules and local times are read: an IANA name. Default `Asia/Shanghai`.
+    #[serde(skip_serializing, deserialize_with = "named_zone")]
+    pub zone: Zone,
+    /// Slower is standing, km/h. Default 3.
+    pub stop_speed_kmh: f64,
+    /// A standing truck that reports at least this twice in a row while it gets farther away has left, km/h; slower
+    /// readings of a standing truck are noise. Default 10.
+    pub leave_speed_kmh: f64,
+    /// A stand lies within this radius, metres. Default 50.
+    pub stop_radius_m: f64,
+    /// How long it takes to tell a stand, seconds. Default 60.
+    pub stop_s: f64,
+    /// How far a parked receiver may jump, metres. Default 100.
+    pub drift_m: f64,
+    /// Speeds and segments are not implied over a longer gap between fixes, seconds. Default 300.
+    pub max_gap_s: f64,
+    /// Roads are looked for within this radius, metres. Default 30.
+    pub road_radius_m: f64,
+    /// Another road must be nearer than the last one by this much, metres. Default 10.
+    pub road_stickiness_m: f64,
+    /// How far from a route's line is still on it where the route does not say, metres. Default 100.
+    pub route_buffer_m: f64,
+    /// Back on the route within this share of the buffer. Default 0.6.
+    pub route_clear_share: f64,
+    /// Off the route after so many of the last [`Self::route_window`] fixes lay beyond the buffer. Default 3.
+    pub route_off_fixes: u32,
+    /// Of how many fixes, at most 8. Default 4.
+    pub route_window: u32,
+    /// This near to a permit's source or sinks no truck is off its route, metres. Default 500.
+    pub route_end_grace_m: f64,
+    /// A fix less accurate than this changes nothing about the route, metres. Default 35.
+    pub max_accuracy_m: f64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            zone: Zone::china(),
+            stop_speed_kmh: 3.0,
+            leave_speed_kmh: 10.0,
+            stop_radius_m: 50.0,
+            stop_s: 60.0,
+            drift_m: 100.0,
+            max_gap_s: 300.0,
+            road_radius_m: 30.0,
+            road_stickiness_m: 10.0,
+            route_buffer_m: 100.0,
+            route_clear_share: 0.6,
+            route_off_fixes: 3,
+            route_window: 4,
+            route_end_grace_m: 500.0,
+            max_accuracy_m: 35.0,
+        }
+    }
+}
+
+fn named_zone<'de, D: Deserializer<'de>>(from: D) -> Result<Zone, D::Error> {
+    let name = String::deserialize(from)?;
+    Zone::named(&name).map_err(serde::de::Error::custom)
+}

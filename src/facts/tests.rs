@@ -1,0 +1,473 @@
+//! Tracks in a small notation: one report a line, `seconds east north [name=value ...]`, in metres around a point in
+//! Shenzhen; `-` for both coordinates is a report without a position. Values are fields of the device report.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    model::{Column, ColumnSet, DeviceReport, Facts, Time},
+    registry::Registry,
+    spatial::{LocalFrame, Point},
+};
+
+const ORIGIN: Point = Point::new(114.0, 22.6);
+/// 21:00 on Sunday 2026-03-01 in Shenzhen.
+const START: &str = "2026-03-01T13:00:00Z";
+
+fn at(seconds: f64) -> Time {
+    START.parse::<Time>().unwrap().plus_ms((seconds * 1000.0) as i64)
+}
+
+fn point(x: f64, y: f64) -> Point {
+    LocalFrame::at(ORIGIN).to_point(x, y)
+}
+
+fn report(line: &str) -> (DeviceReport, Time) {
+    let mut words = line.split_whitespace();
+    let time = at(words.next().unwrap().parse().unwrap());
+    let mut json = serde_json::json!({ "device_id": "d1", "device_time": time });
+    let (x, y) = (words.next().unwrap(), words.next().unwrap());
+    if x != "-" {
+        let p = point(x.parse().unwrap(), y.parse().unwrap());
+        (json["lon"], json["lat"]) = (p.lon.into(), p.lat.into());
+    }
+    for word in words {
+        let (name, value) = word.split_once('=').unwrap();
+        json[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    (serde_json::from_value(json).expect(line), time)
+}
+
+fn square(properties: &str, x: f64, y: f64, side: f64) -> String {
+    let corner = |dx: f64, dy: f64| {
+        let p = point(x + dx * side, y + dy * side);
+        format!("[{},{}]", p.lon, p.lat)
+    };
+    let ring = [(0., 0.), (1., 0.), (1., 1.), (0., 1.), (0., 0.)].map(|(dx, dy)| corner(dx, dy)).join(",");
+    format!(
+        r#"{{"type":"Feature","properties":{{{properties}}},"geometry":{{"type":"Polygon","coordinates":[[{ring}]]}}}}"#
+    )
+}
+
+fn line(properties: &str, points: &[(f64, f64)]) -> String {
+    let list = points.iter().map(|(x, y)| point(*x, *y)).map(|p| format!("[{},{}]", p.lon, p.lat));
+    let list = list.collect::<Vec<_>>().join(",");
+    format!(
+        r#"{{"type":"Feature","properties":{{{properties}}},"geometry":{{"type":"LineString","coordinates":[{list}]}}}}"#
+    )
+}
+
+fn collection(features: &[String]) -> String {
+    format!(r#"{{"type":"FeatureCollection","datum":"wgs84","features":[{}]}}"#, features.join(","))
+}
+
+/// Source at 0, sinks at 5 and 10 km, a route along the x axis with one straight of 1.2 km, two parallel roads.
+fn registry() -> Arc<Registry> {
+    let places = collection(&[
+        square(r#""place_id":"src","name":"s","kind":"source""#, -150., -150., 300.),
+        square(r#""place_id":"sink","name":"k","kind":"sink""#, 5000., -150., 300.),
+        square(r#""place_id":"other","name":"o","kind":"sink""#, 10000., -150., 300.),
+        square(r#""place_id":"yard","name":"y","kind":"depot""#, 0., 20000., 300.),
+    ]);
+    let zones = collection(&[
+        square(
+            r#""zone_id":"night","name":"n","kind":"forbidden","schedule":"22:00-06:00","speed_limit_kmh":30"#,
+            2000.,
+            -200.,
+            400.,
+        ),
+        square(r#""zone_id":"lake","name":"l","kind":"water""#, 2200., -200., 400.),
+        square(r#""zone_id":"city","name":"c","kind":"operating_area""#, -20000., -20000., 60000.),
+    ]);
+    let routes = collection(&[line(
+        r#""route_id":"r1","name":"r","buffer_m":100"#,
+        &[(0., 0.), (1000., 0.), (2200., 0.), (5150., 0.)],
+    )]);
+    let roads = collection(&[
+        line(r#""road_id":"a","name":"A","class":"trunk","speed_limit_kmh":50"#, &[(-1000., 0.), (9000., 0.)]),
+        line(r#""road_id":"b","name":"B","class":"residential""#, &[(-1000., 20.), (9000., 20.)]),
+        line(r#""road_id":"x","name":"X","class":"primary""#, &[(3000., -500.), (3000., 500.)]),
+        line(r#""road_id":"w","name":"W","class":"primary","oneway":true"#, &[(0., 3000.), (9000., 3000.)]),
+    ]);
+    let districts = collection(&[square(r#""district_id":"dist","name":"d""#, -20000., -20000., 60000.)]);
+    let files: Vec<(&str, String)> = vec![
+        (
+            "vehicles.csv",
+            "vehicle_id,plate,plate_color,device_id,company_id,status,max_gross_kg,tare_kg,sensors\n\
+             v1,粤B1,yellow,d1,co,active,31000,12000,cover lift load\n"
+                .into(),
+        ),
+        ("companies.csv", "company_id,name\nco,Co\n".into()),
+        (
+            "permits.csv",
+            "permit_id,vehicle_id,source_id,sink_ids,route_ids,windows,status,valid_from,valid_to\n\
+             p1,v1,src,sink,r1,22:00-06:00,valid,,2026-03-01T15:10:00Z\n\
+             p1,v1,src,sink,r1,22:00-06:00,revoked,2026-03-01T15:10:00Z,2026-03-02T16:00:00Z\n"
+                .into(),
+        ),
+        (
+            "manifests.csv",
+            "manifest_id,vehicle_id,permit_id,opened_at,closed_at,driver_id,planned_distance_m,planned_duration_s\n\
+             m1,v1,p1,2026-03-01T13:10:00Z,2026-03-01T14:00:00Z,dr1,,\n"
+                .into(),
+        ),
+        ("drivers.csv", "driver_id,name,company_id,status\ndr1,D,co,active\ndr2,E,co,active\n".into()),
+        ("blacklist.csv", "subject,subject_id,reason\ndriver,dr2,fraud\n".into()),
+        (
+            "outages.csv",
+            "vehicle_id,reason,valid_from,valid_to\nv1,repair,2026-03-01T20:00:00Z,2026-03-01T21:00:00Z\n".into(),
+        ),
+        ("places.geojson", places),
+        ("zones.geojson", zones),
+        ("routes.geojson", routes),
+        ("roads.geojson", roads),
+        ("districts.geojson", districts),
+    ];
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    Arc::new(Registry::parse(&files).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn fold_of(columns: ColumnSet) -> Fold {
+    Fold::new(registry(), columns, Settings::default())
+}
+
+fn run(fold: &Fold, state: &mut VehicleState, reports: &[(DeviceReport, Time)]) -> Vec<Facts> {
+    let inputs = reports.iter().map(|(report, event_time)| Input::Report {
+        report,
+        event_time: *event_time,
+        use_position: report.lat.is_some(),
+    });
+    inputs.map(|input| fold.step(state, input)).collect()
+}
+
+fn rows(track: &str) -> Vec<Facts> {
+    let reports: Vec<_> = track.lines().filter(|line| !line.trim().is_empty()).map(report).collect();
+    run(&fold_of(ColumnSet::all()), &mut VehicleState::default(), &reports)
+}
+
+fn value(row: &Facts, column: &str) -> String {
+    match row.value(Column::named(column).expect(column)).to_json() {
+        serde_json::Value::Number(n) => format!("{:.0}", n.as_f64().unwrap() + 0.0),
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+/// What the columns (separated by spaces) hold in each row, rows separated by ` | `.
+#[track_caller]
+fn check(track: &str, columns: &str, expected: &str) {
+    let told: Vec<String> = rows(track)
+        .iter()
+        .map(|row| columns.split(' ').map(|column| value(row, column)).collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(told.join(" | "), expected, "{columns} of\n{track}");
+}
+
+#[test]
+fn a_stand_counts_from_its_first_fix() {
+    for (track, expected) in [
+        ("0 0 0", "null 0"),
+        ("0 0 0 speed_kmh=0", "false 0"),
+        ("0 0 0 speed_kmh=40", "true 0"),
+        ("0 0 0\n30 0 0\n60 0 0", "null 0 | null 0 | false 60"),
+        ("0 0 0\n30 400 0\n60 402 0\n90 401 0", "null 0 | true 0 | true 0 | false 60"),
+        (
+            "0 0 0 speed_kmh=40\n10 90 0 speed_kmh=0\n40 90 0 speed_kmh=0\n70 91 0 speed_kmh=1",
+            "true 0 | true 0 | true 0 | false 60",
+        ),
+        ("0 0 0 speed_kmh=0\n60 5 0 speed_kmh=0\n120 3 0 speed_kmh=0", "false 0 | false 60 | false 120"),
+    ] {
+        check(track, "moving stopped_s", expected);
+    }
+}
+
+#[test]
+fn stop_and_go_at_walking_pace_is_no_stand() {
+    let creeping = rows("0 0 0\n30 33 0\n60 66 0\n90 99 0\n120 133 0\n150 166 0\n180 199 0");
+    assert!(creeping.iter().all(|row| row.moving != Some(false)));
+    assert_eq!(creeping[6].moving, Some(true));
+}
+
+#[test]
+fn one_jump_ends_no_stand_and_two_fixes_away_do() {
+    let stand = "0 0 0\n30 0 0\n60 0 0\n";
+    for (rest, expected) in [
+        ("90 400 0\n120 2 0", "false 90 | false 120"),
+        ("90 400 0\n120 800 0", "false 90 | true 0"),
+        ("90 30 0 speed_kmh=20\n100 90 0 speed_kmh=25", "false 90 | true 0"),
+        ("90 60 0 speed_kmh=30\n120 10 0 speed_kmh=0", "false 90 | false 120"),
+        ("90 - -\n120 0 0", "false 90 | false 120"),
+        ("90 - - speed_kmh=40", "true 0"),
+    ] {
+        let all = rows(&format!("{stand}{rest}"));
+        let told: Vec<String> =
+            all[3..].iter().map(|row| format!("{} {}", value(row, "moving"), value(row, "stopped_s"))).collect();
+        assert_eq!(told.join(" | "), expected, "{rest}");
+    }
+}
+
+/// Jumps of up to 100 m, 80 m typically, with noise in the speed.
+fn drift(seed: u64, hours: f64, step_s: f64, with_speed: bool, x: f64, y: f64) -> Vec<(DeviceReport, Time)> {
+    let mut bits = seed | 1;
+    let mut random = move || {
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        (bits >> 11) as f64 / (1u64 << 53) as f64
+    };
+    let count = (hours * 3600.0 / step_s) as usize;
+    (0..count)
+        .map(|index| {
+            let (angle, far) = (random() * std::f64::consts::TAU, 20.0 + 65.0 * random());
+            let far = if random() < 0.5 { far } else { 5.0 };
+            let speed = if with_speed { format!("speed_kmh={:.1}", random() * 6.0) } else { String::new() };
+            let (dx, dy) = (x + far * angle.cos(), y + far * angle.sin());
+            report(&format!("{} {dx} {dy} {speed}", 120.0 + index as f64 * step_s))
+        })
+        .collect()
+}
+
+#[test]
+fn a_parked_receiver_that_jumps_for_eight_hours_is_one_stop_and_enters_nothing() {
+    for seed in 1..=12 {
+        for (with_speed, step_s) in [(true, 10.0), (true, 30.0), (false, 30.0)] {
+            // Parked 60 m outside the lake's zone and in the source, near its border.
+            for (x, y, place) in [(2125.0, -260.0, "null"), (90.0, 0.0, "src")] {
+                let mut reports: Vec<_> = [0.0, 40.0, 80.0].map(|s| report(&format!("{s} {x} {y} speed_kmh=0"))).into();
+                reports.extend(drift(seed, 8.0, step_s, with_speed, x, y));
+                let all = run(&fold_of(ColumnSet::all()), &mut VehicleState::default(), &reports);
+                for row in &all {
+                    assert_eq!(row.moving, Some(false), "seed {seed} {with_speed} at {:?}", row.event_time);
+                    assert_eq!(value(row, "place_id"), place);
+                    assert_eq!((row.in_water, &row.trip_id), (Some(false), &None));
+                }
+                let stopped_s = all.last().unwrap().stopped_s.unwrap();
+                assert_eq!(stopped_s, reports.last().unwrap().1.s_since(at(0.0)));
+            }
+        }
+    }
+}
+
+#[test]
+fn speed_is_as_reported_else_implied() {
+    check("0 0 0\n10 100 0\n20 300 0 speed_kmh=50\n400 300 0", "speed_kmh", "null | 36 | 50 | null");
+    check(
+        "0 0 0 speed_kmh=0\n10 50 0 speed_kmh=36",
+        "gap_s gap_m implied_speed_kmh acceleration_mps2",
+        "null null null null | 10 50 18 1",
+    );
+    check("0 0 0\n0 50 0", "gap_s implied_speed_kmh", "null null | 0 null");
+    check("0 0 0\n10 - -\n20 100 0", "lat gap_s gap_m", "23 null null | null null null | 23 20 100");
+}
+
+#[test]
+fn faults_and_unknowns_are_null_and_forget_nothing() {
+    check(
+        "0 0 0 cover=fault load=loaded\n9 0 0 cover=open load=fault\n19 0 0 cover=unknown load=empty lift=fault",
+        "cover cover_fault loaded load_fault load_drop lift_fault",
+        "null true true false false false | open false null true false false | null false false false true true",
+    );
+    check(
+        "0 0 0 load=empty\n9 0 0 load=half\n10 0 0\n11 0 0 load=empty\n12 0 0 load=empty",
+        "load load_drop",
+        "empty false | half false | null false | empty true | empty false",
+    );
+    check(
+        r#"0 0 0 alarms=["sos"] events=[{"kind":"fatigue","phase":"start"},{"kind":"phone","phase":"end"}]"#,
+        "alarms events",
+        r#"["sos"] ["fatigue"]"#,
+    );
+}
+
+#[test]
+fn places_are_entered_left_and_crossed() {
+    check(
+        "0 4900 0\n30 5100 0\n60 5200 0\n90 5500 0",
+        "place_id place_dwell_s in_sink sink_permitted",
+        "null 0 false null | sink 0 true true | sink 30 true true | null 0 false null",
+    );
+    check("0 10100 0", "place_id place_kind in_sink sink_permitted in_approved_place", "other sink true false true");
+    // 30 s apart, over the corner of a sink of 300 m.
+    check("0 4950 0\n30 5150 300", "place_id place_dwell_s in_sink", "null 0 false | sink 0 true");
+    check("0 5150 0\n30 5150 400", "place_id", "sink | null");
+    check("0 4950 0\n400 5150 300", "place_id", "null | null");
+}
+
+#[test]
+fn zones_hold_by_the_local_clock() {
+    // 21:00, 22:00 and 00:30, which is still the day before in UTC.
+    for (seconds, expected) in [
+        (0, r#"21 7 false true ["city","lake"] 50"#),
+        (3600, r#"22 7 true true ["city","lake","night"] 30"#),
+        (12600, r#"0 1 true true ["city","lake","night"] 30"#),
+    ] {
+        check(
+            &format!("{seconds} 2300 0 speed_kmh=40 heading_deg=90"),
+            "local_hour local_weekday in_forbidden in_water zone_ids speed_limit_kmh",
+            expected,
+        );
+    }
+    check("0 0 0\n60 90000 0", "outside_operating_area district_id", "false dist | true null");
+}
+
+#[test]
+fn the_permit_is_judged_at_event_time() {
+    for (seconds, expected) in [
+        (0, "p1 valid false"),
+        (3600, "p1 valid true"),
+        (7799, "p1 valid true"),
+        (7800, "p1 revoked null"),
+        (12600, "p1 revoked null"),
+        (97_200, "p1 expired null"),
+    ] {
+        check(&format!("{seconds} 0 0"), "permit_id permit_status in_permit_window", expected);
+    }
+    let stranger = r#"0 0 0 device_id=d9 driver_id=dr2"#;
+    check(stranger, "vehicle_id vehicle_status permit_id permit_status company_id", "d9 unregistered null none ");
+}
+
+#[test]
+fn manifests_drivers_and_blacklist() {
+    check(
+        "0 0 0\n600 0 0\n660 0 0 driver_id=dr2\n3600 0 0",
+        "manifest_id manifest_open_s driver_id blacklisted",
+        "null null null false | m1 0 dr1 false | m1 60 dr2 true | null null null false",
+    );
+}
+
+#[test]
+fn off_route_needs_several_fixes_and_clears_nearer_than_it_is_raised() {
+    for (track, expected) in [
+        ("0 1600 0\n10 1650 40\n20 1700 99", "false | false | false"),
+        ("0 1600 150\n10 1650 150\n20 1700 150", "false | false | true"),
+        ("0 1600 150\n10 1650 0\n20 1700 0", "false | false | false"),
+        ("0 1600 150\n10 1650 80\n20 1700 150\n30 1750 150", "false | false | false | true"),
+        (
+            "0 1600 150\n10 1650 150\n20 1700 150\n30 1750 80\n40 1800 70\n50 1850 50\n60 1900 40",
+            "false | false | true | true | true | true | false",
+        ),
+        ("0 1600 300 accuracy_m=90\n10 1650 300 accuracy_m=90\n20 1700 300 accuracy_m=90", "false | false | false"),
+        // Within 500 m of the source.
+        ("0 500 200\n10 520 200\n20 540 200\n30 560 200", "false | false | false | false"),
+        ("7800 1600 150\n7810 1650 150\n7820 1700 150", "null | null | null"),
+        ("0 - -", "null"),
+    ] {
+        check(track, "off_route", expected);
+    }
+    check("0 1600 30", "route_id route_deviation_m", "r1 30");
+}
+
+#[test]
+fn a_manifest_keeps_the_routes_of_its_permit() {
+    check("900 1600 30", "route_id manifest_id", "r1 m1");
+}
+
+#[test]
+fn roads_are_matched_by_nearness_course_and_memory() {
+    for (track, expected) in [
+        ("0 500 2 speed_kmh=40 heading_deg=90", "a 50"),
+        ("0 500 2 speed_kmh=40 heading_deg=90\n10 600 13 speed_kmh=40 heading_deg=90", "a 50 | a 50"),
+        ("0 500 2 speed_kmh=40 heading_deg=90\n10 600 19 speed_kmh=40 heading_deg=90", "a 50 | b 40"),
+        // Over a crossing road, nearer to it than to ours.
+        ("0 2900 6 speed_kmh=40 heading_deg=90\n10 3001 6 speed_kmh=40 heading_deg=90", "a 50 | a 50"),
+        ("0 500 3000 speed_kmh=40 heading_deg=90", "w 40"),
+        ("0 500 3000 speed_kmh=40 heading_deg=270", "null null"),
+        ("0 500 8000", "null null"),
+    ] {
+        check(track, "road_id speed_limit_kmh", expected);
+    }
+}
+
+#[test]
+fn a_trip_opens_on_leaving_a_source_and_closes_in_a_sink() {
+    check(
+        "0 0 0\n30 400 0\n60 900 0\n90 5100 0\n120 5100 0",
+        "trip_source_id trip_s trip_distance_m",
+        "null null null | src 0 0 | src 30 500 | src 60 4700 | null null null",
+    );
+    check(
+        "0 0 0 odometer_m=1000\n30 400 0 odometer_m=1400\n60 900 0 odometer_m=2000",
+        "trip_id trip_distance_m",
+        "null null | v1@2026-03-01T13:00:30.000Z 0 | v1@2026-03-01T13:00:30.000Z 600",
+    );
+}
+
+#[test]
+fn a_timer_row_keeps_what_lasts_and_knows_nothing_of_the_moment() {
+    let fold = fold_of(ColumnSet::all());
+    let mut state = VehicleState::default();
+    let reports = ["0 0 0 speed_kmh=0 load=full ignition=true cover=open".to_owned(), "30 0 0 speed_kmh=0".into()];
+    run(&fold, &mut state, &reports.map(|line| report(&line)));
+    let row = fold.step(&mut state, Input::Timer { at: at(25_500.0), silent_s: 1900.0 });
+    let told = |columns: &str| columns.split(' ').map(|name| value(&row, name)).collect::<Vec<_>>().join(" ");
+    assert_eq!(
+        told("row_kind silent_s vehicle_id place_id place_dwell_s load ignition"),
+        "timer 1900 v1 src 25500 full true"
+    );
+    assert_eq!(told("permit_status outage_filed district_id lat"), "revoked true dist 23");
+    assert_eq!(told("speed_kmh moving cover in_source in_forbidden off_route events alarms"), ["null"; 8].join(" "));
+}
+
+#[test]
+fn settings_are_read_strictly() {
+    let read = serde_json::from_str::<Settings>;
+    assert_eq!(read(r#"{"stop_s": 90, "zone": "UTC"}"#).unwrap().stop_s, 90.0);
+    assert!(read(r#"{"stop_seconds": 90}"#).is_err());
+    assert!(read(r#"{"zone": "Asia/Atlantis"}"#).is_err());
+}
+
+#[test]
+fn the_state_of_a_vehicle_is_small() {
+    assert!(size_of::<VehicleState>() + size_of::<super::identity::Held>() < 900);
+}
+
+fn tracks() -> impl Strategy<Value = Vec<(DeviceReport, Time)>> {
+    let step =
+        (1u32..120, -300.0..900.0f64, -120.0..120.0f64, proptest::option::of(0.0..60.0f64), 0u8..12, any::<bool>());
+    proptest::collection::vec(step, 1..60).prop_map(|steps| {
+        let (mut s, mut x, mut y) = (0u32, 0.0, 0.0);
+        let lines = steps.into_iter().map(|(ds, dx, dy, speed, kind, jump)| {
+            s += ds * if kind == 0 { 60 } else { 1 };
+            if jump {
+                (x, y) = (x + dx, y + dy);
+            }
+            let load = ["empty", "full", "fault", "half"][usize::from(kind % 4)];
+            let speed = speed.map_or(String::new(), |kmh| format!("speed_kmh={kmh} heading_deg=90"));
+            let spot = if kind == 11 { "- -".to_owned() } else { format!("{x} {y}") };
+            report(&format!("{s} {spot} load={load} accuracy_m={} {speed}", 5 * kind))
+        });
+        lines.collect()
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_state_goes_on_after_a_restart_as_if_nothing_had_been(track in tracks(), cut in 0usize..60) {
+        let fold = fold_of(ColumnSet::all());
+        let whole = run(&fold, &mut VehicleState::default(), &track);
+        prop_assert_eq!(&whole, &run(&fold, &mut VehicleState::default(), &track));
+        let (before, after) = track.split_at(cut.min(track.len()));
+        let mut state = VehicleState::default();
+        let mut parts = run(&fold, &mut state, before);
+        let kept = serde_json::to_string(&state).unwrap();
+        let mut state: VehicleState = serde_json::from_str(&kept).unwrap();
+        parts.extend(run(&fold_of(ColumnSet::all()), &mut state, after));
+        prop_assert_eq!(whole, parts);
+    }
+
+    #[test]
+    fn columns_asked_alone_are_as_among_all(track in tracks(), wanted in any::<u64>()) {
+        let set: ColumnSet = Column::all().enumerate().filter(|(n, _)| wanted >> (n % 64) & 1 == 1).map(|(_, c)| c).collect();
+        let all = run(&fold_of(ColumnSet::all()), &mut VehicleState::default(), &track);
+        let some = run(&fold_of(set), &mut VehicleState::default(), &track);
+        for (all, some) in all.iter().zip(&some) {
+            for column in set.iter() {
+                prop_assert_eq!(all.value(column), some.value(column), "{}", column.name());
+            }
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Trips: opened on leaving a source, closed in a sink or a backfill site.
+
+use serde::{Deserialize, Serialize};
+
+use super::{exact, place::Stay};
+use crate::{
+    model::{Facts, Text, Time},
+    registry::PlaceKind,
+};
+
+/// The trip under way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Trip {
+    trip_id: Text,
+    source_id: Text,
+    opened_at: Time,
+    /// The odometer when it opened and last, metres.
+    #[serde(with = "exact::option")]
+    odometer_start_m: Option<f64>,
+    #[serde(with = "exact::option")]
+    odometer_m: Option<f64>,
+    /// Metres between fixes while moving.
+    #[serde(with = "exact")]
+    driven_m: f64,
+}
+
+/// Where the vehicle stands between source and sink.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Trips {
+    /// The source it is in.
+    source_id: Option<Text>,
+    trip: Option<Trip>,
+}
+
+/// What a report adds to a trip.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Leg<'a> {
+    pub vehicle_id: &'a str,
+    pub at: Time,
+    pub odometer_m: Option<f64>,
+    /// Metres from the previous fix while moving, else 0.
+    pub driven_m: f64,
+}
+
+impl Trips {
+    /// Takes a report and fills `trip_*`. The report that closes a trip still tells it, with its final length.
+    pub fn step(&mut self, row: &mut Facts, stay: Option<&Stay>, leg: Leg<'_>) {
+        let source = stay.filter(|stay| stay.kind == PlaceKind::Source).map(|stay| &stay.place_id);
+        if let Some(left) = self.source_id.take_if(|known| Some(&*known) != source) {
+            self.trip = Some(Trip::new(left, leg));
+        } else if let Some(trip) = &mut self.trip {
+            trip.add(leg);
+        }
+        if self.source_id.is_none() {
+            self.source_id = source.cloned();
+        }
+        self.tell(row, leg.at);
+        if stay.is_some_and(|stay| matches!(stay.kind, PlaceKind::Sink | PlaceKind::Backfill)) {
+            self.trip = None;
+        }
+    }
+
+    /// Fills `trip_*`.
+    pub fn tell(&self, row: &mut Facts, at: Time) {
+        let Some(trip) = &self.trip else { return };
+        row.trip_id = Some(trip.trip_id.clone());
+        row.trip_source_id = Some(trip.source_id.clone());
+        row.trip_s = Some(at.s_since(trip.opened_at));
+        row.trip_distance_m = Some(trip.distance_m());
+    }
+
+    /// The source that the load comes from: where it is, else what the trip left.
+    pub fn source_id(&self) -> Option<&str> {
+        self.source_id.as_deref().or(self.trip.as_ref().map(|trip| &*trip.source_id))
+    }
+}
+
+impl Trip {
+    fn new(source_id: Text, leg: Leg<'_>) -> Self {
+        Self {
+            trip_id: format!("{}@{}", leg.vehicle_id, leg.at).into(),
+            source_id,
+            opened_at: leg.at,
+            odometer_start_m: leg.odometer_m,
+            odometer_m: leg.odometer_m,
+            driven_m: 0.0,
+        }
+    }
+
+    fn add(&mut self, leg: Leg<'_>) {
+        self.driven_m += leg.driven_m;
+        self.odometer_m = leg.odometer_m.or(self.odometer_m);
+    }
+
+    /// By the odometer when there is one (paths of fixes are biased high), else the sum between fixes; an odometer
+    /// that ran backwards is none.
+    fn distance_m(&self) -> f64 {
+        let by_odometer = self.odometer_start_m.zip(self.odometer_m).map(|(start, last)| last - start);
+        by_odometer.filter(|metres| *metres >= 0.0).unwrap_or(self.driven_m)
+    }
+}

@@ -1,0 +1,58 @@
+//! Zones: which hold here and now, and what they forbid.
+
+use std::sync::Arc;
+
+use super::around::{Around, LISTED};
+use crate::{
+    model::{Facts, LocalTime, Text},
+    registry::{Registry, ZoneKind},
+};
+
+/// Fills `in_*`, `outside_operating_area` and `zone_ids`; gives the lowest speed limit of the zones that hold, km/h.
+pub(super) fn tell(
+    row: &mut Facts,
+    around: &mut Around,
+    registry: &Registry,
+    local: LocalTime,
+    has_operating_area: bool,
+    none: &Arc<[Text]>,
+) -> Option<f64> {
+    let all = registry.zones().all();
+    let (mut kinds, mut holding, mut limit_kmh) = (0u8, 0u64, None::<f64>);
+    for (place, number) in around.zones.iter().enumerate() {
+        let zone = &all[*number as usize];
+        if zone.schedule.contains(local) {
+            kinds |= 1 << zone.kind as u8;
+            holding |= 1 << place.min(LISTED - 1);
+            let lower = |limit: f64| limit_kmh.map_or(limit, |known| known.min(limit));
+            limit_kmh = zone.speed_limit_kmh.map(lower).or(limit_kmh);
+        }
+    }
+    let in_any = |kind: ZoneKind| kinds & (1 << kind as u8) != 0;
+    row.in_forbidden = Some(in_any(ZoneKind::Forbidden));
+    row.in_restricted = Some(in_any(ZoneKind::Restricted));
+    row.in_control = Some(in_any(ZoneKind::Control));
+    row.in_water = Some(in_any(ZoneKind::Water));
+    row.in_eco = Some(in_any(ZoneKind::Eco));
+    row.outside_operating_area = has_operating_area.then(|| !in_any(ZoneKind::OperatingArea));
+    row.zone_ids = Some(list(around, registry, local, holding, none));
+    limit_kmh
+}
+
+/// The ids of the zones that hold; the last list again when it is the same.
+fn list(around: &mut Around, registry: &Registry, local: LocalTime, holding: u64, none: &Arc<[Text]>) -> Arc<[Text]> {
+    if holding == 0 {
+        return Arc::clone(none);
+    }
+    if let Some((listed, ids)) = &around.listed
+        && *listed == holding
+        && around.zones.len() < LISTED
+    {
+        return Arc::clone(ids);
+    }
+    let zones = around.zones.iter().map(|number| &registry.zones().all()[*number as usize]);
+    let holds = zones.filter(|zone| zone.schedule.contains(local));
+    let ids: Arc<[Text]> = holds.map(|zone| zone.zone_id.clone()).collect();
+    around.listed = Some((holding, Arc::clone(&ids)));
+    ids
+}
