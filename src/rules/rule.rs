@@ -1,0 +1,78 @@
+//! A rule as the engine, the alerts and the API see it.
+
+use std::collections::BTreeMap;
+
+use super::message::Template;
+use crate::model::{Column, ColumnSet, Departments, Facts, Severity, Text, Timing};
+
+/// A rule's name, by language tag (`zh`, `en`). A name written without a language stands under the empty tag.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Name(pub(super) BTreeMap<Text, Text>);
+
+impl Name {
+    /// The name in `language`, else in English, else in whatever there is; `None` when the rule has no name.
+    pub fn in_language(&self, language: &str) -> Option<&str> {
+        [language, "en", ""]
+            .iter()
+            .find_map(|tag| self.0.get(*tag))
+            .or_else(|| self.0.values().next())
+            .map(|name| &**name)
+    }
+
+    /// Every language tag with its name, by tag.
+    pub fn languages(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(tag, name)| (&**tag, &**name))
+    }
+}
+
+/// One rule, checked. Its place in [`RuleSet::rules`](super::RuleSet::rules) is its index in the verdicts.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Kebab-case, unique in the set.
+    pub id: Text,
+    /// Digest of the rule's content as loaded: 16 hexadecimal digits of SHA-256. Comments and white space don't count.
+    pub version: Text,
+    pub name: Name,
+    pub description: Option<Text>,
+    /// The predicate as written.
+    pub when: Text,
+    /// The clearing predicate as written; `None` is `not (when)`.
+    pub clear: Option<Text>,
+    pub timing: Timing,
+    /// What one alert is about; contains `vehicle_id`.
+    pub key: Vec<Column>,
+    /// The severity when no case holds.
+    pub severity_default: Severity,
+    pub departments: Departments,
+    pub labels: BTreeMap<Text, Text>,
+    /// A disabled rule is checked but not evaluated: its verdicts are unknown.
+    pub enabled: bool,
+    /// A shadow rule is evaluated and its alerts are kept, but nobody is told.
+    pub shadow: bool,
+    /// The rule's own columns, in the order of the facts' table: what its predicates, cases and message read.
+    pub columns: Vec<Column>,
+    /// Whether it judges rows made by the clock: it asks `silent_s` or `row_kind`.
+    pub asks_timer: bool,
+    /// The file that it stands in, as named to the loader.
+    pub file: Text,
+    /// The line at which it begins, from 1.
+    pub line: u32,
+    pub(super) template: Template,
+}
+
+impl Rule {
+    /// The message for a row: the template filled in. What is unknown shows as `?`.
+    pub fn message(&self, row: &Facts) -> String {
+        self.template.fill(row)
+    }
+
+    /// Everything that must be known of a row to judge it, to key its alert and to write its message.
+    pub fn needed(&self) -> ColumnSet {
+        self.columns.iter().chain(&self.key).copied().collect()
+    }
+
+    /// The rule's name in `language`, or its id when it has none.
+    pub fn title(&self, language: &str) -> &str {
+        self.name.in_language(language).unwrap_or(&self.id)
+    }
+}

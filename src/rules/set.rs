@@ -1,0 +1,131 @@
+//! A set of rules: loaded as a whole or not at all.
+
+use std::{path::Path, sync::Arc};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Rule, RuleErrors, Verdicts, check, compile,
+    evaluate::Program,
+    file::{self, Source},
+};
+use crate::model::{Column, ColumnSet, Facts};
+
+/// What every alert carries, whatever its rule reads.
+const ALWAYS: &[&str] = &[
+    "vehicle_id",
+    "plate",
+    "company_id",
+    "driver_id",
+    "event_time",
+    "lat",
+    "lon",
+    "place_id",
+    "district_id",
+    "road_id",
+    "permit_id",
+    "manifest_id",
+    "trip_id",
+    "row_kind",
+];
+
+/// The rules of a folder, checked and compiled. Immutable; cheap to clone and to share between threads.
+#[derive(Clone, Debug)]
+pub struct RuleSet(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    rules: Vec<Rule>,
+    columns: ColumnSet,
+    asks_timer: bool,
+    digest: String,
+    program: Program,
+}
+
+impl RuleSet {
+    /// Loads `*.yaml` and `*.yml` of a folder (not of folders in it), without the tests (`*_test.yaml`).
+    ///
+    /// # Errors
+    /// When the folder or a file can't be read, or with every problem in every file.
+    pub fn load(dir: &Path) -> Result<Self, RuleErrors> {
+        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?)
+    }
+
+    /// Loads from texts, each with the name that errors call it by.
+    ///
+    /// # Errors
+    /// Every problem in every text.
+    pub fn parse(files: &[(&str, &str)]) -> Result<Self, RuleErrors> {
+        Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect())
+    }
+
+    fn from_sources(sources: Vec<Source>) -> Result<Self, RuleErrors> {
+        compile::with_deep_stack(move || {
+            let (rules, terms) = check::check(&sources)?;
+            let program = Program::new(&rules, terms)?;
+            Ok(Self(Arc::new(Inner::new(rules, program))))
+        })
+    }
+
+    /// Every rule by id, the disabled ones too.
+    pub fn rules(&self) -> &[Rule] {
+        &self.0.rules
+    }
+
+    /// The index of a rule.
+    pub fn index_of(&self, rule_id: &str) -> Option<usize> {
+        self.0.rules.binary_search_by(|rule| (*rule.id).cmp(rule_id)).ok()
+    }
+
+    /// Every column that an enabled rule reads, is keyed by or shows, and what an alert always carries.
+    pub fn columns(&self) -> ColumnSet {
+        self.0.columns
+    }
+
+    /// Whether any enabled rule judges rows made by the clock; otherwise such rows need not be made.
+    pub fn asks_timer(&self) -> bool {
+        self.0.asks_timer
+    }
+
+    /// Digest of all rules as loaded: 16 hexadecimal digits of SHA-256.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
+    }
+
+    /// Judges rows by every enabled rule.
+    ///
+    /// # Errors
+    /// Only when rows don't fit the compiled columns, which is a defect here; arithmetic that fails on a row makes
+    /// that answer unknown instead.
+    pub fn evaluate(&self, rows: &[Facts]) -> Result<Verdicts, RuleErrors> {
+        self.0.program.evaluate(rows)
+    }
+}
+
+impl Default for RuleSet {
+    /// No rules.
+    fn default() -> Self {
+        Self(Arc::new(Inner::new(Vec::new(), Program::default())))
+    }
+}
+
+impl Inner {
+    fn new(rules: Vec<Rule>, program: Program) -> Self {
+        let enabled = || rules.iter().filter(|rule| rule.enabled);
+        let always = ALWAYS.iter().filter_map(|name| Column::named(name)).collect::<ColumnSet>();
+        let columns = enabled().fold(always, |set, rule| set.union(rule.needed()));
+        let asks_timer = enabled().any(|rule| rule.asks_timer);
+        let digest = digest(rules.iter().map(|rule| &*rule.version));
+        Self { rules, columns, asks_timer, digest, program }
+    }
+}
+
+/// 16 hexadecimal digits of SHA-256 over the parts, each on a line.
+pub(super) fn digest<'a>(parts: impl Iterator<Item = &'a str>) -> String {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,664 @@
+//! Whole folders: what is wrong is said well, what is right is judged right.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::model::{Alert, AlertId, AlertState, Column, Facts, Severity, Time, Verdict, limits};
+
+/// A rule with nothing but an id and what `rest` says.
+fn rule(rest: &str) -> String {
+    format!("rules:\n  - id: a-rule\n    {}\n", rest.replace('\n', "\n    "))
+}
+
+fn load(text: &str) -> RuleSet {
+    RuleSet::parse(&[("a.yaml", text)]).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+fn refused(files: &[(&str, &str)]) -> String {
+    let error = RuleSet::parse(files).expect_err("this must not load");
+    error.problems().iter().map(|problem| format!("{problem}\n")).collect()
+}
+
+/// A problem's first line after the file name, and its hint.
+fn brief(text: &str) -> Vec<String> {
+    let error = match RuleSet::parse(&[("a.yaml", text)]) {
+        Err(error) => error,
+        Ok(_) => panic!("this must not load:\n{text}"),
+    };
+    let one = |p: &Problem| {
+        let hint = p.hint.as_ref().map(|hint| format!(" | {hint}")).unwrap_or_default();
+        format!("{}:{}: {}{hint}", p.line, p.column, p.message)
+    };
+    error.problems().iter().map(one).collect()
+}
+
+#[test]
+fn an_error_shows_the_line_and_what_to_do() {
+    let text = "rules:\n  - id: overspeed\n    when: sped_kmh > 60 and loded\n    severity: mayor\n";
+    let expected = "\
+speed.yaml:3:11: unknown column `sped_kmh`
+  3 |     when: sped_kmh > 60 and loded
+    |           ^
+  hint: did you mean `speed_kmh`?
+speed.yaml:3:29: unknown column `loded`
+  3 |     when: sped_kmh > 60 and loded
+    |                             ^
+  hint: did you mean `loaded`?
+speed.yaml:4:15: unknown severity `mayor`
+  4 |     severity: mayor
+    |               ^
+  hint: did you mean `major`?
+";
+    assert_eq!(refused(&[("speed.yaml", text)]), expected);
+}
+
+#[test]
+fn every_wrong_predicate_is_refused_with_a_reason() {
+    let mut wrong = Vec::new();
+    for (when, expected) in [
+        (
+            "speed_kmh > 'fast'",
+            "3:11: `speed_kmh` is a number, `'fast'` is text: they can't be compared | compare values of one kind",
+        ),
+        ("cover > 5", "3:11: `cover` is text, `5` is a number: they can't be compared | compare values of one kind"),
+        ("loaded and speed_kmh in (1, 'x')", "3:22: `speed_kmh` is a number, `'x'` is text"),
+        ("speed_kmh between 'a' and 'b'", "3:11: `speed_kmh` is a number"),
+        ("speed_kmh + plate > 3", "3:11: `plate` is text, expected a number"),
+        ("speed_kmh and loaded", "3:11: `speed_kmh` is a number, expected true or false | compare it"),
+        ("not cover", "requires a boolean expression"),
+        ("speed_kmh", "3:11: the predicate is a number, not true or false | compare it, as in `speed_kmh > 60`"),
+        ("cast(null as int)", "the predicate is a number"),
+        ("cover = null", "always unknown: `cover = NULL` | write `is null` or `is not null`"),
+        ("loaded and cover = \"open\"", "3:30: unknown column `open` | text stands in single quotes: 'open'"),
+        ("cover = opened", "3:19: unknown column `opened` | is it text? then write 'opened'"),
+        ("speed > 60", "3:11: unknown column `speed` | did you mean `speed_kmh`?"),
+        ("speed_kmh >", "3:22: expected an expression, found its end"),
+        ("speed_kmh > 60 60", "3:26: expected end of expression"),
+        ("loaded == true and (", "SQL compares with `=`"),
+        ("abss(speed_kmh) > 3", "3:11: unknown function `abss` | did you mean `abs`?"),
+        ("loaded and random() > 0.5", "3:22: `random()` depends on chance"),
+        ("event_time < now()", "`now()` depends on when it is asked"),
+        ("event_time < current_timestamp", "depends on when it is asked"),
+        ("speed_kmh > (select 3)", "3:24: subqueries have no place here"),
+        ("sum(speed_kmh) > 3", "3:11: `sum` is an aggregate"),
+        ("row_number() over () > 3", "window"),
+        ("speed_kmh > 3 as fast", "a predicate has no name"),
+        ("array_has(events, 5)", "is a number, expected text"),
+        ("events = 'fatigue'", "`events` is a list of text"),
+        ("1 / 0 > local_hour", "ivide by zero"),
+        ("speed_kmh > $1", "3:11: "),
+        ("cover = 'open", "3:19: "),
+        ("''", "the predicate is empty"),
+        ("speed_kmh > 3 -- fast", "3:25: a comment inside the predicate"),
+        ("[a, b]", "3:11: expected an SQL predicate, found a list"),
+        ("event_time > 'yesterday'", "3:11: "),
+    ] {
+        let found = brief(&rule(&format!("when: {when}")));
+        if !found.iter().any(|line| line.contains(expected)) {
+            wrong.push(format!("{when}\n  expected {expected}\n  found    {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_wrong_field_is_refused_with_a_reason() {
+    let mut wrong = Vec::new();
+    for (rest, expected) in [
+        ("wen: loaded", "3:5: unknown key `wen` in a rule | did you mean `when`?"),
+        ("expr: loaded", "3:5: unknown key `expr` in a rule | did you mean `when`?"),
+        ("for: 30s", "2:5: `when` is missing"),
+        ("when: loaded\nfor: 30", "4:10: `for: 30` has no unit | write `30s` for seconds"),
+        ("when: loaded\nfor: soon", "4:10: expected a duration for `for`, found `soon` | durations are such as"),
+        ("when: loaded\ncooldown: -5s", "expected a duration for `cooldown`, found `-5s`"),
+        ("when: loaded\ncooldown: 400d", "`cooldown` is longer than 366d"),
+        ("when: loaded\nmax_gap: 0s", "`max_gap` of nothing"),
+        ("when: loaded\nmin_samples: 0", "4:18: expected a whole number from 1 to 1000 for `min_samples`, found 0"),
+        ("when: loaded\nmin_samples: many", "found many"),
+        ("when: loaded\nfor: 30s\ncount: { at_least: 3, within: 10m }", "`count` stands instead of `for`"),
+        ("when: loaded\ncount: { at_least: 3 }", "`within` is missing"),
+        ("when: loaded\ncount: { at_least: 5000, within: 1h }", "from 1 to 1000"),
+        ("when: loaded\nclear: not loaded", "expected `when` and `for`, found text"),
+        ("when: loaded\nclear: { when: lod = 'x', for: 5s }", "4:20: unknown column `lod` | did you mean"),
+        ("when: loaded\nkey: [place_id]", "the key lacks `vehicle_id`"),
+        (
+            "when: loaded\nkey: [vehicle_id, plase_id]",
+            "unknown column `plase_id` in the key | did you mean `place_id`?",
+        ),
+        ("when: loaded\nkey: vehicle_id", "expected a list for `key`, found text | write `[vehicle_id]`"),
+        ("when: loaded\nseverity: grave", "unknown severity `grave` | severities are"),
+        ("when: loaded\nseverity:\n  - { major: speed_kmh > 3 }", "the last severity must hold without a condition"),
+        ("when: loaded\nseverity:\n  - major\n  - minor", "a severity without a condition must be the last"),
+        ("when: loaded\nseverity:\n  - { major: sped_kmh > 3 }\n  - minor", "5:18: unknown column `sped_kmh`"),
+        ("when: loaded\nmessage: '{plat} went'", "4:16: unknown column `plat` in the message | did you mean `plate`?"),
+        ("when: loaded\nmessage: '{plate:.0}'", "`plate` is no number and takes no format"),
+        ("when: loaded\nmessage: 'a {speed_kmh:5d}'", "unknown format `5d`"),
+        ("when: loaded\nmessage: 'open {'", "`{` is not closed"),
+        ("when: loaded\nmessage: 'open }'", "`}` closes nothing"),
+        ("when: loaded\nenabled: maybe", "expected true or false for `enabled`, found text"),
+        ("when: loaded\ndepartments: [a/b]", "`a/b` is no department's code"),
+        ("when: loaded\nlabels: [x]", "expected labels, found a list"),
+        ("when: loaded\nwhen: moving", "not readable as YAML"),
+        ("when: loaded\n  for: [", "not readable as YAML"),
+    ] {
+        let found = brief(&rule(rest));
+        if !found.iter().any(|line| line.contains(expected)) {
+            wrong.push(format!("{rest}\n  expected {expected}\n  found    {found:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    for (text, expected) in [
+        ("", "1:1: expected `rules:` with a list of rules, found nothing"),
+        ("rulez: []", "unknown key `rulez` in the file | did you mean `rules`?"),
+        ("rules: 5", "expected a list for `rules`"),
+        ("rules: [5]", "expected a rule, found a number"),
+        ("rules:\n  - id: Over_Speed\n    when: loaded", "2:9: the id `Over_Speed` is not in kebab-case"),
+        ("rules:\n  - id: Over_Speed\n    when: loaded", "| write `over-speed`"),
+        ("rules:\n  - id: a--b\n    when: loaded", "kebab-case"),
+        ("rules:\n  - when: loaded", "`id` is missing"),
+        ("rules:\n  - id: 5\n    when: loaded", "expected text for `id`, found a number"),
+    ] {
+        let found = brief(text);
+        assert!(
+            found.iter().any(|line| line.contains(expected)),
+            "{text}\n  expected {expected}\n  found    {found:?}"
+        );
+    }
+}
+
+#[test]
+fn an_id_is_unique_over_the_folder() {
+    let text = rule("when: loaded");
+    let said = refused(&[("a.yaml", &text), ("b.yaml", &text)]);
+    assert!(said.starts_with("b.yaml:2:9: the id `a-rule` is taken"), "{said}");
+    assert!(said.contains("hint: it is already at a.yaml:2"), "{said}");
+}
+
+#[test]
+fn a_place_is_right_inside_folded_and_quoted_predicates() {
+    for (written, expected) in [
+        ("when: >\n  loaded and\n    sped_kmh > 3", "5:9: "),
+        ("when: |-\n  loaded\n  and sped_kmh > 3", "5:11: "),
+        ("when: \"loaded and sped_kmh > 3\"", "3:23: "),
+        ("when: loaded and\n  sped_kmh > 3", "4:7: "),
+        ("when:   (sped_kmh) > 3", "3:14: "),
+        ("when: plate = '粤B 1' and sped_kmh > 3", "3:30: "),
+    ] {
+        let found = brief(&rule(written));
+        assert!(found[0].starts_with(expected), "{written}: expected {expected}, found {found:?}");
+    }
+}
+
+#[test]
+fn what_is_huge_or_deep_is_refused_and_not_run_into() {
+    let nested = |n: usize| format!("{}loaded{}", "(".repeat(n), ")".repeat(n));
+    let nots = |n: usize| format!("{}loaded", "not ".repeat(n));
+    let chain = |n: usize| vec!["speed_kmh > 3"; n].join(" and ");
+    for (when, expected) in [
+        (nested(limits::PREDICATE_DEPTH + 1), "brackets are nested deeper"),
+        (nested(4_000), "brackets are nested deeper"),
+        (nots(900), ""),
+        (chain(400), "has more than 1000 words"),
+        (format!("plate = '{}'", "x".repeat(9_000)), "longer than 8192 bytes"),
+        (format!("{}speed_kmh > 3", "case when loaded then ".repeat(200)), "`case` is nested deeper"),
+    ] {
+        let found = brief(&rule(&format!("when: {when}")));
+        assert!(found[0].contains(expected), "expected {expected}, found {found:?}");
+    }
+    for text in [
+        format!("rules: {}", "[".repeat(100_000)),
+        format!("rules: {}x", "- ".repeat(50_000)),
+        format!("rules: {}", "{a: ".repeat(50_000)),
+        format!("rules:\n{}", "#".repeat(limits::RULE_FILE_BYTES)),
+    ] {
+        assert!(RuleSet::parse(&[("a.yaml", &text)]).is_err());
+    }
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    (1..9).for_each(|n| bomb += &format!("a{n}: &a{n} [{}]\n", vec![format!("*a{}", n - 1); 10].join(", ")));
+    assert!(RuleSet::parse(&[("a.yaml", &bomb)]).is_err());
+}
+
+#[test]
+fn the_longest_predicates_allowed_are_planned_and_evaluated() {
+    let nested = format!("{}loaded{}", "(".repeat(limits::PREDICATE_DEPTH), ")".repeat(limits::PREDICATE_DEPTH));
+    let ands = vec!["speed_kmh > local_hour / 2"; 140].join(" and ");
+    let sum = vec!["speed_kmh"; 480].join(" + ");
+    for when in [nested, ands, format!("{sum} > 3")] {
+        let set = load(&rule(&format!("when: {when}")));
+        let row = Facts { speed_kmh: Some(50.0), local_hour: Some(7), loaded: Some(true), ..Facts::default() };
+        assert_eq!(set.evaluate(&[row]).unwrap().when(0, 0), Verdict::True);
+    }
+}
+
+fn list(words: &[&str]) -> Option<Arc<[Arc<str>]>> {
+    Some(words.iter().map(|word| Arc::from(*word)).collect())
+}
+
+/// A loaded truck at 66 km/h on a 60 km/h road, its cover unknown.
+fn truck() -> Facts {
+    Facts {
+        vehicle_id: Some("V1".into()),
+        plate: Some("粤B00001".into()),
+        event_time: Some("2026-03-01T14:00:00Z".parse().unwrap()),
+        local_hour: Some(0),
+        speed_kmh: Some(66.0),
+        speed_limit_kmh: Some(60.0),
+        odometer_m: Some(0.0),
+        loaded: Some(true),
+        road_name: Some("滨海大道".into()),
+        events: list(&["fatigue", "phone"]),
+        alarms: list(&[]),
+        row_kind: Some("report"),
+        ..Facts::default()
+    }
+}
+
+#[test]
+fn predicates_answer_in_three_values() {
+    use Verdict::{False, True, Unknown};
+    for (when, expected) in [
+        ("true", True),
+        ("false", False),
+        ("speed_kmh > 60", True),
+        ("speed_kmh > speed_limit_kmh * 1.2", False),
+        ("cover = 'open'", Unknown),
+        ("cover = 'open' and loaded", Unknown),
+        ("cover = 'open' and not loaded", False),
+        ("cover = 'open' or loaded", True),
+        ("not (cover = 'open')", Unknown),
+        ("cover is null", True),
+        ("cover is distinct from 'open'", True),
+        ("array_has(events, 'fatigue')", True),
+        ("array_has(events, 'smoking')", False),
+        ("array_has(alarms, 'sos')", False),
+        ("array_has(zone_ids, 'Z1')", Unknown),
+        ("cardinality(events) = 2", True),
+        ("plate like '粤%'", True),
+        ("road_class in ('trunk', 'primary')", Unknown),
+        ("local_hour between 22 and 23 or local_hour < 6", True),
+        ("event_time > '2026-01-01T00:00:00Z'", True),
+        ("date_part('hour', event_time) = 14", True),
+        ("local_hour + 1 = 1", True),
+        // Divided by zero: unknown, neither infinite nor an error.
+        ("speed_kmh / odometer_m > 1", Unknown),
+        ("speed_kmh % odometer_m >= 0", Unknown),
+        ("10 / local_hour > 1", Unknown),
+        ("local_hour <> 0 and 10 / local_hour > 1", False),
+        ("cast(plate as int) > 1", Unknown),
+        ("try_cast(plate as int) is null", True),
+        ("case when cover = 'open' then true else loaded end", True),
+        ("coalesce(cover, 'closed') = 'closed'", True),
+        ("SPEED_KMH > 60 AND Loaded", True),
+    ] {
+        let set = load(&rule(&format!("when: {when}")));
+        let verdicts = set.evaluate(&[truck()]).unwrap();
+        assert_eq!((verdicts.when(0, 0), verdicts.clear(0, 0)), (expected, !expected), "{when}");
+    }
+}
+
+#[test]
+fn a_failing_row_spoils_neither_its_batch_nor_other_rules() {
+    let set = load(
+        "rules:\n  - { id: a, when: 10 / local_hour > 1 }\n  - { id: b, when: loaded }\n  - { id: c, when: cast(plate as int) > 3 }\n",
+    );
+    let mut rows = vec![truck(); 5];
+    rows[2].local_hour = Some(4);
+    rows[3].local_hour = Some(20);
+    rows[4].plate = Some("17".into());
+    let verdicts = set.evaluate(&rows).unwrap();
+    let answers = |rule| (0..5).map(|row| verdicts.when(rule, row)).collect::<Vec<_>>();
+    use Verdict::{False, True, Unknown};
+    assert_eq!(answers(0), [Unknown, Unknown, True, False, Unknown]);
+    assert_eq!(answers(1), [True; 5]);
+    assert_eq!(answers(2), [Unknown, Unknown, Unknown, Unknown, True]);
+    assert_eq!(verdicts.faults(), 3 + 4);
+}
+
+#[test]
+fn what_is_no_number_is_unknown() {
+    let set = load(&rule("when: speed_kmh > 5"));
+    let rows = [f64::NAN, f64::INFINITY, 6.0].map(|speed| Facts { speed_kmh: Some(speed), ..truck() });
+    let verdicts = set.evaluate(&rows).unwrap();
+    assert_eq!([0, 1, 2].map(|row| verdicts.when(0, row)), [Verdict::Unknown, Verdict::Unknown, Verdict::True]);
+    assert_eq!(verdicts.raised(), [false, false, true]);
+}
+
+#[test]
+fn only_rules_that_ask_for_it_judge_rows_of_the_clock() {
+    let set = load(
+        "rules:\n  - { id: a, when: loaded }\n  - { id: b, when: silent_s > 1800, clear: { when: row_kind = 'report' } }\n  - { id: c, when: loaded, clear: { when: row_kind = 'report' } }\n",
+    );
+    assert_eq!(set.rules().iter().map(|rule| rule.asks_timer).collect::<Vec<_>>(), [false, true, true]);
+    assert!(set.asks_timer());
+    let timer = Facts { row_kind: Some("timer"), silent_s: Some(2000.0), ..truck() };
+    let verdicts = set.evaluate(&[truck(), timer]).unwrap();
+    use Verdict::{False, True, Unknown};
+    assert_eq!([0, 1, 2].map(|rule| verdicts.when(rule, 0)), [True, Unknown, True]);
+    assert_eq!([0, 1, 2].map(|rule| verdicts.when(rule, 1)), [Unknown, True, True]);
+    assert_eq!([0, 1, 2].map(|rule| verdicts.clear(rule, 0)), [False, True, True]);
+    assert_eq!([0, 1, 2].map(|rule| verdicts.clear(rule, 1)), [Unknown, False, False]);
+    assert_eq!(verdicts.raised(), [true, true]);
+}
+
+#[test]
+fn the_first_severity_that_holds_counts() {
+    let set = load(&rule(
+        "when: speed_kmh > 60\nseverity:\n  - { critical: speed_kmh >= 120 }\n  - { major: cover = 'open' or speed_kmh >= 90 }\n  - notice",
+    ));
+    let rows = [130.0, 95.0, 66.0, 10.0].map(|speed| Facts { speed_kmh: Some(speed), ..truck() });
+    let verdicts = set.evaluate(&rows).unwrap();
+    let found = [0, 1, 2, 3].map(|row| verdicts.severity(0, row));
+    assert_eq!(found, [Some(Severity::Critical), Some(Severity::Major), Some(Severity::Notice), None]);
+}
+
+#[test]
+fn an_answer_does_not_depend_on_its_batch() {
+    let set = load(
+        "rules:\n  - { id: a, when: local_hour <> 0 and 10 / local_hour > 1 }\n  - { id: b, when: 10 / local_hour > 1 or loaded }\n  - { id: c, when: loaded and cover = 'open' and speed_kmh / odometer_m > 1 }\n",
+    );
+    let row = |n: i64| Facts {
+        local_hour: (n % 7 != 6).then_some(n % 5),
+        loaded: [None, Some(true), Some(false)][(n % 3) as usize],
+        cover: [None, Some("open"), Some("closed"), Some("open")][(n % 4) as usize],
+        odometer_m: [Some(0.0), Some(5.0)][(n % 2) as usize],
+        ..truck()
+    };
+    let rows: Vec<_> = (0..420).map(row).collect();
+    let together = set.evaluate(&rows).unwrap();
+    for (index, row) in rows.iter().enumerate() {
+        let alone = set.evaluate(std::slice::from_ref(row)).unwrap();
+        for rule in 0..3 {
+            assert_eq!(together.when(rule, index), alone.when(rule, 0), "rule {rule}, row {index}");
+        }
+    }
+}
+
+#[test]
+fn messages_are_filled() {
+    for (template, expected) in [
+        ("{plate} {speed_kmh:.0} km/h on {road_name}", "粤B00001 66 km/h on 滨海大道"),
+        ("{speed_kmh} {speed_limit_kmh:.2} {local_hour} {loaded}", "66 60.00 0 true"),
+        ("{cover} {manifest_id} {silent_s:.1}", "? ? ?"),
+        ("{events}, {alarms}.", "fatigue, phone, ."),
+        ("{{plate}} {event_time}", "{plate} 2026-03-01T14:00:00.000Z"),
+    ] {
+        let set = load(&rule(&format!("when: loaded\nmessage: '{template}'")));
+        assert_eq!(set.rules()[0].message(&truck()), expected, "{template}");
+    }
+    let named = load(&rule("when: loaded\nname: { zh: 超速, en: 'Too {fast}' }"));
+    assert_eq!(named.rules()[0].message(&truck()), "粤B00001 Too {fast}");
+    assert_eq!(load(&rule("when: loaded")).rules()[0].message(&truck()), "粤B00001 a-rule");
+}
+
+#[test]
+fn a_rule_reads_its_columns_and_the_set_all_of_them() {
+    let set = load(
+        "rules:\n  - id: b\n    when: speed_kmh > 5\n    key: [vehicle_id, zone_ids]\n    severity: [{ major: loaded }, minor]\n    message: '{road_name}'\n    clear: { when: moving }\n  - id: a\n    enabled: false\n    when: silent_s > 5\n",
+    );
+    assert_eq!(set.rules().iter().map(|rule| &*rule.id).collect::<Vec<_>>(), ["a", "b"]);
+    assert_eq!((set.index_of("b"), set.index_of("c")), (Some(1), None));
+    let own: Vec<_> = set.rules()[1].columns.iter().map(|column| column.name()).collect();
+    assert_eq!(own, ["speed_kmh", "moving", "loaded", "road_name"]);
+    for name in ["speed_kmh", "zone_ids", "road_name", "plate", "lat", "trip_id"] {
+        assert!(set.columns().contains(Column::named(name).unwrap()), "{name}");
+    }
+    assert!(!set.columns().contains_any(&["silent_s", "cover"]) && !set.asks_timer());
+    let verdicts = set.evaluate(&[Facts { silent_s: Some(9.0), ..truck() }]).unwrap();
+    assert_eq!((verdicts.when(0, 0), verdicts.clear(0, 0)), (Verdict::Unknown, Verdict::Unknown));
+    assert_eq!(verdicts.severity(1, 0), Some(Severity::Major));
+}
+
+#[test]
+fn a_version_changes_with_the_content_alone() {
+    let version = |text: &str| load(text).rules()[0].version.to_string();
+    let plain = version("rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n");
+    assert_eq!(plain.len(), 16);
+    let same = "# a comment\nrules:\n  - for: 1m\n    min_samples: 1\n    id: 'a'\n    when: >\n      speed_kmh > 5\n      and   cover = 'a  b'\n";
+    assert_eq!(plain, version(same));
+    for other in [
+        "rules:\n  - id: a\n    when: speed_kmh > 6 and cover = 'a  b'\n    for: 60s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a b'\n    for: 60s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 61s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n    message: '{plate}'\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n    shadow: true\n",
+    ] {
+        assert_ne!(plain, version(other), "{other}");
+    }
+    let (a, b) = (rule("when: loaded"), "rules: [{ id: z, when: moving }]");
+    let one = RuleSet::parse(&[("a.yaml", &a), ("b.yaml", b)]).unwrap();
+    let other = RuleSet::parse(&[("y.yaml", b), ("z.yaml", &a)]).unwrap();
+    assert_eq!(one.digest(), other.digest());
+    assert_ne!(one.digest(), RuleSet::default().digest());
+}
+
+#[test]
+fn a_set_without_rules_judges_nothing_and_every_set_is_shared() {
+    fn shared<T: Send + Sync + Clone>(_: &T) {}
+    let set = RuleSet::default();
+    shared(&set);
+    assert_eq!(set.evaluate(&[truck()]).unwrap().raised(), [false]);
+    assert_eq!(load("rules: []").evaluate(&[truck(), truck()]).unwrap().rows(), 2);
+    assert_eq!(load(&rule("when: true")).evaluate(&[]).unwrap().raised(), [false; 0]);
+}
+
+#[test]
+fn a_folder_is_read_without_its_tests() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("b.yaml"), rule("when: loaded")).unwrap();
+    std::fs::write(dir.path().join("a.yml"), "rules: [{ id: z, when: moving }]").unwrap();
+    std::fs::write(dir.path().join("b_test.yaml"), "tests: []").unwrap();
+    std::fs::write(dir.path().join("notes.txt"), "no rules").unwrap();
+    assert_eq!(RuleSet::load(dir.path()).unwrap().rules().len(), 2);
+    assert_eq!(TestFile::read_dir(dir.path()).unwrap().len(), 1);
+    assert!(matches!(RuleSet::load(&dir.path().join("none")), Err(RuleErrors::Read { .. })));
+    std::fs::write(dir.path().join("big.yaml"), "#".repeat(limits::RULE_FILE_BYTES + 1)).unwrap();
+    assert!(RuleSet::load(dir.path()).unwrap_err().to_string().contains("larger than"));
+}
+
+#[test]
+fn the_schema_knows_every_key_and_column() {
+    let schema = schema();
+    let properties = schema["$defs"]["rule"]["properties"].as_object().unwrap();
+    let mut keys: Vec<_> = properties.keys().map(String::as_str).collect();
+    let mut known = check::RULE_KEYS.to_vec();
+    keys.sort_unstable();
+    known.sort_unstable();
+    assert_eq!(keys, known);
+    assert_eq!(schema["$defs"]["column"]["enum"].as_array().unwrap().len(), Column::all().len());
+}
+
+const TESTS: &str = r#"
+tests:
+  - name: one speeds
+    registry:
+      vehicles.csv: |
+        vehicle_id,plate,device_id
+    reports:
+      - { device_id: D1, device_time: "2026-03-01T14:00:00Z", speed_kmh: 80 }
+    expect:
+      - { rule: overspeed, vehicle: V1, severity: major, cleared_at: null, facts: { speed_kmh: 80 } }
+      - { rule: overspeed, vehicle: V2, state: open }
+"#;
+
+fn alert(rule: &str, vehicle: &str) -> Alert {
+    let at: Time = "2026-03-01T14:00:00Z".parse().unwrap();
+    Alert {
+        alert_id: AlertId::derive(rule, &[Some(vehicle)], at),
+        rule_id: rule.into(),
+        rule_version: "0".into(),
+        vehicle_id: vehicle.into(),
+        plate: "粤B1".into(),
+        company_id: "C".into(),
+        driver_id: None,
+        permit_id: None,
+        manifest_id: None,
+        trip_id: None,
+        severity: Severity::Major,
+        departments: Arc::from([]),
+        message: "m".into(),
+        started_at: at,
+        fired_at: at,
+        cleared_at: None,
+        state: AlertState::Open,
+        retrospective: false,
+        lat: None,
+        lon: None,
+        district_id: None,
+        place_id: None,
+        road_id: None,
+        facts: [("speed_kmh".to_owned(), serde_json::json!(80.0))].into_iter().collect(),
+    }
+}
+
+#[test]
+fn tests_are_compared_with_what_came() {
+    let file = TestFile::parse("dir/speed_test.yaml", TESTS).unwrap();
+    let case = &file.cases[0];
+    assert_eq!((case.line, case.reports.len(), case.expect.len()), (3, 1, 2));
+    assert!(matches!(&case.registry, RegistrySource::Files(files) if files.contains_key("vehicles.csv")));
+    let both = [alert("overspeed", "V2"), alert("overspeed", "V1")];
+    assert_eq!(case.compare(&both), []);
+    let shown = |alerts: &[Alert]| {
+        let outcome = file.run(|_| Ok::<_, String>(alerts.to_vec())).unwrap();
+        outcome[0].to_string()
+    };
+    assert_eq!(shown(&both), "ok  one speeds (dir/speed_test.yaml:3)");
+    let wrong = Alert { severity: Severity::Minor, facts: serde_json::Map::new(), ..alert("overspeed", "V1") };
+    let said = shown(&[wrong, alert("lift", "V9")]);
+    for line in [
+        "FAILED  one speeds (dir/speed_test.yaml:3)",
+        "  ~ overspeed of V1 came otherwise:",
+        "      severity: expected major, found minor",
+        "      facts.speed_kmh: expected 80, found not among the alert's facts",
+        "  - expected, did not come: overspeed of V2",
+        "  + came, not expected: lift of V9, major, started 2026-03-01T14:00:00.000Z",
+    ] {
+        assert!(said.contains(line), "{line}\n{said}");
+    }
+    assert!(shown(&[]).contains("  - expected, did not come: overspeed of V1"));
+}
+
+#[test]
+fn wrong_tests_are_refused_with_a_reason() {
+    for (from, to, expected) in [
+        ("expect:", "expects:", "unknown key `expects` in a test"),
+        ("rule: overspeed, vehicle: V1", "vehicle: V1", "`rule` is missing"),
+        ("severity: major", "severity: grave", "unknown severity `grave`"),
+        ("state: open", "state: gone", "unknown state `gone`"),
+        ("facts: { speed_kmh: 80 }", "facts: { speed: 80 }", "unknown key `speed` in the facts"),
+        ("\"2026-03-01T14:00:00Z\"", "yesterday", "not a time"),
+        ("device_time:", "time:", "`device_time` is missing"),
+        ("vehicles.csv:", "../vehicles.csv:", "is no file name"),
+    ] {
+        let error = TestFile::parse("t.yaml", &TESTS.replacen(from, to, 1)).expect_err(to).to_string();
+        assert!(error.contains(expected), "{to}: {error}");
+    }
+    let folder = TestFile::parse("dir/t.yaml", "tests: [{ name: a, registry: reg, reports: [], expect: [] }]").unwrap();
+    assert_eq!(folder.cases[0].registry, RegistrySource::Folder("dir/reg".into()));
+}
+
+/// The first pack, as delivered in `rules/`.
+const PACK: &[(&str, &str)] = &[
+    ("speed.yaml", include_str!("../../rules/speed.yaml")),
+    ("route.yaml", include_str!("../../rules/route.yaml")),
+    ("zones.yaml", include_str!("../../rules/zones.yaml")),
+    ("permits.yaml", include_str!("../../rules/permits.yaml")),
+    ("body.yaml", include_str!("../../rules/body.yaml")),
+    ("stops.yaml", include_str!("../../rules/stops.yaml")),
+    ("devices.yaml", include_str!("../../rules/devices.yaml")),
+    ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
+];
+
+/// A lawful truck under way: everything known, nothing wrong.
+fn lawful() -> Facts {
+    Facts {
+        speed_kmh: Some(50.0),
+        moving: Some(true),
+        stopped_s: Some(0.0),
+        vehicle_status: Some("active".into()),
+        company_id: Some("C1".into()),
+        manifest_id: Some("M1".into()),
+        trip_id: Some("T1".into()),
+        cover: Some("closed"),
+        lift: Some("flat"),
+        ignition: Some(true),
+        permit_status: Some("valid"),
+        in_permit_window: Some(true),
+        off_route: Some(false),
+        route_deviation_m: Some(12.0),
+        in_forbidden: Some(false),
+        in_approved_place: Some(false),
+        in_source: Some(false),
+        blacklisted: Some(false),
+        outage_filed: Some(false),
+        zone_ids: list(&[]),
+        ..truck()
+    }
+}
+
+fn raised_by(set: &RuleSet, row: Facts) -> Vec<String> {
+    let verdicts = set.evaluate(&[row]).unwrap();
+    let holds = |index: &usize| verdicts.when(*index, 0) == Verdict::True;
+    (0..set.rules().len()).filter(holds).map(|index| set.rules()[index].id.to_string()).collect()
+}
+
+#[test]
+fn the_pack_raises_what_it_should_and_nothing_else() {
+    let set = RuleSet::parse(PACK).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(set.rules().len(), 12);
+    type Change = fn(&mut Facts);
+    let cases: &[(Change, &[&str])] = &[
+        (|_| {}, &[]),
+        (|f| f.speed_kmh = Some(70.0), &["overspeed"]),
+        (|f| f.speed_kmh = Some(95.0), &["overspeed", "overspeed-severe"]),
+        (|f| (f.speed_kmh, f.speed_limit_kmh) = (Some(95.0), None), &[]),
+        (|f| (f.off_route, f.route_deviation_m) = (Some(true), Some(150.0)), &["route-deviation"]),
+        (
+            |f| (f.off_route, f.route_deviation_m) = (Some(true), Some(600.0)),
+            &["route-deviation", "route-deviation-severe"],
+        ),
+        (|f| (f.off_route, f.route_deviation_m, f.loaded) = (Some(true), Some(600.0), None), &[]),
+        (|f| f.in_forbidden = Some(true), &["forbidden-zone"]),
+        (|f| f.permit_status = Some("expired"), &["unpermitted-transport"]),
+        (|f| (f.permit_status, f.loaded) = (Some("none"), None), &["unpermitted-transport"]),
+        (|f| (f.permit_status, f.loaded, f.trip_id) = (Some("none"), None, None), &[]),
+        (|f| f.in_permit_window = Some(false), &["outside-permit-hours"]),
+        (|f| f.in_permit_window = None, &[]),
+        (|f| (f.moving, f.stopped_s, f.speed_kmh) = (Some(false), Some(901.0), Some(0.0)), &["abnormal-stop"]),
+        (|f| (f.lift, f.speed_kmh) = (Some("lifting"), Some(0.0)), &["lift-outside-site"]),
+        (|f| (f.lift, f.speed_kmh) = (None, Some(0.0)), &[]),
+        (|f| (f.lift, f.speed_kmh, f.in_approved_place) = (Some("full"), Some(0.0), Some(true)), &[]),
+        (|f| f.cover = Some("open"), &["cover-open-loaded"]),
+        (|f| (f.cover, f.vehicle_status) = (Some("open"), Some("maintenance".into())), &[]),
+        (|f| f.blacklisted = Some(true), &["blacklisted"]),
+        (|f| (f.row_kind, f.silent_s) = (Some("timer"), Some(301.0)), &["terminal-offline"]),
+        (|f| (f.row_kind, f.silent_s, f.outage_filed) = (Some("timer"), Some(90_000.0), Some(true)), &[]),
+        (|f| (f.row_kind, f.silent_s, f.ignition) = (Some("timer"), Some(1_000.0), Some(false)), &[]),
+    ];
+    for (index, (change, expected)) in cases.iter().enumerate() {
+        let mut row = lawful();
+        change(&mut row);
+        assert_eq!(raised_by(&set, row), *expected, "case {index}");
+    }
+    assert_eq!(raised_by(&set, Facts::default()), [""; 0], "nothing known raises nothing");
+}
+
+#[test]
+fn every_rule_of_the_pack_says_who_and_what() {
+    let set = RuleSet::parse(PACK).unwrap();
+    for rule in set.rules() {
+        assert!(rule.name.languages().count() == 2 && rule.description.is_some(), "{}", rule.id);
+        assert!(!rule.departments.is_empty() && rule.message(&lawful()).starts_with("粤B00001: "), "{}", rule.id);
+    }
+    let silent = |silent_s, manifest: Option<&str>| Facts {
+        row_kind: Some("timer"),
+        silent_s: Some(silent_s),
+        manifest_id: manifest.map(Arc::from),
+        ..lawful()
+    };
+    let offline = set.index_of("terminal-offline").unwrap();
+    let rows = [silent(400.0, Some("M")), silent(1_900.0, Some("M")), silent(1_900.0, None), silent(90_000.0, None)];
+    let verdicts = set.evaluate(&rows).unwrap();
+    let found = [0, 1, 2, 3].map(|row| verdicts.severity(offline, row).unwrap());
+    assert_eq!(found, [Severity::Notice, Severity::Minor, Severity::Notice, Severity::Minor]);
+}
