@@ -1,0 +1,262 @@
+//! One vehicle: its machines in flight and its open alerts.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::{Machine, Step};
+use crate::model::{
+    Alert, AlertId, AlertState, Column, Departments, Facts, Severity, Text, Time, Timing, Transition, Value, Verdict,
+    limits,
+};
+
+/// What of a rule an alert needs.
+#[derive(Clone, Copy, Debug)]
+pub struct RuleTerms<'a> {
+    pub id: &'a Text,
+    /// Digest of the rule as loaded.
+    pub version: &'a Text,
+    pub timing: &'a Timing,
+    /// What one alert is about; contains `vehicle_id`.
+    pub key: &'a [Column],
+    pub departments: &'a Departments,
+    /// The rule's own columns: an alert carries their values.
+    pub columns: &'a [Column],
+    /// When no case of the rule's severity holds.
+    pub severity_default: Severity,
+    /// Whether rows made by the clock are judged.
+    pub asks_timer: bool,
+    /// Whether the rule has a clearing predicate of its own; otherwise it clears by `not (when)`.
+    pub has_clear: bool,
+}
+
+/// What a rule says of one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub when: Verdict,
+    pub clear: Verdict,
+    /// The first case that holds; `None` is the rule's default.
+    pub severity: Option<Severity>,
+}
+
+/// The machines of one vehicle that are in flight, in order of their beginning. A quiet vehicle owns no memory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct VehicleAlerts {
+    tracks: Vec<Track>,
+}
+
+/// One rule and key in flight.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Track {
+    rule_id: Text,
+    key: Key,
+    machine: Machine,
+    /// The open alert, as it was last told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alert: Option<Box<Alert>>,
+}
+
+/// The values of a rule's key but for the vehicle, which all tracks share: empty, and without memory, for most rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+struct Key(Box<[Option<Text>]>);
+
+impl VehicleAlerts {
+    /// Whether nothing is in flight: a row at which no rule is true then changes nothing and need not be judged.
+    pub fn is_quiet(&self) -> bool {
+        self.tracks.is_empty()
+    }
+
+    /// How many machines are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.tracks.len()
+    }
+
+    /// The open alerts, as they were last told.
+    pub fn open(&self) -> impl Iterator<Item = &Alert> {
+        self.tracks.iter().filter_map(|track| track.alert.as_deref())
+    }
+
+    /// Keeps what belongs to rules that `is_ruled` knows, and drops the rest without a word: see the room's doc.
+    pub fn retain(&mut self, is_ruled: impl Fn(&str) -> bool) {
+        self.tracks.retain(|track| is_ruled(&track.rule_id));
+        self.give_back();
+    }
+
+    /// Takes what `rule` says of `row`; returns what it changed, first for this row's key, then for others. `message` is asked
+    /// only when an alert opens.
+    #[inline]
+    pub fn judge(
+        &mut self,
+        rule: &RuleTerms<'_>,
+        row: &Facts,
+        judgement: Judgement,
+        message: impl FnOnce() -> String,
+    ) -> Vec<Transition> {
+        if self.tracks.is_empty() && judgement.when != Verdict::True {
+            return Vec::new();
+        }
+        self.advance(rule, row, judgement, message)
+    }
+
+    fn advance(
+        &mut self,
+        rule: &RuleTerms<'_>,
+        row: &Facts,
+        judgement: Judgement,
+        message: impl FnOnce() -> String,
+    ) -> Vec<Transition> {
+        if row.row_kind == Some("timer") && !rule.asks_timer {
+            return Vec::new();
+        }
+        let at = row.event_time.unwrap_or_default();
+        let mine = self.tracks.iter().position(|track| track.rule_id == *rule.id && track.key.is_of(rule.key, row));
+        let mut transitions = Vec::new();
+        let mine = match mine {
+            None if judgement.when == Verdict::True => self.begin(rule, row),
+            mine => mine,
+        };
+        if let Some(index) = mine {
+            transitions.extend(self.tracks[index].advance(rule, row, at, judgement, message));
+        }
+        let elsewhere = judgement.elsewhere(rule.has_clear);
+        for (index, track) in self.tracks.iter_mut().enumerate() {
+            if Some(index) != mine && track.rule_id == *rule.id {
+                transitions.extend(track.advance(rule, row, at, elsewhere, String::new));
+            }
+        }
+        self.tracks.retain(|track| track.rule_id != *rule.id || !track.machine.is_idle(rule.timing, at));
+        self.give_back();
+        transitions
+    }
+
+    /// A new machine, where there is room; its place.
+    fn begin(&mut self, rule: &RuleTerms<'_>, row: &Facts) -> Option<usize> {
+        if self.tracks.len() >= limits::MACHINES_PER_VEHICLE {
+            let cooling = self.tracks.iter().position(|track| !track.machine.is_open() && !track.machine.is_holding());
+            let victim = cooling.or_else(|| self.tracks.iter().position(|track| !track.machine.is_open()))?;
+            self.tracks.remove(victim);
+        }
+        if self.tracks.is_empty() {
+            // A vehicle rarely has two; the default growth would take room for four.
+            self.tracks.reserve_exact(1);
+        }
+        let key = Key::of(rule.key, row);
+        self.tracks.push(Track { rule_id: rule.id.clone(), key, machine: Machine::default(), alert: None });
+        Some(self.tracks.len() - 1)
+    }
+
+    fn give_back(&mut self) {
+        if self.tracks.is_empty() {
+            self.tracks = Vec::new();
+        }
+    }
+}
+
+impl Judgement {
+    /// What the same row says of the rule's other keys.
+    fn elsewhere(self, has_clear: bool) -> Self {
+        let when = if self.when == Verdict::Unknown { Verdict::Unknown } else { Verdict::False };
+        Self { when, clear: if has_clear { self.clear } else { !when }, severity: None }
+    }
+}
+
+impl Track {
+    fn advance(
+        &mut self,
+        rule: &RuleTerms<'_>,
+        row: &Facts,
+        at: Time,
+        judgement: Judgement,
+        message: impl FnOnce() -> String,
+    ) -> Option<Transition> {
+        let severity = judgement.severity.unwrap_or(rule.severity_default);
+        match self.machine.advance(rule.timing, at, judgement.when, judgement.clear, severity)? {
+            Step::Opened { started_at, fired_at } => {
+                let alert = draft(rule, row, severity, message(), started_at, fired_at);
+                self.alert = Some(Box::new(alert.clone()));
+                Some(Transition::Opened(alert))
+            }
+            Step::Raised(severity) => {
+                let alert = self.alert.as_mut()?;
+                alert.severity = severity;
+                Some(Transition::Raised(Alert::clone(alert)))
+            }
+            Step::Cleared { cleared_at } => {
+                let mut alert = *self.alert.take()?;
+                alert.state = AlertState::Cleared;
+                alert.cleared_at = Some(cleared_at);
+                Some(Transition::Cleared(alert))
+            }
+        }
+    }
+}
+
+/// The alert that `row` completes.
+fn draft(
+    rule: &RuleTerms<'_>,
+    row: &Facts,
+    severity: Severity,
+    message: String,
+    started_at: Time,
+    fired_at: Time,
+) -> Alert {
+    let values: Vec<Option<Cow<'_, str>>> = rule.key.iter().map(|column| key_value(row.value(*column))).collect();
+    let key: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+    Alert {
+        alert_id: AlertId::derive(rule.id, &key, started_at),
+        rule_id: rule.id.clone(),
+        rule_version: rule.version.clone(),
+        vehicle_id: row.vehicle_id.clone().unwrap_or_default(),
+        plate: row.plate.clone().unwrap_or_default(),
+        company_id: row.company_id.clone().unwrap_or_default(),
+        driver_id: row.driver_id.clone(),
+        permit_id: row.permit_id.clone(),
+        manifest_id: row.manifest_id.clone(),
+        trip_id: row.trip_id.clone(),
+        severity,
+        departments: rule.departments.clone(),
+        message,
+        started_at,
+        fired_at,
+        cleared_at: None,
+        state: AlertState::Open,
+        retrospective: false,
+        lat: row.lat,
+        lon: row.lon,
+        district_id: row.district_id.clone(),
+        place_id: row.place_id.clone(),
+        road_id: row.road_id.clone(),
+        facts: rule.columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json())).collect(),
+    }
+}
+
+impl Key {
+    fn of(columns: &[Column], row: &Facts) -> Self {
+        let own = own_columns(columns);
+        Self(own.map(|column| key_value(row.value(column)).map(|text| Text::from(&*text))).collect())
+    }
+
+    /// Whether it is the key of this row.
+    fn is_of(&self, columns: &[Column], row: &Facts) -> bool {
+        let mut held = self.0.iter();
+        let same = own_columns(columns)
+            .all(|column| held.next().is_some_and(|value| value.as_deref() == key_value(row.value(column)).as_deref()));
+        same && held.next().is_none()
+    }
+}
+
+/// The key's columns but for the vehicle.
+fn own_columns(columns: &[Column]) -> impl Iterator<Item = Column> + '_ {
+    columns.iter().copied().filter(|column| column.name() != "vehicle_id")
+}
+
+/// A value as part of a key; `None` is NULL.
+fn key_value(value: Value<'_>) -> Option<Cow<'_, str>> {
+    match value {
+        Value::Null => None,
+        Value::Text(text) => Some(Cow::Borrowed(text)),
+        other => Some(Cow::Owned(other.to_json().to_string())),
+    }
+}

@@ -1,0 +1,220 @@
+//! One rule, one key: from verdicts to steps.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{CountWindow, Severity, Time, Timing, Verdict, limits};
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Opened {
+        started_at: Time,
+        fired_at: Time,
+    },
+    /// It became graver.
+    Raised(Severity),
+    Cleared {
+        cleared_at: Time,
+    },
+}
+
+/// The state of one rule for one key.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine(State);
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    /// No alert is open: on the way to one, or kept apart from the last one.
+    Closed {
+        progress: Progress,
+        cleared_at: Option<Time>,
+    },
+    Open {
+        fired_at: Time,
+        severity: Severity,
+        clearing: Option<Hold>,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed { progress: Progress::None, cleared_at: None }
+    }
+}
+
+/// How far it is on the way to an alert.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Progress {
+    #[default]
+    None,
+    Hold(Hold),
+    /// Times of the latest hits, oldest first, never more than the rule asks for.
+    Hits(Vec<Time>),
+}
+
+/// A predicate that holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Hold {
+    started_at: Time,
+    last_true_at: Time,
+    /// Event time counted so far.
+    held_ms: i64,
+    samples: u32,
+    /// An unknown came after the last true: the span to the next true does not count.
+    interrupted: bool,
+}
+
+impl Hold {
+    fn begin(at: Time) -> Self {
+        Self { started_at: at, last_true_at: at, held_ms: 0, samples: 1, interrupted: false }
+    }
+
+    /// Another report that says true; `at` not before the last.
+    fn extend(&mut self, at: Time) {
+        if !self.interrupted {
+            self.held_ms = self.held_ms.saturating_add(at.ms_since(self.last_true_at));
+        }
+        self.interrupted = false;
+        self.last_true_at = at;
+        self.samples = self.samples.saturating_add(1);
+    }
+}
+
+impl Machine {
+    /// Whether an alert is open.
+    pub fn is_open(&self) -> bool {
+        matches!(self.0, State::Open { .. })
+    }
+
+    /// Whether it is on the way to an alert.
+    pub fn is_holding(&self) -> bool {
+        matches!(&self.0, State::Closed { progress, .. } if *progress != Progress::None)
+    }
+
+    /// Whether nothing would be lost by forgetting it as of `at`.
+    pub fn is_idle(&self, timing: &Timing, at: Time) -> bool {
+        match &self.0 {
+            State::Closed { progress: Progress::None, cleared_at } => {
+                cleared_at.is_none_or(|cleared| at > cleared && at >= cool_from(cleared, timing))
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true.
+    pub fn advance(
+        &mut self,
+        timing: &Timing,
+        at: Time,
+        when: Verdict,
+        clear: Verdict,
+        severity: Severity,
+    ) -> Option<Step> {
+        match &mut self.0 {
+            State::Closed { progress, cleared_at } => {
+                if cleared_at.is_some_and(|cleared| at <= cleared) {
+                    return None;
+                }
+                let started_at = progress.advance(timing, at, when)?;
+                if cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
+                    return None;
+                }
+                let fired_at = at.max(started_at);
+                self.0 = State::Open { fired_at, severity, clearing: None };
+                Some(Step::Opened { started_at, fired_at })
+            }
+            State::Open { severity: reached, clearing, .. } if when == Verdict::True => {
+                *clearing = None;
+                (severity > *reached).then(|| {
+                    *reached = severity;
+                    Step::Raised(severity)
+                })
+            }
+            State::Open { fired_at, clearing, .. } => {
+                let at = at.max(*fired_at);
+                is_cleared(clearing, timing.clear_ms, at, clear).then(|| {
+                    self.0 = State::Closed { progress: Progress::None, cleared_at: Some(at) };
+                    Step::Cleared { cleared_at: at }
+                })
+            }
+        }
+    }
+}
+
+/// The first instant at which the next alert may fire.
+fn cool_from(cleared_at: Time, timing: &Timing) -> Time {
+    cleared_at.plus_ms(timing.cooldown_ms)
+}
+
+/// Moves the clearing hold; whether it is complete.
+fn is_cleared(clearing: &mut Option<Hold>, clear_ms: i64, at: Time, clear: Verdict) -> bool {
+    match clear {
+        Verdict::Unknown => {
+            if let Some(hold) = clearing {
+                hold.interrupted = true;
+            }
+            false
+        }
+        Verdict::False => {
+            *clearing = None;
+            false
+        }
+        Verdict::True => {
+            match clearing {
+                Some(hold) => hold.extend(at.max(hold.last_true_at)),
+                None => *clearing = Some(Hold::begin(at)),
+            }
+            clearing.is_some_and(|hold| hold.held_ms >= clear_ms)
+        }
+    }
+}
+
+impl Progress {
+    /// When the alert would have started, if this report completes what the rule asks for. Only a true one does.
+    fn advance(&mut self, timing: &Timing, at: Time, when: Verdict) -> Option<Time> {
+        match timing.count {
+            Some(window) => self.advance_count(window, at, when),
+            None => self.advance_hold(timing, at, when),
+        }
+    }
+
+    fn advance_hold(&mut self, timing: &Timing, at: Time, when: Verdict) -> Option<Time> {
+        match (when, &mut *self) {
+            (Verdict::Unknown, Self::Hold(hold)) => {
+                hold.interrupted = true;
+                return None;
+            }
+            (Verdict::Unknown, _) => return None,
+            (Verdict::False, _) => {
+                *self = Self::None;
+                return None;
+            }
+            (Verdict::True, Self::Hold(hold)) if at.ms_since(hold.last_true_at) <= timing.max_gap_ms => {
+                hold.extend(at.max(hold.last_true_at));
+            }
+            (Verdict::True, _) => *self = Self::Hold(Hold::begin(at)),
+        }
+        let Self::Hold(hold) = self else { return None };
+        (hold.held_ms >= timing.hold_ms && hold.samples >= timing.min_samples).then_some(hold.started_at)
+    }
+
+    fn advance_count(&mut self, window: CountWindow, at: Time, when: Verdict) -> Option<Time> {
+        let mut hits = match std::mem::take(self) {
+            Self::Hits(hits) => hits,
+            _ => Vec::new(),
+        };
+        let at = hits.last().map_or(at, |last| at.max(*last));
+        if when == Verdict::True {
+            hits.push(at);
+        }
+        let wanted = window.at_least.clamp(1, limits::COUNT_HITS) as usize;
+        let surplus = hits.len().saturating_sub(wanted);
+        let stale = hits.iter().take_while(|hit| at.ms_since(**hit) > window.within_ms).count();
+        hits.drain(..stale.max(surplus));
+        let started_at = hits.first().copied().filter(|_| when == Verdict::True && hits.len() == wanted);
+        *self = if hits.is_empty() { Self::None } else { Self::Hits(hits) };
+        started_at
+    }
+}

@@ -1,0 +1,48 @@
+//! Verdicts over time become alerts: one small machine per rule and key, pure and in event time.
+//!
+//! ```text
+//!            when true                 held long enough, cool-down over
+//!   (none) ───────────▶ holding ───────────────────────────────────────▶ open ──┐ graver: Raised
+//!      ▲                   │ false                                       │  ▲ ───┘
+//!      │                   ▼                                             │ cleared long enough: Cleared
+//!      └──────────────── cooling ◀───────────────────────────────────────┘
+//! ```
+//!
+//! What always holds:
+//!
+//! - **Unknown neither raises nor clears.** It stops the clock of a hold: the span from the last report that says true,
+//!   over the unknown, to the next that says true is not counted, but the hold goes on. Any number of unknowns between
+//!   two trues are one such span.
+//! - A hold counts event time between reports that say true; `false` ends it; a span over `max_gap` between two of them
+//!   (with unknowns between or not) begins it anew at the later one. `started_at` is the first report of the hold,
+//!   `fired_at` the one at which it was complete. Whether the truck stands still does not matter.
+//! - With `count`, a hit is a report that says true; false and unknown neither add nor take away. It fires at a hit that
+//!   makes the window full, `started_at` being the earliest of the hits that fill it. The hits are spent by the alert.
+//! - While an alert is open, the clearing predicate has a hold of its own, with the same way with unknowns; `max_gap` does
+//!   not break it, or an alert of a truck that reports seldom would never end. A report at which `when` is true begins it
+//!   anew, whatever `clear` says. Severity only rises.
+//! - Cool-down runs from `cleared_at`. A hold may grow in it; one that is complete fires at the first report that says true
+//!   after it. Reports at or before `cleared_at` belong to the cleared alert and begin nothing, so that no two alerts of
+//!   a rule and key have one start, and with it one id.
+//! - Time never runs backwards in a machine: a report older than the last that counted (a timer row is stamped by the arrival
+//!   clock, a report by the device's) counts as of that one.
+//! - Rows made by the clock are judged like others by rules that ask for them; to all other rules they are no report at all,
+//!   not even an unknown one.
+//!
+//! Keys: a row has one value of a rule's key. For machines of the same rule under other values of the key (the place that the
+//! truck has left) the row says `false` when its verdict is known, else unknown; its clearing verdict is the row's own, or
+//! the negation of that when the rule has no `clear`. A NULL in a key is a value of its own, equal to itself.
+//!
+//! When rules are replaced, machines go on by rule id ([`VehicleAlerts::retain`]); those of rules that went are dropped,
+//! and their open alerts stay in the book as they are: nobody knows any more what would clear them.
+//!
+//! At the limit of [`MACHINES_PER_VEHICLE`](crate::model::limits::MACHINES_PER_VEHICLE) the oldest machine that only
+//! cools goes, else the oldest that only holds; when all are open, nothing new begins until one clears.
+
+mod book;
+mod machine;
+#[cfg(test)]
+mod tests;
+
+pub use book::{Judgement, RuleTerms, VehicleAlerts};
+pub use machine::{Machine, Step};
