@@ -1,0 +1,212 @@
+//! Publishing to a broker, on a connection of its own: a client that both receives and publishes can freeze under load.
+//!
+//! A message is answered when the broker has acknowledged it. When the connection is lost, all that were not acknowledged are
+//! sent again in order over the next one, so the broker may see a message twice and never not at all.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use rumqttc::{ConnectionError, Event, EventLoop, Packet, Publish, QoS, Request, StateError, valid_topic};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use super::{
+    IngestError,
+    connect::{Address, Backoff, Credentials, TlsSettings, options},
+};
+use crate::model::limits;
+
+/// How long one write may take before the connection counts as lost.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A message and who waits for its acknowledgement.
+struct Outgoing {
+    publish: Publish,
+    done: oneshot::Sender<()>,
+}
+
+/// Publishes with QoS 1. Cheap to clone; the connection ends when the last clone is gone.
+#[derive(Clone)]
+pub struct Publisher {
+    queue: mpsc::Sender<Outgoing>,
+    is_connected: Arc<AtomicBool>,
+}
+
+impl Publisher {
+    /// Starts the connection on the current tokio runtime and returns at once; it comes up, and comes back, by itself.
+    ///
+    /// # Errors
+    /// Settings that can't be used; a broker that can't be reached is none.
+    pub fn start(
+        client_id: &str,
+        address: &Address,
+        credentials: Option<&Credentials>,
+        tls: Option<&TlsSettings>,
+    ) -> Result<Self, IngestError> {
+        let mut options = options(client_id, address, credentials, tls)?;
+        options.set_clean_session(true).set_inflight(limits::PUBLISH_IN_FLIGHT);
+        let (queue, waiting) = mpsc::channel(limits::PUBLISH_QUEUE);
+        let is_connected = Arc::new(AtomicBool::new(false));
+        let connection = Connection {
+            events: EventLoop::new(options, 1),
+            in_flight: VecDeque::new(),
+            is_connected: Arc::clone(&is_connected),
+            backoff: Backoff::default(),
+        };
+        tokio::spawn(connection.run(waiting));
+        Ok(Self { queue, is_connected })
+    }
+
+    /// Whether the connection stands now.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the broker has the message. Waits as long as the broker is away; a caller who gives up may find the
+    /// message sent all the same.
+    ///
+    /// # Errors
+    /// A topic or payload that no broker takes; a runtime that ends.
+    pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<(), IngestError> {
+        let refused = |problem: String| IngestError::Refused { topic: topic.to_owned(), problem };
+        if topic.is_empty() || topic.len() > usize::from(u16::MAX) || topic.contains('\0') || !valid_topic(topic) {
+            return Err(refused("found a topic that can't be published on, expected one without wildcards".to_owned()));
+        }
+        if payload.len() > limits::PAYLOAD_BYTES {
+            return Err(refused(format!("found {} bytes, expected at most {}", payload.len(), limits::PAYLOAD_BYTES)));
+        }
+        let (done, acknowledged) = oneshot::channel();
+        let publish = Publish::new(topic, QoS::AtLeastOnce, payload);
+        self.queue.send(Outgoing { publish, done }).await.map_err(|_| IngestError::Closed)?;
+        acknowledged.await.map_err(|_| IngestError::Closed)
+    }
+}
+
+struct Connection {
+    events: EventLoop,
+    /// Sent over this connection or waiting to be sent again, oldest first, with the packet id it went under.
+    in_flight: VecDeque<(u16, Outgoing)>,
+    is_connected: Arc<AtomicBool>,
+    backoff: Backoff,
+}
+
+impl Connection {
+    async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>) {
+        loop {
+            let has_room = self.events.network.is_some()
+                && self.events.state.collision.is_none()
+                && self.in_flight.len() < usize::from(limits::PUBLISH_IN_FLIGHT);
+            tokio::select! {
+                biased;
+                event = self.events.poll() => self.take(event).await,
+                next = queue.recv(), if has_room => match next {
+                    Some(outgoing) => self.send(outgoing).await,
+                    None => return self.finish().await,
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, event: Result<Event, ConnectionError>) {
+        match event {
+            Ok(Event::Incoming(Packet::ConnAck(_))) => self.stand().await,
+            Ok(Event::Incoming(Packet::PubAck(ack))) => self.acknowledged(ack.pkid),
+            Ok(_) => {}
+            Err(error) => {
+                let wait = self.lost(&error);
+                tokio::time::sleep(wait).await;
+            }
+        }
+    }
+
+    fn acknowledged(&mut self, packet: u16) {
+        // The oldest under this id: ids come round again.
+        let found = self.in_flight.iter().position(|(id, _)| *id == packet);
+        if let Some((_, outgoing)) = found.and_then(|at| self.in_flight.remove(at)) {
+            // Who no longer waits does not mind.
+            let _ = outgoing.done.send(());
+        }
+    }
+
+    /// A connection stands: all that is unanswered goes out again, in order.
+    async fn stand(&mut self) {
+        self.backoff.reset();
+        self.events.pending.clear();
+        self.is_connected.store(true, Ordering::Relaxed);
+        tracing::info!("connected to the broker for publishing");
+        let mut again = std::mem::take(&mut self.in_flight);
+        while let Some((_, outgoing)) = again.pop_front() {
+            self.send(outgoing).await;
+            if self.events.network.is_none() {
+                self.in_flight.append(&mut again);
+            }
+        }
+    }
+
+    async fn send(&mut self, outgoing: Outgoing) {
+        let outcome = timeout(PATIENCE, self.write(outgoing.publish.clone())).await;
+        let (packet, error) = match outcome {
+            Ok(Ok(packet)) => (packet, None),
+            Ok(Err(error)) => (0, Some(ConnectionError::MqttState(error))),
+            Err(_) => (0, Some(ConnectionError::FlushTimeout)),
+        };
+        self.in_flight.push_back((packet, outgoing));
+        if let Some(error) = error {
+            self.events.clean();
+            self.lost(&error);
+        }
+    }
+
+    /// Writes it, or leaves it with rumqttc until its packet id is free. Returns the packet id.
+    async fn write(&mut self, publish: Publish) -> Result<u16, StateError> {
+        let events = &mut self.events;
+        match events.state.handle_outgoing_packet(Request::Publish(publish))? {
+            Some(packet) => {
+                let id = if let Packet::Publish(publish) = &packet { publish.pkid } else { 0 };
+                if let Some(network) = &mut events.network {
+                    network.write(packet).await?;
+                    network.flush().await?;
+                }
+                Ok(id)
+            }
+            None => Ok(events.state.collision.as_ref().map_or(0, |publish| publish.pkid)),
+        }
+    }
+
+    fn lost(&mut self, error: &ConnectionError) -> Duration {
+        let wait = self.backoff.next();
+        self.events.state.collision = None;
+        if self.is_connected.swap(false, Ordering::Relaxed) {
+            tracing::warn!(%error, "lost the broker for publishing; trying again until it is back");
+        } else if self.backoff.is_first() {
+            tracing::warn!(%error, "can't reach the broker for publishing; trying again until it is there");
+        }
+        wait
+    }
+
+    /// Nobody can publish any more: waits a while for the last acknowledgements, then takes leave.
+    async fn finish(mut self) {
+        let rest = async {
+            while !self.in_flight.is_empty() {
+                let event = self.events.poll().await;
+                self.take(event).await;
+            }
+            if let Some(network) = &mut self.events.network {
+                network.write(Packet::Disconnect).await?;
+                network.flush().await?;
+            }
+            Ok::<(), StateError>(())
+        };
+        if !matches!(timeout(PATIENCE, rest).await, Ok(Ok(()))) {
+            tracing::warn!("left the broker for publishing without a farewell");
+        }
+    }
+}
