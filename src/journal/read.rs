@@ -1,0 +1,179 @@
+//! Reading back, in order of position.
+
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    path::{Path, PathBuf},
+    sync::Arc,
+    vec,
+};
+
+use datafusion::arrow::array::RecordBatch;
+
+use super::{
+    JournalError,
+    disk::Disk,
+    layout::{Catalogue, OpenSegment, SealedFile},
+    rows, sealed,
+};
+use crate::model::Record;
+
+/// Every record from a position on, in order of arrival, as it stood when its segment was come to. One segment at a time is
+/// in memory.
+///
+/// Positions that were kept once and can't be read come as [`JournalError::Lost`], files as [`JournalError::Damaged`]; after
+/// either the reading goes on. Of the oldest segment retention may have left a part: what it lacks is no loss.
+pub struct Records {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    from: u64,
+    sources: VecDeque<Source>,
+    batches: vec::IntoIter<RecordBatch>,
+    rows: vec::IntoIter<(u64, Record)>,
+    /// Where the next record must be, when that is known.
+    expected: Option<u64>,
+    path: PathBuf,
+    ready: VecDeque<Result<(u64, Record), JournalError>>,
+}
+
+/// A segment to be read.
+enum Source {
+    Open(OpenSegment),
+    Sealed { first: u64, files: Vec<SealedFile>, is_oldest: bool },
+}
+
+impl Source {
+    fn first(&self) -> u64 {
+        match self {
+            Self::Open(segment) => segment.first,
+            Self::Sealed { first, .. } => *first,
+        }
+    }
+}
+
+impl Records {
+    pub(super) fn on(disk: Arc<dyn Disk>, dir: &Path, from: u64) -> Result<Self, JournalError> {
+        let catalogue = Catalogue::on(&disk, dir)?;
+        let sealed = catalogue.sealed_segments().into_iter().enumerate();
+        let sealed = sealed.map(|(nth, (first, files))| Source::Sealed { first, files, is_oldest: nth == 0 });
+        let mut sources: Vec<Source> = sealed.chain(catalogue.open.into_iter().map(Source::Open)).collect();
+        sources.sort_by_key(Source::first);
+        let begin = sources.partition_point(|source| source.first() <= from).saturating_sub(1);
+        Ok(Self {
+            disk,
+            dir: dir.into(),
+            from,
+            sources: sources.into_iter().skip(begin).collect(),
+            batches: Vec::new().into_iter(),
+            rows: Vec::new().into_iter(),
+            expected: None,
+            path: dir.into(),
+            ready: VecDeque::new(),
+        })
+    }
+
+    /// Opens a segment: its rows, or its batches, are next.
+    fn enter(&mut self, source: Source) -> Result<(), JournalError> {
+        let begins = source.first().max(self.from);
+        match source {
+            Source::Open(segment) => {
+                self.path = segment.path();
+                match segment.content() {
+                    Ok(content) => {
+                        self.expected.get_or_insert(begins);
+                        self.batches = content.batches.into_iter();
+                        content.unreadable.map_or(Ok(()), |problem| Err(self.damaged(problem)))
+                    }
+                    Err(error) if error.is_missing() => self.enter_newly_sealed(segment.first),
+                    Err(error) => Err(error),
+                }
+            }
+            Source::Sealed { files, is_oldest, .. } => {
+                if is_oldest {
+                    self.expected = None;
+                } else {
+                    self.expected.get_or_insert(begins);
+                }
+                self.enter_sealed(&files)
+            }
+        }
+    }
+
+    /// It was sealed since it was listed.
+    fn enter_newly_sealed(&mut self, first: u64) -> Result<(), JournalError> {
+        let mut sealed = Catalogue::on(&self.disk, &self.dir)?.sealed_segments();
+        self.expected.get_or_insert(first.max(self.from));
+        self.enter_sealed(&sealed.remove(&first).unwrap_or_default())
+    }
+
+    fn enter_sealed(&mut self, files: &[SealedFile]) -> Result<(), JournalError> {
+        let mut all = Vec::new();
+        let mut result = Ok(());
+        for file in files {
+            self.path.clone_from(&file.path);
+            if let Err(error) = self.add_file(&file.path, &mut all) {
+                // What this file held is said by its own error, not by a gap for every row.
+                self.expected = None;
+                result = Err(error);
+            }
+        }
+        all.sort_unstable_by_key(|(position, _)| *position);
+        self.rows = all.into_iter();
+        result
+    }
+
+    fn add_file(&self, path: &Path, all: &mut Vec<(u64, Record)>) -> Result<(), JournalError> {
+        for batch in sealed::read(&*self.disk, path)? {
+            all.extend(rows::from_batch(&batch).map_err(|problem| self.damaged(problem))?);
+        }
+        Ok(())
+    }
+
+    fn damaged(&self, problem: String) -> JournalError {
+        JournalError::Damaged { path: self.path.clone(), problem }
+    }
+
+    fn lost(&self, lost: Range<u64>) -> JournalError {
+        JournalError::Lost { lost, path: self.path.clone(), problem: "they are not there".to_owned() }
+    }
+
+    /// Takes the next record, after word of what is missing before it.
+    fn take(&mut self, position: u64, record: Record) {
+        if position < self.from || self.expected.is_some_and(|expected| position < expected) {
+            return;
+        }
+        if let Some(expected) = self.expected.filter(|expected| position > *expected) {
+            self.ready.push_back(Err(self.lost(expected..position)));
+        }
+        self.expected = self.expected.map(|_| position + 1);
+        self.ready.push_back(Ok((position, record)));
+    }
+
+    /// Moves on by one step; false at the end.
+    fn step(&mut self) -> bool {
+        if let Some((position, record)) = self.rows.next() {
+            self.take(position, record);
+        } else if let Some(batch) = self.batches.next() {
+            match rows::from_batch(&batch) {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(problem) => self.ready.push_back(Err(self.damaged(problem))),
+            }
+        } else if let Some(source) = self.sources.pop_front() {
+            if let Err(error) = self.enter(source) {
+                self.ready.push_back(Err(error));
+            }
+        } else {
+            return false;
+        }
+        true
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<(u64, Record), JournalError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while self.ready.is_empty() && self.step() {}
+        self.ready.pop_front()
+    }
+}

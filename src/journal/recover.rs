@@ -1,0 +1,90 @@
+//! Making whole what the last process left.
+
+use std::{ops::Range, path::Path, sync::Arc};
+
+use super::{
+    JournalError,
+    disk::Disk,
+    frame::Scan,
+    layout::{Catalogue, OpenSegment},
+    sealed,
+};
+
+/// What was found when the journal was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Recovered {
+    /// Cut from the end of the last segment: written, but never synced nor said to be kept.
+    pub torn_bytes: u64,
+    /// Segments that were not sealed yet.
+    pub segments: usize,
+    /// The position that the next record gets.
+    pub next_position: u64,
+    /// Positions that were kept once and can't be read any more: damage.
+    pub lost: Vec<Range<u64>>,
+}
+
+/// Cuts the torn tail of the last segment, removes what an unfinished seal left, and finds the next position.
+pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Recovered, JournalError> {
+    let catalogue = Catalogue::on(disk, dir)?;
+    for path in &catalogue.debris {
+        disk.remove(path).map_err(|error| JournalError::io("remove", path, error))?;
+    }
+    let mut found = Recovered { segments: catalogue.open.len(), ..Recovered::default() };
+    found.next_position = sealed_end(&**disk, &catalogue)?;
+    let last = catalogue.open.last().map(|segment| segment.first);
+    for segment in &catalogue.open {
+        found.take(&**disk, segment, last == Some(segment.first))?;
+    }
+    if let Some(first) = last {
+        found.reach(first);
+    }
+    say(&found, dir);
+    Ok(found)
+}
+
+/// Where the newest sealed segment ends.
+fn sealed_end(disk: &dyn Disk, catalogue: &Catalogue) -> Result<u64, JournalError> {
+    match catalogue.sealed.last() {
+        Some(file) => Ok(sealed::about(disk, &file.path)?.end),
+        None => Ok(catalogue.open.first().map_or(0, |segment| segment.first)),
+    }
+}
+
+impl Recovered {
+    fn take(&mut self, disk: &dyn Disk, segment: &OpenSegment, is_last: bool) -> Result<(), JournalError> {
+        let path = segment.path();
+        let data = disk.read(&path).map_err(|error| JournalError::io("read", &path, error))?;
+        let scan = Scan::of(data);
+        let content = segment.content_of(&scan);
+        if let Some(problem) = content.unreadable {
+            return Err(JournalError::Damaged { path, problem });
+        }
+        for run in content.runs() {
+            self.reach(run.start);
+            self.next_position = run.end;
+        }
+        if is_last {
+            self.torn_bytes = scan.torn() as u64;
+            disk.cut(&path, scan.end as u64).map_err(|error| JournalError::io("cut", path, error))?;
+        }
+        Ok(())
+    }
+
+    /// The next records are at `position`: what lies between is lost.
+    fn reach(&mut self, position: u64) {
+        if position > self.next_position {
+            self.lost.push(self.next_position..position);
+            self.next_position = position;
+        }
+    }
+}
+
+fn say(found: &Recovered, dir: &Path) {
+    let dir = dir.display();
+    if found.torn_bytes > 0 {
+        tracing::warn!(%dir, bytes = found.torn_bytes, "cut the journal's torn tail");
+    }
+    for lost in &found.lost {
+        tracing::error!(%dir, from = lost.start, to = lost.end, "the journal is damaged: positions are lost");
+    }
+}

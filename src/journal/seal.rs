@@ -1,0 +1,385 @@
+//! Sealing: closed segments become Parquet, in the background; and retention: the oldest of them go.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use datafusion::arrow::{
+    array::{ArrayRef, AsArray, Int32Array, RecordBatch},
+    compute::{SortColumn, concat_batches, lexsort_to_indices, take, take_record_batch},
+    datatypes::{Int32Type, TimestampMillisecondType},
+    error::ArrowError,
+};
+
+use super::{
+    JournalError, JournalSettings,
+    columns::{self, Columns},
+    disk::Disk,
+    layout::{self, Catalogue, Content, DAY_MS, OpenSegment, SealedFile},
+    sealed::{self, About},
+};
+use crate::model::{Time, limits};
+
+/// Stands for the partition `older` among days since 1970: before any that a time can have.
+const OLDER: i32 = i32::MIN;
+
+/// 9999-12-29: later days are not written as dates by everyone.
+const LAST_DAY: i64 = 2_932_894;
+
+/// What sealing has done since the journal was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Segments sealed.
+    pub sealed: u64,
+    /// Segments that retention removed.
+    pub retired: u64,
+    /// Attempts that failed; each is tried again when the next segment closes.
+    pub failed: u64,
+}
+
+/// Seals and retires the segments of one journal.
+pub(super) struct Sealer {
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    settings: JournalSettings,
+}
+
+impl Sealer {
+    pub fn new(disk: Arc<dyn Disk>, dir: &Path, settings: &JournalSettings) -> Self {
+        Self { disk, dir: dir.into(), settings: settings.clone() }
+    }
+
+    /// Seals every segment that begins before `below`, oldest first, then lets go what is too old or too much. What
+    /// fails is said and left as it was.
+    fn run(&self, below: u64) -> Progress {
+        let mut progress = Progress::default();
+        match self.seal_below(below) {
+            (sealed, Ok(())) => progress.sealed = sealed,
+            (sealed, Err(error)) => {
+                progress.sealed = sealed;
+                progress.failed = 1;
+                tracing::warn!(%error, "a journal segment could not be sealed; it stays as it is");
+            }
+        }
+        match self.retire() {
+            Ok(retired) => progress.retired = retired,
+            Err(error) => {
+                progress.failed += 1;
+                tracing::warn!(%error, "an old journal segment could not be removed");
+            }
+        }
+        progress
+    }
+
+    fn seal_below(&self, below: u64) -> (u64, Result<(), JournalError>) {
+        let mut sealed = 0;
+        let open = match Catalogue::on(&self.disk, &self.dir) {
+            Ok(catalogue) => catalogue.open,
+            Err(error) => return (sealed, Err(error)),
+        };
+        for segment in open.iter().filter(|segment| segment.first < below) {
+            match self.seal(segment) {
+                Ok(()) => sealed += 1,
+                Err(error) => return (sealed, Err(error)),
+            }
+        }
+        (sealed, Ok(()))
+    }
+
+    /// All Parquet files are durable before the Arrow file goes; until it has gone they do not count.
+    fn seal(&self, segment: &OpenSegment) -> Result<(), JournalError> {
+        let content = segment.content()?;
+        let path = segment.path();
+        if let Some(problem) = content.unreadable {
+            return Err(JournalError::Damaged { path, problem });
+        }
+        let files = tables(&content, segment.first)?;
+        for file in &files {
+            self.write(file)?;
+        }
+        if !files.is_empty() {
+            let history = layout::history_dir(&self.dir);
+            self.disk.sync_dir(&history).map_err(|error| JournalError::io("sync", history, error))?;
+        }
+        self.let_go(&path, content.damaged > 0)
+    }
+
+    /// The commit. A damaged file is put aside for a person to look at.
+    fn let_go(&self, path: &Path, is_damaged: bool) -> Result<(), JournalError> {
+        let gone = if is_damaged {
+            let aside = path.with_extension("arrow.damaged");
+            tracing::error!(path = %aside.display(), "a journal segment is damaged: its good records are sealed, the file is kept");
+            self.disk.rename(path, &aside)
+        } else {
+            self.disk.remove(path)
+        };
+        gone.and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|error| JournalError::io("remove", path, error))
+    }
+
+    fn write(&self, file: &Table) -> Result<(), JournalError> {
+        let day = layout::history_dir(&self.dir).join(layout::day_dir(file.day));
+        let path = day.join(&file.name);
+        let aside = day.join(format!("{}.tmp", file.name));
+        let bytes = sealed::encode(&file.rows, file.about)?;
+        let write = || {
+            self.disk.create_dir(&day)?;
+            let mut new = self.disk.create(&aside)?;
+            new.append(&bytes)?;
+            new.sync()?;
+            self.disk.rename(&aside, &path)?;
+            self.disk.sync_dir(&day)
+        };
+        write().map_err(|error| {
+            // It counts as nothing; the next start removes it when this can't.
+            let _ = self.disk.remove(&aside);
+            JournalError::io("write", path, error)
+        })
+    }
+
+    /// Removes whole sealed segments, oldest first, while there is more than is to be kept. Never the newest.
+    fn retire(&self) -> Result<u64, JournalError> {
+        let segments = Catalogue::on(&self.disk, &self.dir)?.sealed_segments();
+        let mut bytes: u64 = segments.values().flatten().map(|file| file.bytes).sum();
+        let Some((newest, newest_files)) = segments.last_key_value() else { return Ok(0) };
+        let newest_day = layout::day_of(self.about(newest_files)?.last_recv);
+        let mut retired = 0;
+        for (first, files) in segments.range(..newest) {
+            let about = self.about(files)?;
+            let age_days = newest_day - layout::day_of(about.last_recv);
+            let is_old = age_days > i64::from(self.settings.keep_days);
+            if !is_old && bytes <= self.settings.keep_bytes {
+                break;
+            }
+            self.remove(files)?;
+            bytes -= files.iter().map(|file| file.bytes).sum::<u64>();
+            retired += 1;
+            let (end, last_recv) = (about.end, about.last_recv);
+            if is_old {
+                tracing::info!(from = first, to = end, %last_recv, "history removed: older than keep_days");
+            } else {
+                tracing::warn!(from = first, to = end, %last_recv, "history removed: more than keep_bytes");
+            }
+        }
+        Ok(retired)
+    }
+
+    fn about(&self, files: &[SealedFile]) -> Result<About, JournalError> {
+        match files.first() {
+            Some(file) => sealed::about(&*self.disk, &file.path),
+            None => Ok(About { end: 0, last_recv: Time::default() }),
+        }
+    }
+
+    fn remove(&self, files: &[SealedFile]) -> Result<(), JournalError> {
+        for file in files {
+            self.disk.remove(&file.path).map_err(|error| JournalError::io("remove", &file.path, error))?;
+            if let Some(day) = file.path.parent() {
+                // Fails while other segments have rows of that day.
+                let _ = self.disk.remove_dir(day);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One Parquet file to be.
+struct Table {
+    day: Option<i64>,
+    name: String,
+    rows: RecordBatch,
+    about: About,
+}
+
+/// The files of a segment: a table for each day of event time, sorted by source and event time.
+fn tables(content: &Content, first: u64) -> Result<Vec<Table>, JournalError> {
+    let mut tables = Vec::new();
+    let Some(end) = content.runs().last().map(|run| run.end) else { return Ok(tables) };
+    let about = About { end, last_recv: last_recv(&content.batches) };
+    for (part, group) in groups(&content.batches, limits::SEAL_BYTES).enumerate() {
+        let (days, rows) = sorted(group)?;
+        for (day, rows) in split(&days, &rows) {
+            tables.push(Table { day, name: layout::parquet_name(first, part), rows, about });
+        }
+    }
+    Ok(tables)
+}
+
+/// Batches in runs of at most `bytes`, each of at least one.
+fn groups(batches: &[RecordBatch], bytes: usize) -> impl Iterator<Item = &[RecordBatch]> {
+    let mut rest = batches;
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = rest.iter().take_while(|batch| {
+            sum += batch.get_array_memory_size();
+            sum <= bytes
+        });
+        let (group, after) = rest.split_at(fits.count().max(1).min(rest.len()));
+        rest = after;
+        (!group.is_empty()).then_some(group)
+    })
+}
+
+fn last_recv(batches: &[RecordBatch]) -> Time {
+    let times = batches.iter().filter_map(|batch| batch.column_by_name("recv_time"));
+    let latest = times.filter_map(|times| times.as_primitive::<TimestampMillisecondType>().values().iter().max());
+    Time::from_millis(latest.copied().max().unwrap_or_default())
+}
+
+/// Rows by day, source, event time and position; and the day of each.
+fn sorted(batches: &[RecordBatch]) -> Result<(Int32Array, RecordBatch), ArrowError> {
+    let rows = concat_batches(&columns::schema(), batches)?;
+    let columns = Columns::of(&rows).map_err(ArrowError::SchemaError)?;
+    let times = columns.event_time.values().iter().zip(columns.recv_time.values());
+    let days: ArrayRef = Arc::new(times.map(|(event, recv)| partition(*event, *recv)).collect::<Int32Array>());
+    let by = |values: ArrayRef| SortColumn { values, options: None };
+    let named = |name| rows.column_by_name(name).map(Arc::clone).map(by);
+    let order: Vec<SortColumn> =
+        [Some(by(Arc::clone(&days))), named("source_id"), named("event_time"), named("position")]
+            .into_iter()
+            .flatten()
+            .collect();
+    let indices = lexsort_to_indices(&order, None)?;
+    let days = take(&days, &indices, None)?;
+    Ok((days.as_primitive::<Int32Type>().clone(), take_record_batch(&rows, &indices)?))
+}
+
+/// The day of the event, when it lies not too far from its arrival.
+fn partition(event_ms: i64, recv_ms: i64) -> i32 {
+    let (event, recv) = (event_ms.div_euclid(DAY_MS), recv_ms.div_euclid(DAY_MS));
+    let near = recv - limits::HISTORY_DAYS_BACK..=(recv + 1).min(LAST_DAY);
+    i32::try_from(event).ok().filter(|_| near.contains(&event)).unwrap_or(OLDER)
+}
+
+fn split(days: &Int32Array, rows: &RecordBatch) -> Vec<(Option<i64>, RecordBatch)> {
+    let runs = days.values().chunk_by(|a, b| a == b);
+    let mut start = 0;
+    runs.map(|run| {
+        let slice = rows.slice(start, run.len());
+        start += run.len();
+        (run.first().filter(|day| **day != OLDER).map(|day| i64::from(*day)), slice)
+    })
+    .collect()
+}
+
+/// The thread that seals, and what it is told.
+pub(super) struct Seals {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    sealer: Sealer,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Clone, Copy, Default)]
+struct State {
+    /// Segments that begin before this are closed.
+    closed_below: u64,
+    /// Something was closed since the thread last looked.
+    is_due: bool,
+    is_over: bool,
+    progress: Progress,
+}
+
+impl Seals {
+    /// With a thread, or (in tests) only when told to by `run_now`.
+    pub fn start(sealer: Sealer, background: bool) -> Self {
+        let shared = Arc::new(Shared { sealer, state: Mutex::default(), changed: Condvar::new() });
+        let thread = background.then(|| {
+            let shared = Arc::clone(&shared);
+            thread::Builder::new().name("seal".into()).spawn(move || shared.work())
+        });
+        let thread = thread.and_then(|thread| match thread {
+            Ok(thread) => Some(thread),
+            Err(error) => {
+                tracing::warn!(%error, "no thread to seal journal segments: they are sealed at close");
+                None
+            }
+        });
+        Self { shared, thread }
+    }
+
+    /// Says which segments are closed.
+    pub fn closed_below(&self, position: u64) {
+        let mut state = self.shared.lock();
+        state.closed_below = position;
+        state.is_due = true;
+        self.shared.changed.notify_all();
+    }
+
+    pub fn progress(&self) -> Progress {
+        self.shared.lock().progress
+    }
+
+    /// Seals what is closed, and ends.
+    pub fn finish(mut self) {
+        self.end();
+        self.run_now();
+    }
+
+    /// Seals what is closed, on this thread.
+    pub fn run_now(&self) {
+        let state = self.shared.take();
+        if state.is_due {
+            self.shared.run(state.closed_below);
+        }
+    }
+
+    fn end(&mut self) {
+        self.shared.lock().is_over = true;
+        self.shared.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported by its own hook; what it did not seal is sealed after the next start.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Seals {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is a few numbers: whole at any time.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The state; what was due is taken.
+    fn take(&self) -> State {
+        let mut state = self.lock();
+        let taken = *state;
+        state.is_due = false;
+        taken
+    }
+
+    fn run(&self, below: u64) {
+        let done = self.sealer.run(below);
+        let progress = &mut self.lock().progress;
+        progress.sealed += done.sealed;
+        progress.retired += done.retired;
+        progress.failed += done.failed;
+    }
+
+    fn work(&self) {
+        loop {
+            let mut state = self.lock();
+            while !state.is_due && !state.is_over {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            if state.is_over {
+                return;
+            }
+            state.is_due = false;
+            let below = state.closed_below;
+            drop(state);
+            self.run(below);
+        }
+    }
+}
