@@ -1,0 +1,196 @@
+//! The queue with its rows: what is decided is written in the transaction of what it was decided on.
+
+use rustc_hash::FxHashSet;
+
+use super::{Effect, Event, Queue, Settings, UnitInfo, settings::kind_for};
+use crate::{
+    model::{
+        Alert, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time, Transition, UnitReply,
+        UnitState,
+    },
+    notify::alert_messages,
+    store::{Change, Reader, StoreError, Tx},
+};
+
+/// What a commit changed, for those who watch; to be told only after the commit.
+#[derive(Clone, Debug, PartialEq)]
+pub enum News {
+    /// The alert as it now stands.
+    Alert(Alert, Change),
+    Order(Order),
+    Offer(Offer),
+    Reply(Replied),
+    Unit(UnitState),
+}
+
+/// Writes alerts and works the dispatch queue inside a commit. When that commit fails, throw the desk away with the process:
+/// its memory is ahead of the disk.
+#[derive(Debug)]
+pub struct Desk {
+    queue: Queue,
+}
+
+impl Desk {
+    /// Goes on where the last commit left off, with the units that are registered now.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(settings: Settings, units: Vec<UnitInfo>, reader: &Reader) -> Result<Self, StoreError> {
+        let standing = reader.standing()?;
+        Ok(Self { queue: Queue::new(settings, units, standing.orders, standing.offers, standing.units) })
+    }
+
+    /// When [`Self::pass_time`] will next have something to do, should nothing else happen.
+    pub fn next_due(&self) -> Option<Time> {
+        self.queue.next_due()
+    }
+
+    /// Lets no deadline pass before `at`. To be called after a start that follows a pause, with the time by which the answers that
+    /// waited at the broker will have been read: a unit that answered in time is then not taken for silent.
+    pub fn hold_deadlines_until(&mut self, at: Time) {
+        self.queue.hold_deadlines_until(at);
+    }
+
+    /// Enters alerts into the book, queues the word to their departments, and makes or raises their orders. What the book knew
+    /// already changes nothing and tells nobody.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn alerts(&mut self, tx: &Tx<'_>, transitions: &[Transition], now: Time) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        for transition in transitions {
+            let alert = transition.alert();
+            let change = tx.put_alert(alert)?;
+            if !change.is_news() {
+                continue;
+            }
+            for message in alert_messages(&self.queue.settings.prefix, alert)? {
+                tx.enqueue(&message, now)?;
+            }
+            news.push(News::Alert(alert.clone(), change));
+            let event = match (transition, change) {
+                (_, Change::New) => Event::Opened(alert),
+                (Transition::Raised(_), _) => Event::Raised(alert),
+                _ => continue,
+            };
+            self.recall_for(tx, alert)?;
+            self.work(tx, event, now, &mut news)?;
+        }
+        Ok(news)
+    }
+
+    /// Takes what units report and reply; other records mean nothing here. Time is the record's arrival.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn record(&mut self, tx: &Tx<'_>, record: &Record) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        match &record.body {
+            Body::Unit(report) => self.work(tx, Event::Unit(report), record.recv_time, &mut news)?,
+            Body::Reply(reply) => self.reply(tx, reply, record.recv_time, &mut news)?,
+            _ => {}
+        }
+        Ok(news)
+    }
+
+    /// Says which units are registered, whenever the registry changes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn enrol(&mut self, tx: &Tx<'_>, units: Vec<UnitInfo>, now: Time) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        self.work(tx, Event::Roster(units), now, &mut news)?;
+        Ok(news)
+    }
+
+    /// Gives up the offers and searches whose time is over.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn pass_time(&mut self, tx: &Tx<'_>, now: Time) -> Result<Vec<News>, StoreError> {
+        let mut news = Vec::new();
+        self.work(tx, Event::Clock, now, &mut news)?;
+        Ok(news)
+    }
+
+    fn work(&mut self, tx: &Tx<'_>, event: Event<'_>, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
+        let effects = self.queue.apply(event, now);
+        write(tx, effects, now, news)
+    }
+
+    /// An order that is only listed, or was pushed out, comes back when its alert got graver.
+    fn recall_for(&mut self, tx: &Tx<'_>, alert: &Alert) -> Result<(), StoreError> {
+        let dispatch_id = Queue::dispatch_id(&alert.alert_id.0);
+        if self.queue.holds(&dispatch_id) {
+            return Ok(());
+        }
+        let Some(stored) = tx.dispatched(&dispatch_id)? else { return Ok(()) };
+        let graver =
+            alert.severity > stored.order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
+        if graver && matches!(stored.order.state, OrderState::Listed | OrderState::Escalated) {
+            self.queue.recall(stored.order, stored.offers);
+        }
+        Ok(())
+    }
+
+    fn reply(&mut self, tx: &Tx<'_>, reply: &UnitReply, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
+        let at_hand = self.queue.holds(&reply.dispatch_id);
+        let mut effects = self.queue.apply(Event::Reply(reply), now);
+        if !at_hand && let Some(stored) = tx.dispatched(&reply.dispatch_id)? {
+            let outcome = outcome_of_reply_to(&stored.order, &stored.offers, reply);
+            for effect in &mut effects {
+                if let Effect::Reply(replied) = effect {
+                    replied.outcome = outcome;
+                }
+            }
+        }
+        write(tx, effects, now, news)
+    }
+}
+
+/// What a reply comes to whose order is in the tables only.
+fn outcome_of_reply_to(order: &Order, offers: &[Offer], reply: &UnitReply) -> ReplyOutcome {
+    if !offers.iter().any(|offer| offer.unit_id == reply.unit_id) {
+        ReplyOutcome::NotOffered
+    } else if order.state == OrderState::Escalated {
+        ReplyOutcome::Late
+    } else {
+        ReplyOutcome::Closed
+    }
+}
+
+/// Writes what changed. What the tables had already is neither told nor sent again.
+fn write(tx: &Tx<'_>, effects: Vec<Effect>, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
+    let mut changed: FxHashSet<Text> = FxHashSet::default();
+    for effect in effects {
+        match effect {
+            Effect::Unit(unit) => {
+                tx.put_unit(&unit)?;
+                news.push(News::Unit(unit));
+            }
+            Effect::Order(order) => {
+                if tx.put_order(&order)? {
+                    changed.insert(order.dispatch_id.clone());
+                    news.push(News::Order(*order));
+                }
+            }
+            Effect::Offer(offer) => {
+                tx.put_offer(&offer)?;
+                if changed.contains(&offer.dispatch_id) {
+                    news.push(News::Offer(offer));
+                }
+            }
+            Effect::Reply(reply) => {
+                if tx.put_reply(&reply)? {
+                    news.push(News::Reply(reply));
+                }
+            }
+            Effect::Send { dispatch_id, message } => {
+                if changed.contains(&dispatch_id) {
+                    tx.enqueue(&message, now)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}

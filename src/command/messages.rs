@@ -1,0 +1,89 @@
+//! What units and departments are sent.
+
+use serde::Serialize;
+
+use crate::model::{Message, Offer, Order, Purpose, Severity, Time};
+
+/// What both need to know of the alert.
+#[derive(Serialize)]
+struct Matter<'a> {
+    dispatch_id: &'a str,
+    alert_id: &'a str,
+    rule_id: &'a str,
+    severity: Severity,
+    vehicle_id: &'a str,
+    plate: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lat: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lon: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    district_id: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct OfferMessage<'a> {
+    #[serde(flatten)]
+    matter: Matter<'a>,
+    offer_id: &'a str,
+    attempt: u32,
+    purpose: Purpose,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    distance_m: Option<f64>,
+    sent_at: Time,
+    deadline: Time,
+}
+
+#[derive(Serialize)]
+struct EscalationMessage<'a> {
+    #[serde(flatten)]
+    matter: Matter<'a>,
+    purpose: Purpose,
+    escalated_at: Time,
+    reason: &'a str,
+    attempts: u32,
+}
+
+impl<'a> Matter<'a> {
+    fn of(order: &'a Order) -> Self {
+        Self {
+            dispatch_id: &order.dispatch_id,
+            alert_id: &order.alert_id.0,
+            rule_id: &order.rule_id,
+            severity: order.severity,
+            vehicle_id: &order.vehicle_id,
+            plate: &order.plate,
+            message: &order.message,
+            lat: order.lat,
+            lon: order.lon,
+            district_id: order.district_id.as_deref(),
+        }
+    }
+}
+
+/// The question to one unit.
+pub(super) fn offer(prefix: &str, order: &Order, offer: &Offer) -> Message {
+    let payload = OfferMessage {
+        matter: Matter::of(order),
+        offer_id: &offer.offer_id,
+        attempt: offer.attempt,
+        purpose: offer.purpose,
+        distance_m: offer.distance_m,
+        sent_at: offer.sent_at,
+        deadline: offer.deadline,
+    };
+    Message::new(format!("{prefix}/dispatch/{}", offer.unit_id), json(&payload))
+}
+
+/// The word to each department that nobody could be sent.
+pub(super) fn escalation(prefix: &str, order: &Order, purpose: Purpose, now: Time) -> Vec<Message> {
+    let (reason, attempts) = (order.reason.as_str(), order.attempts);
+    let payload = json(&EscalationMessage { matter: Matter::of(order), purpose, escalated_at: now, reason, attempts });
+    let message = |department| Message::new(format!("{prefix}/dispatch/department/{department}"), payload.as_slice());
+    order.departments.iter().map(message).collect()
+}
+
+fn json(payload: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(payload).expect("plain structs with text keys always have a JSON form")
+}

@@ -1,0 +1,61 @@
+//! How dispatch is tuned.
+
+use crate::model::{Severity, Text, UnitKind};
+
+/// One value for each severity of which somebody is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BySeverity {
+    pub critical: i64,
+    pub major: i64,
+    pub minor: i64,
+}
+
+impl BySeverity {
+    pub fn of(self, severity: Severity) -> i64 {
+        match severity {
+            Severity::Critical => self.critical,
+            Severity::Major => self.major,
+            Severity::Minor | Severity::Notice => self.minor,
+        }
+    }
+}
+
+/// All durations in milliseconds. The defaults are our own proposals; no standard sets them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// What every topic begins with.
+    pub prefix: Text,
+    /// A unit whose last report is older is passed over.
+    pub stale_after_ms: i64,
+    /// How long a unit has to answer.
+    pub answer_within_ms: BySeverity,
+    /// How long a unit is looked for before the department is told.
+    pub escalate_after_ms: BySeverity,
+    /// Whether grid staff may be asked when no squad is to be had, and the reverse.
+    pub other_kind_too: bool,
+    /// An alert that fired longer ago than this when it becomes known is for the list only.
+    pub dispatch_age_ms: i64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        const MINUTE: i64 = 60_000;
+        Self {
+            prefix: "mw/v1".into(),
+            stale_after_ms: 10 * MINUTE,
+            answer_within_ms: BySeverity { critical: MINUTE, major: 2 * MINUTE, minor: 5 * MINUTE },
+            escalate_after_ms: BySeverity { critical: 5 * MINUTE, major: 10 * MINUTE, minor: 30 * MINUTE },
+            other_kind_too: false,
+            dispatch_age_ms: 72 * 60 * MINUTE,
+        }
+    }
+}
+
+/// Whom an alert of this severity is for; `None`: the list only.
+pub(super) fn kind_for(severity: Severity) -> Option<UnitKind> {
+    match severity {
+        Severity::Critical | Severity::Major => Some(UnitKind::Squad),
+        Severity::Minor => Some(UnitKind::Grid),
+        Severity::Notice => None,
+    }
+}

@@ -1,0 +1,218 @@
+//! The desk on a real file, thrown away and opened again.
+
+use std::{fs, path::Path};
+
+use proptest::prelude::*;
+use rusqlite::{Connection, types::Value};
+
+use super::{LAT, LON, START_MS, alert};
+use crate::{
+    command::{Desk, Queue, Settings, UnitInfo},
+    model::{
+        Answer, Body, Finding, Outcome, Reason, Record, Settled, Severity, Time, Transition, UnitKind, UnitReply,
+        UnitReport, UnitStatus,
+    },
+    store::{Store, StoreError, Tx},
+};
+
+/// One thing that happens, at a time of its own.
+#[derive(Clone, Debug)]
+enum Step {
+    Alert(u8, Severity, bool),
+    Unit(u8, u32, UnitStatus),
+    Reply(u8, u8, Answer),
+    Nothing,
+}
+
+const STEP_MS: i64 = 40_000;
+
+fn time_of(index: usize) -> Time {
+    Time::from_millis(START_MS + index as i64 * STEP_MS)
+}
+
+fn roster() -> Vec<UnitInfo> {
+    let unit = |n: u8| UnitInfo {
+        unit_id: format!("U{n}").into(),
+        name: "unit".into(),
+        department: "police".into(),
+        kind: if n < 3 { UnitKind::Squad } else { UnitKind::Grid },
+        district_id: None,
+    };
+    (0..4).map(unit).collect()
+}
+
+fn record(body: Body, at: Time) -> Record {
+    Record { recv_time: at, event_time: at, outcome: Outcome::Evaluated, reason: Reason::Ok, use_position: true, body }
+}
+
+/// A step's part of the commit, as the program makes it.
+fn enter(desk: &mut Desk, tx: &Tx<'_>, index: usize, step: &Step) -> Result<(), StoreError> {
+    let now = time_of(index);
+    match step {
+        Step::Alert(n, severity, raised) => {
+            let alert = alert(&format!("a{n}"), *severity, time_of(0));
+            let transition = if *raised { Transition::Raised(alert) } else { Transition::Opened(alert) };
+            desk.alerts(tx, &[transition], now)?;
+        }
+        Step::Unit(n, metres, status) => {
+            let (lat, unit_id) = (LAT + f64::from(*metres) / 111_195.0, format!("U{n}").into());
+            let report = UnitReport { unit_id, device_time: now, lat, lon: LON, datum: None, status: *status };
+            desk.record(tx, &record(Body::Unit(report), now))?;
+        }
+        Step::Reply(unit, alert, answer) => {
+            let reply = UnitReply {
+                unit_id: format!("U{unit}").into(),
+                dispatch_id: Queue::dispatch_id(&format!("a{alert}")),
+                device_time: now,
+                answer: *answer,
+                reason: Some("because".into()),
+                verdict: Some(Finding::Confirmed),
+                note: None,
+                media: None,
+            };
+            desk.record(tx, &record(Body::Reply(reply), now))?;
+        }
+        Step::Nothing => {
+            desk.pass_time(tx, now)?;
+        }
+    }
+    Ok(())
+}
+
+fn commit(store: &Store, desk: &mut Desk, index: usize, step: &Step) {
+    let whole = |tx: &Tx<'_>| {
+        if !tx.advance_to(index as u64 + 1)? {
+            return Ok(());
+        }
+        enter(desk, tx, index, step)
+    };
+    store.commit(whole).expect("a commit");
+}
+
+fn start(store: &Store) -> Desk {
+    Desk::open(Settings::default(), roster(), &store.reader()).expect("a desk")
+}
+
+/// The first row in which two dumps differ.
+fn first_difference<'a>(one: &'a [String], other: &'a [String]) -> Option<(Option<&'a String>, Option<&'a String>)> {
+    let longest = one.len().max(other.len());
+    (0..longest).map(|n| (one.get(n), other.get(n))).find(|(one, other)| one != other)
+}
+
+/// Every row of every table, but for how often outbox rows were taken.
+fn dump(path: &Path) -> Vec<String> {
+    let connection = Connection::open(path).expect("the file");
+    let mut lines = Vec::new();
+    for (table, columns) in [
+        ("meta", "*"),
+        ("alerts", "*"),
+        ("orders", "*"),
+        ("offers", "*"),
+        ("replies", "*"),
+        ("units", "*"),
+        ("outbox", "id, topic, payload"),
+    ] {
+        let mut statement =
+            connection.prepare(&format!("SELECT {columns} FROM {table} ORDER BY 1, 2")).expect("a table");
+        let width = statement.column_count();
+        let rows =
+            statement.query_map([], |row| (0..width).map(|n| row.get::<_, Value>(n)).collect::<Result<Vec<_>, _>>());
+        for row in rows.expect("rows") {
+            lines.push(format!("{table} {:?}", row.expect("a row")));
+        }
+    }
+    lines
+}
+
+/// The file as a crash would leave it: with its log, and without closing anything.
+fn crash_image(from: &Path, to: &Path) {
+    fs::create_dir_all(to.parent().expect("a folder")).expect("a folder");
+    for suffix in ["", "-wal"] {
+        let name = |path: &Path| std::path::PathBuf::from(format!("{}{suffix}", path.display()));
+        if name(from).exists() {
+            fs::copy(name(from), name(to)).expect("a copy");
+        }
+    }
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    let severity = prop::sample::select(Severity::ALL.to_vec());
+    let status = prop::sample::select(vec![UnitStatus::Available, UnitStatus::Available, UnitStatus::Busy]);
+    let answer = prop::sample::select(Answer::ALL.to_vec());
+    prop_oneof![
+        (0..4u8, severity, any::<bool>()).prop_map(|(n, severity, raised)| Step::Alert(n, severity, raised)),
+        (0..4u8, 0..2_000u32, status).prop_map(|(n, metres, status)| Step::Unit(n, metres, status)),
+        (0..4u8, 0..4u8, answer).prop_map(|(unit, alert, answer)| Step::Reply(unit, alert, answer)),
+        Just(Step::Nothing),
+    ]
+}
+
+fn opening() -> Vec<Step> {
+    let mut steps: Vec<Step> = (0..4).map(|n| Step::Unit(n, 100 * u32::from(n), UnitStatus::Available)).collect();
+    steps.push(Step::Alert(0, Severity::Minor, false));
+    steps.push(Step::Alert(1, Severity::Major, false));
+    steps
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A crash between any two steps, then a start from what the disk holds: in the end the same rows and the same messages.
+    #[test]
+    fn a_crash_between_any_two_steps_changes_nothing(more in prop::collection::vec(any_step(), 1..10)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("whole.sqlite");
+        let steps: Vec<Step> = opening().into_iter().chain(more).collect();
+        let store = Store::open(&path).expect("a store");
+        let mut desk = start(&store);
+        for (index, step) in steps.iter().enumerate() {
+            crash_image(&path, &folder.path().join(format!("{index}/image.sqlite")));
+            commit(&store, &mut desk, index, step);
+        }
+        drop(store);
+        let undisturbed = dump(&path);
+        for crashed_at in 0..steps.len() {
+            let image = folder.path().join(format!("{crashed_at}/image.sqlite"));
+            let store = Store::open(&image).expect("the image");
+            let mut desk = start(&store);
+            // What was read from the journal before the crash is read again: one step more than is missing.
+            for (index, step) in steps.iter().enumerate().skip(crashed_at.saturating_sub(1)) {
+                commit(&store, &mut desk, index, step);
+            }
+            drop(store);
+            let recovered = dump(&image);
+            prop_assert_eq!(first_difference(&recovered, &undisturbed), None, "crash before step {}", crashed_at);
+        }
+    }
+
+    /// The same commit twice, the second time by a desk that knows nothing of the first and without the journal position to
+    /// warn it: no row changes, no message is added, even when the first ones have been sent and struck out.
+    #[test]
+    fn the_same_commit_twice_changes_nothing(more in prop::collection::vec(any_step(), 1..20)) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("twice.sqlite");
+        let steps: Vec<Step> = opening().into_iter().chain(more).collect();
+        let store = Store::open(&path).expect("a store");
+        let mut desk = start(&store);
+        for (index, step) in steps.iter().enumerate() {
+            let mut behind = start(&store);
+            commit(&store, &mut desk, index, step);
+            send_all(&store, time_of(index));
+            let once = dump(&path);
+            store.commit(|tx| enter(&mut behind, tx, index, step)).expect("again");
+            let twice = dump(&path);
+            prop_assert_eq!(first_difference(&twice, &once), None, "step {}: {:?}", index, step);
+        }
+    }
+}
+
+fn send_all(store: &Store, now: Time) {
+    let mut settled: Vec<Settled> = Vec::new();
+    loop {
+        let leased = store.exchange(&settled, now, now.plus_ms(1_000), 100).expect("an exchange");
+        if leased.is_empty() {
+            return;
+        }
+        settled = leased.iter().map(|one| Settled::Sent { seq: one.seq }).collect();
+    }
+}

@@ -1,0 +1,205 @@
+//! The alert book.
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+
+use super::{
+    Page, StoreError, Tx,
+    commit::ms,
+    page::{Cursor, cut},
+};
+use crate::model::{Alert, AlertState, Severity, Time, limits};
+
+/// What writing an alert changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It was not in the book.
+    New,
+    /// It became graver, or finished.
+    Changed,
+    /// The book knew at least as much: nothing is to be told again.
+    Known,
+}
+
+impl Change {
+    /// Whether somebody must be told.
+    pub fn is_news(self) -> bool {
+        self != Self::Known
+    }
+}
+
+/// Which alerts; each part that is given narrows the choice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AlertFilter {
+    /// `fired_at` not before this.
+    pub since: Option<Time>,
+    /// `fired_at` before this.
+    pub until: Option<Time>,
+    pub state: Option<AlertState>,
+    pub rule: Option<String>,
+    pub severity: Option<Severity>,
+    /// Vehicle id or plate.
+    pub vehicle: Option<String>,
+    pub department: Option<String>,
+}
+
+impl Tx<'_> {
+    /// Writes an alert as it stands now. It never goes backwards: what is less grave or less finished than what the book
+    /// holds changes nothing.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn put_alert(&self, alert: &Alert) -> Result<Change, StoreError> {
+        let held = self.held(alert)?;
+        let rank = (state_rank(alert.state), alert.severity as i64);
+        match held {
+            None => self.insert_alert(alert).map(|()| Change::New),
+            Some((state, severity)) if rank.0 < state || (rank.0 == state && rank.1 <= severity) => Ok(Change::Known),
+            Some((_, severity)) => self.update_alert(alert, severity).map(|()| Change::Changed),
+        }
+    }
+
+    fn held(&self, alert: &Alert) -> Result<Option<(i64, i64)>, StoreError> {
+        let mut statement = self.inner.prepare_cached("SELECT state, severity FROM alerts WHERE alert_id = ?1")?;
+        Ok(statement.query_row([&*alert.alert_id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    }
+
+    fn insert_alert(&self, alert: &Alert) -> Result<(), StoreError> {
+        let sql = "INSERT INTO alerts (alert_id, fired_at, started_at, rule_id, vehicle_id, plate, severity, state, departments, json)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        self.inner.prepare_cached(sql)?.execute(params![
+            &*alert.alert_id.0,
+            ms(alert.fired_at),
+            ms(alert.started_at),
+            &*alert.rule_id,
+            &*alert.vehicle_id,
+            &*alert.plate,
+            alert.severity as i64,
+            state_rank(alert.state),
+            spaced(&alert.departments),
+            serde_json::to_string(alert)?,
+        ])?;
+        Ok(())
+    }
+
+    fn update_alert(&self, alert: &Alert, held_severity: i64) -> Result<(), StoreError> {
+        let severity = (alert.severity as i64).max(held_severity);
+        let json = if severity == alert.severity as i64 {
+            serde_json::to_string(alert)?
+        } else {
+            serde_json::to_string(&Alert { severity: severity_of(severity), ..alert.clone() })?
+        };
+        let sql = "UPDATE alerts SET severity = ?2, state = ?3, departments = ?4, json = ?5 WHERE alert_id = ?1";
+        let departments = spaced(&alert.departments);
+        let id = &*alert.alert_id.0;
+        self.inner.prepare_cached(sql)?.execute(params![id, severity, state_rank(alert.state), departments, json])?;
+        Ok(())
+    }
+}
+
+/// How finished an alert is.
+fn state_rank(state: AlertState) -> i64 {
+    match state {
+        AlertState::Open => 0,
+        AlertState::Cleared => 1,
+        AlertState::Withdrawn => 2,
+    }
+}
+
+fn severity_of(rank: i64) -> Severity {
+    Severity::ALL.iter().copied().find(|severity| *severity as i64 == rank).unwrap_or(Severity::Critical)
+}
+
+/// Words between spaces, with one at either end: ` a b `.
+pub(super) fn spaced(words: &[std::sync::Arc<str>]) -> String {
+    words.iter().fold(String::from(" "), |line, word| line + word + " ")
+}
+
+/// Conditions and what they compare with, in the order of their question marks.
+#[derive(Default)]
+pub(super) struct Where {
+    conditions: Vec<&'static str>,
+    pub values: Vec<Box<dyn ToSql>>,
+}
+
+impl Where {
+    pub fn add(&mut self, condition: &'static str, values: Vec<Box<dyn ToSql>>) {
+        self.conditions.push(condition);
+        self.values.extend(values);
+    }
+
+    pub fn sql(&self) -> String {
+        if self.conditions.is_empty() { String::new() } else { format!("WHERE {}", self.conditions.join(" AND ")) }
+    }
+}
+
+impl AlertFilter {
+    fn conditions(&self, after: Option<&Cursor>) -> Where {
+        let mut all = Where::default();
+        if let Some(since) = self.since {
+            all.add("fired_at >= ?", vec![Box::new(ms(since))]);
+        }
+        if let Some(until) = self.until {
+            all.add("fired_at < ?", vec![Box::new(ms(until))]);
+        }
+        // The literal lets the partial index of unfinished alerts serve the commonest question.
+        match self.state {
+            Some(AlertState::Open) => all.add("state = 0", vec![]),
+            Some(state) => all.add("state = ?", vec![Box::new(state_rank(state))]),
+            None => {}
+        }
+        if let Some(rule) = &self.rule {
+            all.add("rule_id = ?", vec![Box::new(rule.clone())]);
+        }
+        if let Some(severity) = self.severity {
+            all.add("severity = ?", vec![Box::new(severity as i64)]);
+        }
+        if let Some(vehicle) = &self.vehicle {
+            all.add("(vehicle_id = ? OR plate = ?)", vec![Box::new(vehicle.clone()), Box::new(vehicle.clone())]);
+        }
+        if let Some(department) = &self.department {
+            all.add("instr(departments, ?) > 0", vec![Box::new(format!(" {department} "))]);
+        }
+        if let Some(cursor) = after {
+            all.add("(fired_at, alert_id) < (?, ?)", vec![Box::new(cursor.at_ms), Box::new(cursor.id.clone())]);
+        }
+        all
+    }
+}
+
+/// One page of alerts, by falling `(fired_at, alert_id)`.
+pub(super) fn page(
+    connection: &Connection,
+    filter: &AlertFilter,
+    limit: usize,
+    cursor: Option<&str>,
+) -> Result<Page<Alert>, StoreError> {
+    let limit = limit.clamp(1, limits::PAGE_ROWS);
+    let after = cursor.map(Cursor::parse).transpose()?;
+    let conditions = filter.conditions(after.as_ref());
+    let sql = format!(
+        "SELECT json FROM alerts {} ORDER BY fired_at DESC, alert_id DESC LIMIT {}",
+        conditions.sql(),
+        limit + 1
+    );
+    let alerts = rows(connection, &sql, rusqlite::params_from_iter(&conditions.values))?;
+    Ok(cut(alerts, limit, |alert: &Alert| Cursor { at_ms: ms(alert.fired_at), id: alert.alert_id.to_string() }))
+}
+
+pub(super) fn one(connection: &Connection, alert_id: &str) -> Result<Option<Alert>, StoreError> {
+    Ok(rows(connection, "SELECT json FROM alerts WHERE alert_id = ?1", [alert_id])?.into_iter().next())
+}
+
+/// Rows whose first column is the JSON of one thing.
+pub(super) fn rows<T: serde::de::DeserializeOwned>(
+    connection: &Connection,
+    sql: &str,
+    values: impl rusqlite::Params,
+) -> Result<Vec<T>, StoreError> {
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut found = statement.query(values)?;
+    let mut all = Vec::new();
+    while let Some(row) = found.next()? {
+        all.push(serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+    }
+    Ok(all)
+}
