@@ -1,0 +1,347 @@
+//! Every key, with its default. Texts that are not set are empty.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::BrokerAddress;
+use crate::{
+    command, facts,
+    ingest::{AdmissionSettings, Format},
+    journal::JournalSettings,
+    model::{Datum, Zone},
+    notify,
+};
+
+/// All settings, checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// IANA zone of schedules and local-time facts.
+    pub time_zone: String,
+    /// Folder of everything that is kept.
+    pub data: PathBuf,
+    /// Folder of registry files to import at start; empty: what was imported before.
+    pub registry: PathBuf,
+    /// Folder of rule files.
+    pub rules: PathBuf,
+    /// Threads that judge; 0: one for each core.
+    pub shards: usize,
+    pub http: Http,
+    pub mqtt: Mqtt,
+    pub broker: Broker,
+    pub journal: JournalSettings,
+    admission: AdmissionSettings,
+    facts: facts::Settings,
+    pub silence: Silence,
+    dispatch: Dispatch,
+    notify: Notify,
+    pub log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            time_zone: "Asia/Shanghai".into(),
+            data: "./data".into(),
+            registry: PathBuf::new(),
+            rules: "./rules".into(),
+            shards: 0,
+            http: Http::default(),
+            mqtt: Mqtt::default(),
+            broker: Broker::default(),
+            journal: JournalSettings::default(),
+            admission: AdmissionSettings::default(),
+            facts: facts::Settings::default(),
+            silence: Silence::default(),
+            dispatch: Dispatch::default(),
+            notify: Notify::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// Address and port.
+    pub listen: String,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: "127.0.0.1:8080".into() }
+    }
+}
+
+/// The broker that reports come from and alerts go to.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Mqtt {
+    /// `mqtt://host:port`, `mqtts://host:port` for TLS, or `host:port`.
+    pub url: String,
+    pub client_id: String,
+    pub username: String,
+    pub password: String,
+    /// A file whose first line is the password.
+    pub password_file: PathBuf,
+    /// PEM: whom to trust, and who we are.
+    pub ca_file: PathBuf,
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+    /// What every topic begins with.
+    pub prefix: String,
+    pub connections: u32,
+    /// Name of the shared subscription; needed for more than one connection.
+    pub group: String,
+    pub keep_alive_s: u64,
+    pub qos: u8,
+    /// Datum of reports on the native topics that say none.
+    pub datum: Datum,
+    /// Further subscriptions.
+    pub sources: Vec<MqttSource>,
+}
+
+impl Default for Mqtt {
+    fn default() -> Self {
+        Self {
+            url: "mqtt://127.0.0.1:1883".into(),
+            client_id: "muckwatch".into(),
+            username: String::new(),
+            password: String::new(),
+            password_file: PathBuf::new(),
+            ca_file: PathBuf::new(),
+            cert_file: PathBuf::new(),
+            key_file: PathBuf::new(),
+            prefix: "mw/v1".into(),
+            connections: 1,
+            group: String::new(),
+            keep_alive_s: 30,
+            qos: 1,
+            datum: Datum::Wgs84,
+            sources: Vec::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for Mqtt {
+    /// Without the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { url, client_id, username, prefix, connections, group, .. } = self;
+        f.debug_struct("Mqtt")
+            .field("url", url)
+            .field("client_id", client_id)
+            .field("username", username)
+            .field("prefix", prefix)
+            .field("connections", connections)
+            .field("group", group)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One more subscription.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MqttSource {
+    /// An MQTT topic filter.
+    pub topic: String,
+    /// The dialect spoken there.
+    pub format: Format,
+    /// Datum of reports that say none.
+    pub datum: Datum,
+}
+
+/// The broker in our own process.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Broker {
+    pub enabled: bool,
+    /// Address and port.
+    pub listen: String,
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self { enabled: false, listen: "127.0.0.1:1883".into() }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Silence {
+    /// Seconds between two looks at who has gone silent.
+    pub tick_s: u32,
+}
+
+impl Default for Silence {
+    fn default() -> Self {
+        Self { tick_s: 60 }
+    }
+}
+
+/// Whom to ask and how long to wait.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dispatch {
+    /// A unit whose last position is older is passed over.
+    pub stale_after_s: u32,
+    /// How long a unit has to answer.
+    pub answer_within_s: BySeverityS,
+    /// How long a unit is looked for before the department is told.
+    pub escalate_after_s: BySeverityS,
+    /// Whether grid staff may be asked when no squad is to be had, and the reverse.
+    pub other_kind_too: bool,
+    /// An alert older than this when it becomes known is for the list only.
+    pub dispatch_age_s: u32,
+}
+
+/// Seconds by severity.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BySeverityS {
+    pub critical: u32,
+    pub major: u32,
+    pub minor: u32,
+}
+
+impl From<command::BySeverity> for BySeverityS {
+    fn from(ms: command::BySeverity) -> Self {
+        Self { critical: seconds(ms.critical), major: seconds(ms.major), minor: seconds(ms.minor) }
+    }
+}
+
+impl From<BySeverityS> for command::BySeverity {
+    fn from(s: BySeverityS) -> Self {
+        Self { critical: millis(s.critical), major: millis(s.major), minor: millis(s.minor) }
+    }
+}
+
+fn seconds(ms: i64) -> u32 {
+    u32::try_from(ms / 1000).unwrap_or(u32::MAX)
+}
+
+fn millis(s: u32) -> i64 {
+    i64::from(s) * 1000
+}
+
+impl Default for Dispatch {
+    /// The defaults of the room that dispatches.
+    fn default() -> Self {
+        let settings = command::Settings::default();
+        Self {
+            stale_after_s: seconds(settings.stale_after_ms),
+            answer_within_s: settings.answer_within_ms.into(),
+            escalate_after_s: settings.escalate_after_ms.into(),
+            other_kind_too: settings.other_kind_too,
+            dispatch_age_s: seconds(settings.dispatch_age_ms),
+        }
+    }
+}
+
+/// How often to try again what could not be delivered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Notify {
+    /// Wait after the first failure; doubled with each further one.
+    pub retry_first_s: u32,
+    /// Longest wait between two attempts.
+    pub retry_most_s: u32,
+}
+
+impl Default for Notify {
+    /// The defaults of the room that notifies.
+    fn default() -> Self {
+        let settings = notify::Settings::default();
+        Self { retry_first_s: seconds(settings.retry_first_ms), retry_most_s: seconds(settings.retry_most_ms) }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// `error`, `warn`, `info`, `debug`, `trace`, or directives such as `info,muckwatch::ingest=debug`.
+    pub level: String,
+    pub format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Auto }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people on a terminal, JSON otherwise.
+    Auto,
+    Human,
+    Json,
+}
+
+impl Config {
+    /// The thresholds of the facts, in the configured zone.
+    pub fn facts(&self) -> facts::Settings {
+        self.facts.clone()
+    }
+
+    pub fn admission(&self) -> AdmissionSettings {
+        self.admission.clone()
+    }
+
+    /// Milliseconds between two looks at silence.
+    pub fn tick_ms(&self) -> i64 {
+        millis(self.silence.tick_s)
+    }
+
+    pub fn dispatch(&self) -> command::Settings {
+        command::Settings {
+            prefix: self.mqtt.prefix.as_str().into(),
+            stale_after_ms: millis(self.dispatch.stale_after_s),
+            answer_within_ms: self.dispatch.answer_within_s.into(),
+            escalate_after_ms: self.dispatch.escalate_after_s.into(),
+            other_kind_too: self.dispatch.other_kind_too,
+            dispatch_age_ms: millis(self.dispatch.dispatch_age_s),
+        }
+    }
+
+    pub fn notify(&self) -> notify::Settings {
+        notify::Settings {
+            retry_first_ms: millis(self.notify.retry_first_s),
+            retry_most_ms: millis(self.notify.retry_most_s),
+            ..notify::Settings::default()
+        }
+    }
+
+    /// The zone of schedules and local-time facts.
+    pub fn zone(&self) -> Zone {
+        self.facts.zone.clone()
+    }
+
+    /// Takes the zone that `time_zone` names.
+    pub(super) fn set_zone(&mut self, zone: Zone) {
+        self.facts.zone = zone;
+    }
+
+    /// Where HTTP listens.
+    pub fn http_listen(&self) -> SocketAddr {
+        self.http.listen.parse().expect("checked when loaded")
+    }
+
+    /// Where the embedded broker listens.
+    pub fn broker_listen(&self) -> SocketAddr {
+        self.broker.listen.parse().expect("checked when loaded")
+    }
+
+    /// The broker's address.
+    pub fn mqtt_address(&self) -> BrokerAddress {
+        self.mqtt.url.parse().expect("checked when loaded")
+    }
+
+    /// How many threads judge.
+    pub fn shard_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        if self.shards == 0 { cores() } else { self.shards }
+    }
+}
