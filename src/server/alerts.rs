@@ -1,0 +1,77 @@
+//! The alert book.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    problem::{Problem, blocking},
+    query::{Id, Params, words},
+    shape,
+};
+use crate::{
+    model::{Alert, AlertState, Severity},
+    store::AlertFilter,
+};
+
+/// One page of alerts, newest first by `fired_at`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct AlertList {
+    #[schema(value_type = Vec<shape::Alert>)]
+    alerts: Vec<Alert>,
+    /// Asks for the next page (`cursor`); null on the last.
+    next_cursor: Option<String>,
+}
+
+/// Alerts, newest first
+#[utoipa::path(
+    get, path = "/api/v1/alerts", tag = "alerts",
+    params(
+        ("since" = Option<String>, Query, description = "`fired_at` not before this (RFC 3339, or milliseconds since 1970 UTC)"),
+        ("until" = Option<String>, Query, description = "`fired_at` before this"),
+        ("state" = Option<String>, Query, description = "`open`, `cleared` or `withdrawn`"),
+        ("rule" = Option<String>, Query, description = "Rule id"),
+        ("severity" = Option<String>, Query, description = "`notice`, `minor`, `major` or `critical`"),
+        ("vehicle" = Option<String>, Query, description = "Vehicle id or plate"),
+        ("department" = Option<String>, Query, description = "Department that is told"),
+        ("limit" = Option<u32>, Query, description = "Rows of the page, 1 to 1000; 100 when not given"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, body = AlertList),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Json<AlertList>, Problem> {
+    let states = [AlertState::Open, AlertState::Cleared, AlertState::Withdrawn];
+    let filter = AlertFilter {
+        since: params.time("since"),
+        until: params.time("until"),
+        state: params.read("state", &words(&states, |state| state.as_str()), AlertState::parse),
+        rule: params.text("rule"),
+        severity: params.read("severity", &words(Severity::ALL, |severity| severity.as_str()), Severity::parse),
+        vehicle: params.text("vehicle"),
+        department: params.text("department"),
+    };
+    let (limit, cursor) = (params.limit(), params.text("cursor"));
+    params.finish()?;
+    let store = app.state.store;
+    let page = blocking(move || store.alerts(&filter, limit, cursor.as_deref())).await?;
+    Ok(Json(AlertList { alerts: page.rows, next_cursor: page.next }))
+}
+
+/// One alert
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}", tag = "alerts",
+    params(("id" = String, Path, description = "`alert_id`")),
+    responses(
+        (status = 200, body = shape::Alert),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn one(State(app): State<App>, Id(id): Id) -> Result<Json<Alert>, Problem> {
+    let (store, wanted) = (app.state.store, id.clone());
+    let alert = blocking(move || store.alert(&wanted)).await?;
+    alert.map(Json).ok_or_else(|| Problem::not_found("alert", &id))
+}

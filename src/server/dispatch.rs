@@ -1,0 +1,178 @@
+//! The dispatch queue and the people in it.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    problem::{Problem, blocking},
+    query::{Id, Params, words},
+    shape,
+};
+use crate::{
+    model::{Offer, Order, OrderState, Replied, Severity, Text, Time, UnitState},
+    registry::Registry,
+    store::OrderFilter,
+};
+
+/// One page of dispatch orders, newest first by `created_at`.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrderList {
+    #[schema(value_type = Vec<shape::Order>)]
+    orders: Vec<Order>,
+    /// Asks for the next page (`cursor`); null on the last.
+    next_cursor: Option<String>,
+    /// How many orders there are in each state, whatever the filter.
+    counts: BTreeMap<&'static str, u64>,
+}
+
+/// An order with all that was asked and answered.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrderHistory {
+    #[schema(value_type = shape::Order)]
+    order: Order,
+    /// By attempt.
+    #[schema(value_type = Vec<shape::Offer>)]
+    offers: Vec<Offer>,
+    /// By arrival.
+    #[schema(value_type = Vec<shape::Reply>)]
+    replies: Vec<Replied>,
+}
+
+/// Units by id.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UnitList {
+    units: Vec<UnitShown>,
+}
+
+/// A unit as registered and as last heard of.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UnitShown {
+    #[schema(value_type = String)]
+    unit_id: Text,
+    /// Whether it stands in the registry now; others are never sent.
+    registered: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    department: Option<Text>,
+    /// `grid` or `squad`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    district_id: Option<Text>,
+    /// `available`, `busy` or `off`; absent when it never reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    /// When it reported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    at: Option<Time>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lat: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lon: Option<f64>,
+}
+
+/// The dispatch queue, newest first, with the reason for each choice
+#[utoipa::path(
+    get, path = "/api/v1/dispatch", tag = "dispatch",
+    params(
+        ("since" = Option<String>, Query, description = "`created_at` not before this (RFC 3339, or milliseconds since 1970 UTC)"),
+        ("until" = Option<String>, Query, description = "`created_at` before this"),
+        ("state" = Option<String>, Query, description = "`waiting`, `offered`, `accepted`, `on_scene`, `escalated`, `resolved` or `listed`"),
+        ("severity" = Option<String>, Query, description = "`notice`, `minor`, `major` or `critical`"),
+        ("department" = Option<String>, Query, description = "Department responsible"),
+        ("limit" = Option<u32>, Query, description = "Rows of the page, 1 to 1000; 100 when not given"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
+    ),
+    responses(
+        (status = 200, body = OrderList),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Json<OrderList>, Problem> {
+    let filter = OrderFilter {
+        since: params.time("since"),
+        until: params.time("until"),
+        state: params.read("state", &words(OrderState::ALL, |state| state.as_str()), OrderState::parse),
+        severity: params.read("severity", &words(Severity::ALL, |severity| severity.as_str()), Severity::parse),
+        department: params.text("department"),
+    };
+    let (limit, cursor) = (params.limit(), params.text("cursor"));
+    params.finish()?;
+    let store = app.state.store;
+    let (page, counts) =
+        blocking(move || Ok::<_, Problem>((store.orders(&filter, limit, cursor.as_deref())?, store.order_counts()?)))
+            .await?;
+    let counts = counts.into_iter().map(|(state, count)| (state.as_str(), count)).collect();
+    Ok(Json(OrderList { orders: page.rows, next_cursor: page.next, counts }))
+}
+
+/// One order with all offers and replies
+#[utoipa::path(
+    get, path = "/api/v1/dispatch/{id}", tag = "dispatch",
+    params(("id" = String, Path, description = "`dispatch_id`")),
+    responses(
+        (status = 200, body = OrderHistory),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn one(State(app): State<App>, Id(id): Id) -> Result<Json<OrderHistory>, Problem> {
+    let (store, wanted) = (app.state.store, id.clone());
+    let dispatched =
+        blocking(move || store.order(&wanted)).await?.ok_or_else(|| Problem::not_found("dispatch order", &id))?;
+    Ok(Json(OrderHistory { order: dispatched.order, offers: dispatched.offers, replies: dispatched.replies }))
+}
+
+/// Units as registered and as last heard of
+#[utoipa::path(get, path = "/api/v1/units", tag = "dispatch", responses((status = 200, body = UnitList)))]
+pub(super) async fn units(State(app): State<App>, params: Params) -> Result<Json<UnitList>, Problem> {
+    params.finish()?;
+    let registry = Arc::clone(&app.state.registry.borrow());
+    let now = (app.state.now)();
+    let store = app.state.store;
+    let heard = blocking(move || store.units()).await?;
+    Ok(Json(UnitList { units: shown(&registry, &heard, now) }))
+}
+
+fn shown(registry: &Registry, heard: &[UnitState], now: Time) -> Vec<UnitShown> {
+    let mut units: BTreeMap<Text, UnitShown> = BTreeMap::new();
+    for unit in registry.units(now) {
+        let entry = units.entry(unit.unit_id.clone()).or_insert_with(|| UnitShown::unheard(&unit.unit_id));
+        entry.registered = true;
+        entry.name = Some(unit.name.clone());
+        entry.department = Some(unit.department.clone());
+        entry.kind = Some(unit.kind.as_str());
+        entry.district_id = unit.district_id.clone();
+    }
+    for state in heard {
+        let entry = units.entry(state.unit_id.clone()).or_insert_with(|| UnitShown::unheard(&state.unit_id));
+        entry.status = Some(state.status.as_str());
+        (entry.at, entry.lat, entry.lon) = (Some(state.at), Some(state.lat), Some(state.lon));
+    }
+    units.into_values().collect()
+}
+
+impl UnitShown {
+    fn unheard(unit_id: &Text) -> Self {
+        Self {
+            unit_id: unit_id.clone(),
+            registered: false,
+            name: None,
+            department: None,
+            kind: None,
+            district_id: None,
+            status: None,
+            at: None,
+            lat: None,
+            lon: None,
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! The registry's door.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::{
+    App,
+    problem::{Problem, blocking},
+    query::Id,
+};
+use crate::{
+    model::Time,
+    registry::{Entity, ImportSummary},
+};
+
+/// What was taken into the registry.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Registered {
+    /// Number of the batch.
+    batch: i64,
+    /// From when it holds.
+    #[schema(value_type = String, format = DateTime)]
+    at: Time,
+    /// SHA-256 over the rows given.
+    digest: String,
+    /// By entity.
+    counts: BTreeMap<&'static str, RowCounts>,
+}
+
+/// What became of rows.
+#[derive(Serialize, ToSchema)]
+pub(super) struct RowCounts {
+    added: usize,
+    changed: usize,
+    closed: usize,
+    unchanged: usize,
+}
+
+impl From<ImportSummary> for Registered {
+    fn from(summary: ImportSummary) -> Self {
+        let counts = |counts: crate::registry::Counts| {
+            let crate::registry::Counts { added, changed, closed, unchanged } = counts;
+            RowCounts { added, changed, closed, unchanged }
+        };
+        Self {
+            batch: summary.batch,
+            at: summary.at,
+            digest: summary.digest,
+            counts: summary.counts.into_iter().map(|(entity, of)| (entity, counts(of))).collect(),
+        }
+    }
+}
+
+/// Takes rows of one entity into the registry, all or none
+///
+/// A row is an object of the entity's columns; for places, zones, routes, roads and districts with `geometry` (GeoJSON) and
+/// `datum`. What was registered by the same key holds until now, the new row from now on; nothing of the past changes.
+#[utoipa::path(
+    post, path = "/api/v1/registry/{entity}", tag = "registry",
+    params(("entity" = String, Path, description = "`vehicles`, `companies`, `drivers`, `permits`, `manifests`, `blacklist`, `outages`, `units`, `places`, `zones`, `routes`, `roads` or `districts`")),
+    request_body(content = Object, description = "One row, or a list of rows"),
+    responses(
+        (status = 200, body = Registered),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn upsert(
+    State(app): State<App>,
+    Id(entity): Id,
+    body: Result<Json<Value>, JsonRejection>,
+) -> Result<Json<Registered>, Problem> {
+    let Some(entity) = Entity::named(&entity) else {
+        let known: Vec<&str> = Entity::ALL.iter().map(|entity| entity.name()).collect();
+        let mut problem = Problem::not_found("entity", &entity);
+        problem.detail = format!("{}; there are {}", problem.detail, known.join(", "));
+        return Err(problem);
+    };
+    let Json(body) = body?;
+    let rows = match body {
+        Value::Array(rows) => rows,
+        Value::Object(_) => vec![body],
+        _ => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expected an object, or a list of objects")),
+    };
+    let register = Arc::clone(&app.state.register);
+    let summary = blocking(move || register(entity, &rows)).await?;
+    Ok(Json(summary.into()))
+}
