@@ -152,6 +152,13 @@ impl Transition {
             Self::Opened(alert) | Self::Raised(alert) | Self::Cleared(alert) => alert,
         }
     }
+
+    /// The alert as it stands after the change, taken out.
+    pub fn into_alert(self) -> Alert {
+        match self {
+            Self::Opened(alert) | Self::Raised(alert) | Self::Cleared(alert) => alert,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,24 @@ pub const MACHINES_PER_VEHICLE: usize = 256;
 pub const COUNT_HITS: u32 = 1_000;
 /// Rules in a folder. More: refused when loaded.
 pub const RULES: usize = 10_000;
+/// Largest rule file that is read, in bytes. Larger: refused when loaded.
+pub const RULE_FILE_BYTES: usize = 1 << 20;
+/// Deepest nesting in a rule file. Deeper: refused when loaded.
+pub const YAML_DEPTH: usize = 32;
+/// Most nodes in a rule file, aliases expanded. More: refused when loaded.
+pub const YAML_NODES: usize = 250_000;
+/// Longest predicate, in bytes. Longer: refused when loaded.
+pub const PREDICATE_BYTES: usize = 8_192;
+/// Most words, numbers and signs in a predicate. More: refused when loaded.
+pub const PREDICATE_TOKENS: usize = 1_000;
+/// Deepest nesting of brackets in a predicate. Deeper: refused when loaded.
+pub const PREDICATE_DEPTH: usize = 24;
+/// Deepest nesting of `case` in a predicate. Deeper: refused when loaded.
+pub const PREDICATE_CASES: usize = 4;
+/// Longest duration in a rule, in milliseconds: a leap year. Longer: refused when loaded.
+pub const RULE_DURATION_MS: i64 = 366 * 86_400_000;
+/// Severity cases of one rule. More: refused when loaded.
+pub const SEVERITY_CASES: usize = 16;
 /// Subscribers of the event stream. More: 503.
 pub const STREAM_SUBSCRIBERS: usize = 256;
 /// Events kept for a slow subscriber. More: it is told how many it missed.
@@ -36,3 +54,57 @@ pub const PAGE_ROWS: usize = 1_000;
 pub const OUTBOX_LEASED: usize = 256;
 /// Units that one order asks in turn before it is left to the department.
 pub const OFFERS_PER_ORDER: u32 = 8;
+/// Sizes that a journal segment may be set to, in bytes. Others: refused at start.
+pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
+/// Most bytes of payloads and vendor values in one frame of the journal. More: the append becomes several frames.
+pub const FRAME_BYTES: usize = 64 << 20;
+/// Most bytes that are sorted at once when a segment is sealed. More: it becomes several Parquet files a day.
+pub const SEAL_BYTES: usize = 256 << 20;
+/// Days before its arrival for which a sealed record gets a day of its own. Older: the partition `older`.
+pub const HISTORY_DAYS_BACK: i64 = 7;
+/// Messages that wait in the outbox. More: not queued, counted and said; what they tell stays in the tables.
+pub const OUTBOX_ROWS: u64 = 1_000_000;
+/// Messages that were refused and are kept to look at. More: the oldest goes.
+pub const OUTBOX_REFUSED: u64 = 10_000;
+/// Units named in the reason for a choice, nearest first. More: left out.
+pub const CONSIDERED_PER_CHOICE: usize = 16;
+/// Times an order is reinforced. More: the reply is answered `too_many`.
+pub const REINFORCEMENTS_PER_ORDER: usize = 8;
+/// Orders that seek, wait for or hold a unit. More: left to the department at once.
+pub const ORDERS_ACTIVE: usize = 50_000;
+/// Escalated orders kept at hand, so that a graver alert can move them. More: the oldest stays in the tables only.
+pub const ORDERS_ESCALATED: usize = 10_000;
+/// Units whose position is kept. More: the report is not kept.
+pub const UNITS: usize = 20_000;
+/// Read connections kept open to the store. More: opened and closed again.
+pub const STORE_READERS: usize = 8;
+/// Bytes of one registry file, gzip undone. More: the folder is refused.
+pub const REGISTRY_FILE_BYTES: usize = 1 << 30;
+/// Rows of one registry file. More: the folder is refused.
+pub const REGISTRY_ROWS: usize = 2_000_000;
+/// Positions of one ring or line of a registered shape. More: the folder is refused.
+pub const REGISTRY_POSITIONS: usize = 100_000;
+/// Bytes of an id in the registry. Longer: the folder is refused.
+pub const REGISTRY_ID_BYTES: usize = 256;
+/// Problems of a registry that are listed. More: counted.
+pub const REGISTRY_PROBLEMS: usize = 10_000;
+/// Memory of one query over history, in bytes. More: sorts and joins go to disk, the rest fails.
+pub const QUERY_BYTES: usize = 1 << 30;
+/// Characters kept of what a unit writes to explain itself. More: cut off.
+pub const NOTE_CHARS: usize = 2_000;
+/// Fingerprints of recent replies of units, to tell duplicates. Older ones: judged again.
+pub const REPLY_FINGERPRINTS: usize = 1_024;
+/// Messages that wait for a publisher's connection. Full: `publish` waits.
+pub const PUBLISH_QUEUE: usize = 1_024;
+/// Published messages that the broker has not acknowledged. More: they wait.
+pub const PUBLISH_IN_FLIGHT: u16 = 100;
+/// Threads that judge. More: refused when the settings are read.
+pub const SHARDS: usize = 256;
+/// Connections to the broker that reports come over. More: refused when the settings are read.
+pub const MQTT_CONNECTIONS: u32 = 64;
+/// Connections to HTTP at once. More: they wait to be accepted.
+pub const HTTP_CONNECTIONS: usize = 1_024;
+/// Largest body of a request, in bytes. Larger: 413.
+pub const HTTP_BODY_BYTES: usize = 8 << 20;
+/// Vehicles whose last position is shown. More: not shown until the process starts again.
+pub const POSITIONS: usize = 200_000;

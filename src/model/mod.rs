@@ -6,6 +6,8 @@ mod alert;
 mod dispatch;
 mod facts;
 pub mod limits;
+mod message;
+mod order;
 mod record;
 mod report;
 mod rule;
@@ -15,6 +17,10 @@ mod time;
 pub use alert::{Alert, AlertId, AlertState, Severity, Transition};
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
+pub use message::{Leased, Message, Settled, content_id};
+pub use order::{
+    Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,
+};
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
 pub use report::{
     Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,

@@ -104,7 +104,7 @@ impl Record {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     received: u64,
-    counts: BTreeMap<String, BTreeMap<String, u64>>,
+    counts: BTreeMap<Outcome, BTreeMap<Reason, u64>>,
 }
 
 impl Ledger {
@@ -112,23 +112,16 @@ impl Ledger {
     pub fn count(&mut self, record: &Record) {
         if record.is_counted() {
             self.received += 1;
-            self.add(record.outcome, record.reason, 1);
+            *self.counts.entry(record.outcome).or_default().entry(record.reason).or_default() += 1;
         }
-    }
-
-    fn add(&mut self, outcome: Outcome, reason: Reason, n: u64) {
-        let reasons = self.counts.entry(outcome.as_str().to_owned()).or_default();
-        *reasons.entry(reason.as_str().to_owned()).or_default() += n;
     }
 
     /// Adds another ledger's counts to this one.
     pub fn merge(&mut self, other: &Ledger) {
         self.received += other.received;
         for (outcome, reasons) in &other.counts {
-            let mine = self.counts.entry(outcome.clone()).or_default();
-            for (reason, n) in reasons {
-                *mine.entry(reason.clone()).or_default() += n;
-            }
+            let mine = self.counts.entry(*outcome).or_default();
+            reasons.iter().for_each(|(reason, n)| *mine.entry(*reason).or_default() += n);
         }
     }
 
@@ -139,13 +132,13 @@ impl Ledger {
 
     /// How many came to this outcome, for any reason.
     pub fn outcome(&self, outcome: Outcome) -> u64 {
-        self.counts.get(outcome.as_str()).map_or(0, |reasons| reasons.values().sum())
+        self.counts.get(&outcome).map_or(0, |reasons| reasons.values().sum())
     }
 
     /// Every `(outcome, reason, count)`, sorted.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &str, u64)> {
         self.counts.iter().flat_map(|(outcome, reasons)| {
-            reasons.iter().map(move |(reason, n)| (outcome.as_str(), reason.as_str(), *n))
+            reasons.iter().map(|(reason, n)| (outcome.as_str(), reason.as_str(), *n))
         })
     }
 

@@ -1,0 +1,70 @@
+//! What can be typed.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Watches over muck trucks: telemetry over MQTT in, judged against YAML rules, alerts out, people sent.
+///
+/// New here? `muckwatch demo` shows all of it in one process, with trucks that break the rules on purpose.
+#[derive(Parser)]
+#[command(version, max_term_width = 110)]
+pub struct Args {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the engine: connect to a broker, judge what comes, publish alerts, dispatch units, serve HTTP
+    Serve(super::serve::ServeArgs),
+    /// Judge reports from files: same rules, same alerts, same bytes every time; no broker, no server
+    Replay(super::replay::ReplayArgs),
+    /// Write the facts that the rules would see for each report of a file
+    Facts(super::facts::FactsArgs),
+    /// A city in one process: broker, engine, trucks that misbehave, units that answer, HTTP
+    // Demo(super::demo::DemoArgs),
+    /// Make a fleet drive: to a file, or to a broker
+    // Simulate(super::simulate::SimulateArgs),
+    /// Vehicles, permits, places, routes: bring them in
+    #[command(subcommand)]
+    Registry(super::registry::RegistryCommand),
+    /// Check, test and describe rule files
+    #[command(subcommand)]
+    Rules(super::rules::RulesCommand),
+    /// Every report received, counted once more by what became of it
+    Ledger(super::ledger::LedgerArgs),
+}
+
+impl Command {
+    /// Does it.
+    ///
+    /// # Errors
+    /// What kept it from being done, for a person.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Serve(args) => super::serve::run(args),
+            Self::Replay(args) => super::replay::run(&args),
+            Self::Facts(args) => super::facts::run(&args),
+            // Self::Demo(args) => super::demo::run(args),
+            // Self::Simulate(args) => super::simulate::run(&args),
+            Self::Registry(command) => super::registry::run(command),
+            Self::Rules(command) => super::rules::run(&command),
+            Self::Ledger(args) => super::ledger::run(&args),
+        }
+    }
+}
+
+/// Where reports come from, and what they are judged by: shared by the commands that work on files.
+#[derive(clap::Args)]
+pub struct Sources {
+    /// Folder of registry files (vehicles.csv, permits.csv, places.geojson …)
+    #[arg(long, value_name = "DIR")]
+    pub registry: PathBuf,
+    /// Files of reports, one JSON object a line, in order of arrival; .gz and .zst too
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub input: Vec<PathBuf>,
+    /// IANA time zone of schedules and local-time facts
+    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
+    pub time_zone: String,
+}

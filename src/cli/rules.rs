@@ -1,0 +1,133 @@
+//! `muckwatch rules`: the rule author's tool.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+
+use super::front::Front;
+use crate::{
+    config::Config,
+    engine::{Reference, replay},
+    model::{Alert, Body, DeadLetter, Record},
+    registry::Registry,
+    rules::{RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
+};
+
+#[derive(Subcommand)]
+pub enum RulesCommand {
+    /// Check every rule file of a folder: all errors at once, each with file, line, column and a hint
+    Check {
+        /// Folder of *.yaml
+        dir: PathBuf,
+    },
+    /// Run the tests that stand beside the rules (*_test.yaml): the alerts expected, and no others
+    Test {
+        /// Folder of rules and their tests
+        dir: PathBuf,
+    },
+    /// Print the JSON Schema of rule files, for completion and hover in editors
+    Schema,
+}
+
+/// # Errors
+/// When files cannot be read.
+pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        RulesCommand::Check { dir } => check(dir),
+        RulesCommand::Test { dir } => test(dir),
+        RulesCommand::Schema => {
+            out!("{:#}", crate::rules::schema());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn check(dir: &Path) -> anyhow::Result<ExitCode> {
+    let Some(rules) = reported(RuleSet::load(dir))? else { return Ok(ExitCode::FAILURE) };
+    let Some(_tests) = reported(TestFile::read_dir(dir))? else { return Ok(ExitCode::FAILURE) };
+    let enabled = rules.rules().iter().filter(|rule| rule.enabled).count();
+    out!(
+        "{}: {} rules, {enabled} enabled, no problems (digest {})",
+        dir.display(),
+        rules.rules().len(),
+        rules.digest()
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn test(dir: &Path) -> anyhow::Result<ExitCode> {
+    let Some(rules) = reported(RuleSet::load(dir))? else { return Ok(ExitCode::FAILURE) };
+    let Some(files) = reported(TestFile::read_dir(dir))? else { return Ok(ExitCode::FAILURE) };
+    let (mut passed, mut failed) = (0, 0);
+    for file in &files {
+        for outcome in file.run(|case| alerts_of(&rules, case))? {
+            if outcome.differences.is_empty() {
+                passed += 1;
+                continue;
+            }
+            failed += 1;
+            out!("{outcome}");
+        }
+    }
+    out!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The value, or `None` after every problem has been said.
+fn reported<T>(result: Result<T, RuleErrors>) -> anyhow::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(errors) if errors.problems().is_empty() => Err(errors.into()),
+        Err(errors) => {
+            errors.problems().iter().for_each(|problem| out!("{problem}\n"));
+            out!("{} problems", errors.problems().len());
+            Ok(None)
+        }
+    }
+}
+
+/// The final alerts of a test's reports, by the very engine that runs live.
+fn alerts_of(rules: &RuleSet, case: &TestCase) -> anyhow::Result<Vec<Alert>> {
+    let place = || format!("{}:{}: {}", case.file, case.line, case.name);
+    let config = Config::of_json(&case.settings).with_context(place)?;
+    let registry = Arc::new(registry_of(case).with_context(place)?);
+    let reference = Reference {
+        registry: Arc::clone(&registry),
+        rules: Arc::new(rules.clone()),
+        facts: config.facts(),
+        tick_ms: config.tick_ms(),
+    };
+    let mut front = Front::new(registry, config.admission(), config.tick_ms());
+    let mut records: Vec<Record> = Vec::new();
+    for (index, report) in case.reports.iter().enumerate() {
+        front.line(report.to_string().as_bytes(), &format!("report {}", index + 1), &mut records);
+    }
+    if let Some(letter) = records.iter().find_map(dead_letter) {
+        bail!("{}: {}: {}", place(), letter.topic, letter.problem);
+    }
+    let replayed = replay::<anyhow::Error>(&reference, 1, records.into_iter().map(Ok))?;
+    Ok(replayed.alerts)
+}
+
+fn dead_letter(record: &Record) -> Option<&DeadLetter> {
+    match &record.body {
+        Body::DeadLetter(letter) => Some(letter),
+        _ => None,
+    }
+}
+
+fn registry_of(case: &TestCase) -> anyhow::Result<Registry> {
+    Ok(match &case.registry {
+        RegistrySource::Empty => Registry::default(),
+        RegistrySource::Files(files) => {
+            let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+            Registry::parse(&files)?
+        }
+        RegistrySource::Folder(dir) => Registry::read_dir(dir)?,
+    })
+}

@@ -1,0 +1,133 @@
+//! The one commit: what was judged goes into SQLite in one transaction, and only then is it told.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    cli::now,
+    command::{Desk, News, UnitInfo},
+    engine::Judged,
+    model::{Body, Ledger, Time},
+    store::{Store, StoreError},
+};
+
+/// What there is to commit.
+pub enum Work {
+    /// A batch, and the journal position after it.
+    Judged { judged: Judged, end: u64 },
+    /// The registry's units have changed.
+    Roster(Vec<UnitInfo>),
+}
+
+/// Commits what comes, many batches at once when they have piled up.
+pub struct Clerk<T> {
+    pub store: Arc<Store>,
+    pub desk: Desk,
+    pub ledger: Ledger,
+    /// Wakes whoever carries the outbox.
+    pub outbox: Arc<Notify>,
+    /// Is told what a commit changed, after it.
+    pub tell: T,
+}
+
+/// Told after each commit.
+pub trait Tell {
+    fn news(&mut self, news: &[News]);
+    fn committed(&mut self, ledger: &Ledger);
+}
+
+/// A quiet ledger is committed this often.
+const QUIET: Duration = Duration::from_secs(1);
+/// Batches that one commit takes at most.
+const BATCHES: usize = 64;
+
+impl<T: Tell> Clerk<T> {
+    /// Until nobody sends any more.
+    ///
+    /// # Errors
+    /// When a commit failed: memory is ahead of the disk then, and the process must stop.
+    pub fn run(mut self, work: &Receiver<Work>) -> Result<(), StoreError> {
+        let mut held: Vec<Work> = Vec::new();
+        let mut last_commit = Instant::now();
+        loop {
+            match work.recv_timeout(self.patience(&held, last_commit)) {
+                Ok(one) => held.push(one),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.commit(held),
+            }
+            while held.len() < BATCHES
+                && let Ok(one) = work.try_recv()
+            {
+                held.push(one);
+            }
+            let overdue = last_commit.elapsed() >= QUIET && !held.is_empty();
+            if overdue || held.len() >= BATCHES || held.iter().any(is_news) || self.is_due() {
+                self.commit(std::mem::take(&mut held))?;
+                last_commit = Instant::now();
+            }
+        }
+    }
+
+    fn patience(&self, held: &[Work], last_commit: Instant) -> Duration {
+        let quiet = if held.is_empty() { QUIET } else { QUIET.saturating_sub(last_commit.elapsed()) };
+        let due = self.desk.next_due().map(|due| due.ms_since(now()).max(0).unsigned_abs());
+        due.map_or(quiet, |ms| quiet.min(Duration::from_millis(ms)))
+    }
+
+    fn is_due(&self) -> bool {
+        self.desk.next_due().is_some_and(|due| due <= now())
+    }
+
+    fn commit(&mut self, held: Vec<Work>) -> Result<(), StoreError> {
+        let at = now();
+        let Self { store, desk, ledger, .. } = self;
+        let news = store.commit(|tx| {
+            let mut news = Vec::new();
+            for one in &held {
+                match one {
+                    Work::Judged { judged, end } => {
+                        if tx.advance_to(*end)? {
+                            judged.batch.iter().for_each(|record| ledger.count(record));
+                            news.extend(enter(desk, tx, judged, at)?);
+                        }
+                    }
+                    Work::Roster(units) => news.extend(desk.enrol(tx, units.clone(), at)?),
+                }
+            }
+            news.extend(desk.pass_time(tx, at)?);
+            tx.put_ledger(ledger)?;
+            Ok(news)
+        })?;
+        self.outbox.notify_one();
+        self.tell.news(&news);
+        self.tell.committed(&self.ledger);
+        Ok(())
+    }
+}
+
+fn enter(desk: &mut Desk, tx: &crate::store::Tx<'_>, judged: &Judged, at: Time) -> Result<Vec<News>, StoreError> {
+    let mut news = Vec::new();
+    for record in judged.batch.iter() {
+        news.extend(desk.record(tx, record)?);
+    }
+    news.extend(desk.alerts(tx, &judged.transitions, at)?);
+    Ok(news)
+}
+
+/// Whether somebody waits for it.
+fn is_news(work: &Work) -> bool {
+    match work {
+        Work::Roster(_) => true,
+        Work::Judged { judged, .. } => {
+            !judged.transitions.is_empty()
+                || judged.batch.iter().any(|record| matches!(record.body, Body::Unit(_) | Body::Reply(_)))
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! From the brokers to the shards: admit, journal, acknowledge, hand over. One thread; order of receipt is kept.
+
+use std::{
+    pin::Pin,
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
+
+use futures::{
+    FutureExt as _, Stream, StreamExt as _,
+    stream::{Peekable, SelectAll},
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use super::clerk::Work;
+use crate::{
+    cli::{front::Front, now},
+    command::roster,
+    engine::{Engine, EngineError, Judged, Reference},
+    ingest::{Ack, Decoder, Incoming, Source},
+    journal::{Journal, JournalError},
+    model::{Body, Record, limits},
+};
+
+/// One subscription: where its messages come from and how they are read.
+pub struct Inlet {
+    pub source: Source,
+    pub decoder: Decoder,
+}
+
+/// What happens in this thread besides messages.
+pub enum Order {
+    /// Judge by other rules or another registry from now on.
+    Replace(Box<Reference>),
+    /// Receive no more, finish what is here, and end.
+    Stop,
+}
+
+/// Is told what goes through.
+pub trait Watch: Send {
+    /// Appended to the journal, and how long that took.
+    fn journalled(&mut self, records: &[Record], took: Duration);
+    /// Judged, before it is committed.
+    fn judged(&mut self, judged: &Judged);
+    /// The disk has no room (`Some`: why), or has it again (`None`).
+    fn stuck(&mut self, problem: Option<&str>);
+}
+
+/// Why taking in had to end.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    #[error("keep what came: {0}")]
+    Journal(#[from] JournalError),
+    #[error("judge what came: {0}")]
+    Engine(#[from] EngineError),
+    #[error("hand over what was judged: the commit has stopped")]
+    Committing,
+}
+
+/// All that stands between a broker and the commit.
+pub struct Intake<W> {
+    pub journal: Journal,
+    pub front: Front,
+    pub engine: Engine,
+    pub tick: Duration,
+    pub work: SyncSender<Work>,
+    pub watch: W,
+    /// Journal positions after the batches that are with the engine, oldest first.
+    pub ends: std::collections::VecDeque<u64>,
+}
+
+/// How long a full disk is left alone before it is tried again.
+const FULL: Duration = Duration::from_secs(1);
+
+type Messages =
+    SelectAll<futures::stream::Map<ReceiverStream<Incoming>, Box<dyn FnMut(Incoming) -> (usize, Incoming) + Send>>>;
+
+impl<W: Watch> Intake<W> {
+    /// Takes in until it is told to stop, then leaves the brokers and ends the engine's work.
+    ///
+    /// # Errors
+    /// When something failed after which memory is not to be trusted: the process must start again from disk.
+    pub async fn run(
+        mut self,
+        inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>,
+        mut orders: mpsc::Receiver<Order>,
+    ) -> Result<(), IntakeError> {
+        let (inlets, messages) = merge(inlets);
+        let mut messages = messages.ready_chunks(limits::JOURNAL_BATCH).peekable();
+        self.keep(vec![Record::clock(Body::Start, now())]).await?;
+        let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
+        let mut is_stopping = false;
+        loop {
+            if self.engine.pending() > 0 && (!self.engine.has_room() || !has_more(&mut messages)) {
+                self.take_judged()?;
+                continue;
+            }
+            tokio::select! {
+                biased;
+                order = orders.recv(), if !is_stopping => match order {
+                    Some(Order::Replace(reference)) => self.replace(&reference)?,
+                    Some(Order::Stop) | None => {
+                        is_stopping = true;
+                        inlets.iter().for_each(|inlet| inlet.source.stop_receiving());
+                    }
+                },
+                chunk = messages.next() => match chunk {
+                    Some(chunk) => self.take(&inlets, chunk).await?,
+                    None => break,
+                },
+                _ = ticks.tick() => {
+                    let mut records = Vec::new();
+                    self.front.tick(now(), &mut records);
+                    self.keep(records).await?;
+                }
+            }
+        }
+        while self.engine.pending() > 0 {
+            self.take_judged()?;
+        }
+        futures::future::join_all(inlets.into_iter().map(|inlet| inlet.source.disconnect())).await;
+        self.journal.close()?;
+        Ok(())
+    }
+
+    /// Messages, in order of receipt: kept, then acknowledged, then handed to the engine.
+    async fn take(&mut self, inlets: &[Inlet], chunk: Vec<(usize, Incoming)>) -> Result<(), IntakeError> {
+        let mut records = Vec::with_capacity(chunk.len() + 1);
+        let mut acks: Vec<Vec<Ack>> = vec![Vec::new(); inlets.len()];
+        for (inlet, incoming) in chunk {
+            self.front.message(
+                &inlets[inlet].decoder,
+                incoming.topic(),
+                incoming.payload(),
+                incoming.recv_time,
+                &mut records,
+            );
+            acks[inlet].push(incoming.ack);
+        }
+        let records = self.append(records).await?;
+        for (inlet, acks) in inlets.iter().zip(acks) {
+            inlet.source.acknowledge(acks);
+        }
+        self.submit(records)
+    }
+
+    /// Records of our own making.
+    async fn keep(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let records = self.append(records).await?;
+        self.submit(records)
+    }
+
+    /// To disk; while the disk is full, again and again: nothing is acknowledged meanwhile, so the broker holds what comes.
+    async fn append(&mut self, records: Vec<Record>) -> Result<Vec<Record>, IntakeError> {
+        let mut was_full = false;
+        loop {
+            let began = std::time::Instant::now();
+            match self.journal.append(&records) {
+                Ok(_) => {
+                    self.watch.journalled(&records, began.elapsed());
+                    if was_full {
+                        tracing::warn!("the disk has room again: going on");
+                        self.watch.stuck(None);
+                    }
+                    return Ok(records);
+                }
+                Err(error @ JournalError::Full { .. }) => {
+                    if !was_full {
+                        tracing::error!(%error, "nothing is acknowledged until there is room: the broker holds what comes");
+                        self.watch.stuck(Some(&error.to_string()));
+                    }
+                    was_full = true;
+                    tokio::time::sleep(FULL).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn submit(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
+        if !self.engine.has_room() {
+            self.take_judged()?;
+        }
+        self.engine.submit(Arc::new(records))?;
+        self.ends.push_back(self.journal.next_position());
+        Ok(())
+    }
+
+    /// The oldest batch that the engine has, on to the commit.
+    fn take_judged(&mut self) -> Result<(), IntakeError> {
+        let Some(judged) = self.engine.next()? else { return Ok(()) };
+        self.watch.judged(&judged);
+        let end = self.ends.pop_front().unwrap_or_else(|| self.journal.next_position());
+        self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)
+    }
+
+    fn replace(&mut self, reference: &Reference) -> Result<(), IntakeError> {
+        self.engine.replace(reference)?;
+        self.front.replace_registry(Arc::clone(&reference.registry));
+        let units = roster(&reference.registry, now());
+        self.work.send(Work::Roster(units)).map_err(|_| IntakeError::Committing)
+    }
+
+    /// Folds the journal again, up to what was committed to rebuild state, from there on to be committed.
+    ///
+    /// # Errors
+    /// When the journal cannot be read, or a rule cannot be evaluated.
+    pub fn recover(&mut self, dir: &std::path::Path, committed: u64) -> Result<u64, IntakeError> {
+        let mut batch = Vec::new();
+        let mut folded = 0;
+        let mut next = 0;
+        for entry in Journal::read(dir, 0)? {
+            let (position, record) = entry?;
+            if batch.len() >= limits::JOURNAL_BATCH || (position >= committed && next <= committed && !batch.is_empty())
+            {
+                self.refold(&mut batch, next, committed)?;
+            }
+            self.front.restore(&record);
+            batch.push(record);
+            next = position + 1;
+            folded += 1;
+        }
+        self.refold(&mut batch, next, committed)?;
+        Ok(folded)
+    }
+
+    fn refold(&mut self, batch: &mut Vec<Record>, end: u64, committed: u64) -> Result<(), IntakeError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        self.engine.submit(Arc::new(std::mem::take(batch)))?;
+        let Some(judged) = self.engine.next()? else { return Ok(()) };
+        self.watch.judged(&judged);
+        if end > committed {
+            self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)?;
+        }
+        Ok(())
+    }
+}
+
+fn merge(inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>) -> (Vec<Inlet>, Messages) {
+    let mut messages = SelectAll::new();
+    let mut kept = Vec::new();
+    for (index, (inlet, receiver)) in inlets.into_iter().enumerate() {
+        let label: Box<dyn FnMut(Incoming) -> (usize, Incoming) + Send> = Box::new(move |incoming| (index, incoming));
+        messages.push(ReceiverStream::new(receiver).map(label));
+        kept.push(inlet);
+    }
+    (kept, messages)
+}
+
+/// Whether messages (or their end) can be had without waiting.
+fn has_more<S: Stream + Unpin>(chunks: &mut Peekable<S>) -> bool {
+    Pin::new(chunks).peek().now_or_never().is_some()
+}

@@ -1,0 +1,86 @@
+//! `muckwatch serve`: the engine, live.
+//!
+//! ```text
+//! intake.rs (its own thread)                       clerk.rs (its own thread)        tasks
+//! sources ─▶ admit ─▶ journal ─▶ PUBACK ─▶ shards ─▶ one commit ─▶ outbox ─▶ courier ─▶ broker
+//!                                                        └──────────▶ stream, metrics ─▶ HTTP
+//! ```
+//!
+//! After a failed sync or commit the process stops and starts again from disk: memory never runs ahead of it.
+
+mod broker;
+mod clerk;
+mod intake;
+mod log;
+mod reload;
+mod service;
+mod telling;
+
+use std::{path::PathBuf, process::ExitCode};
+
+pub use service::{Service, block_on};
+pub use telling::Listener;
+
+use crate::config::{Config, FILE_VARIABLE, Overrides};
+
+#[derive(clap::Args)]
+pub struct ServeArgs {
+    /// Configuration file; config/muckwatch.toml in the sources has every key with its default
+    #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
+    config: Option<PathBuf>,
+    /// Address of the HTTP API [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// The MQTT broker [default: 127.0.0.1:1883]
+    #[arg(long, value_name = "HOST:PORT")]
+    mqtt: Option<String>,
+    /// Folder of everything that is kept [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Folder of registry files, imported at start [default: what was imported before]
+    #[arg(long, value_name = "DIR")]
+    registry: Option<PathBuf>,
+    /// Folder of rule files, loaded again when they change [default: ./rules]
+    #[arg(long, value_name = "DIR")]
+    rules: Option<PathBuf>,
+    /// Run a broker in this process too, at the address of --mqtt
+    #[arg(long)]
+    embedded_broker: bool,
+}
+
+/// # Errors
+/// When it cannot start, or when something failed after which it must start again from disk.
+pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let overrides = Overrides {
+        http: args.http,
+        mqtt: args.mqtt,
+        data: args.data,
+        registry: args.registry,
+        rules: args.rules,
+        time_zone: None,
+    };
+    let loaded = Config::load(args.config.as_deref(), std::env::vars(), &overrides)?;
+    let mut config = loaded.config;
+    if args.embedded_broker {
+        config.broker.enabled = true;
+        config.broker.listen = broker::listen_address(&config);
+    }
+    log::start(&config.log)?;
+    loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    block_on(async {
+        let mut stop = service::stop_signal()?;
+        let service = tokio::select! {
+            service = Service::start(config, None) => service?,
+            () = &mut stop => return Ok(ExitCode::SUCCESS),
+        };
+        out!(
+            "muckwatch is ready: http://{}, broker {}, {} rules, {} vehicles registered",
+            service.http,
+            service.broker,
+            service.rules,
+            service.vehicles
+        );
+        service.run_until(stop).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}

@@ -1,0 +1,290 @@
+//! The whole line, started and ended.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    path::PathBuf,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::{Context, anyhow};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::{
+    broker::{Login, MqttSink},
+    clerk::{Clerk, Work},
+    intake::{Intake, Order},
+    reload::Reloads,
+    telling::{Committed, Listener, Passing},
+};
+use crate::{
+    cli::{front::Front, ledger, now, registry::BOOK},
+    command::{Desk, roster},
+    config::Config,
+    engine::{Engine, Reference},
+    ingest::EmbeddedBroker,
+    journal::Journal,
+    metrics::Metrics,
+    notify::Courier,
+    registry::Book,
+    rules::RuleSet,
+    server::{self, LastPositions, ServerState, Stream},
+    store::Store,
+};
+
+/// Batches judged and not yet committed. Full: the intake waits, and acknowledgement with it.
+const UNCOMMITTED: usize = 64;
+/// After a start, answers that waited at the broker have this long to be read before deadlines pass.
+const ANSWERS_FIRST_MS: i64 = 30_000;
+
+/// A signal that it is time to end.
+pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A running engine.
+pub struct Service {
+    pub http: SocketAddr,
+    pub broker: String,
+    pub rules: usize,
+    pub vehicles: usize,
+    orders: mpsc::Sender<Order>,
+    /// Ends, with the reason, when a thread that the line depends on has ended.
+    ended: mpsc::Receiver<anyhow::Result<()>>,
+    threads: Vec<JoinHandle<()>>,
+    close_http: oneshot::Sender<()>,
+    http_task: tokio::task::JoinHandle<std::io::Result<()>>,
+    close_courier: oneshot::Sender<()>,
+    courier: tokio::task::JoinHandle<Result<(), crate::notify::NotifyError>>,
+    reloads: tokio::task::JoinHandle<()>,
+    ready: watch::Sender<bool>,
+}
+
+/// Runs a future on a runtime of the process's own.
+///
+/// # Errors
+/// The future's, or when no runtime can be made.
+pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("failed to start tokio")?;
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    result
+}
+
+/// Resolves on SIGTERM or SIGINT.
+///
+/// # Errors
+/// When signals cannot be listened to.
+pub fn stop_signal() -> anyhow::Result<Stop> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(Box::pin(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    }))
+}
+
+impl Service {
+    /// Starts everything; returns when reports are taken and judged.
+    ///
+    /// # Errors
+    /// When the data folder, the rules, the registry, an address or the broker's settings cannot be used.
+    pub async fn start(config: Config, listener: Option<Listener>) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&config.data).with_context(|| format!("failed to make {}", config.data.display()))?;
+        if config.broker.enabled {
+            EmbeddedBroker::start(config.broker_listen())?;
+        }
+        let metrics = Arc::new(Metrics::new());
+        let (ready, is_ready) = watch::channel(false);
+        let http = tokio::net::TcpListener::bind(config.http_listen())
+            .await
+            .with_context(|| format!("failed to listen on http.listen {}", config.http_listen()))?;
+        let address = http.local_addr()?;
+
+        let book = Arc::new(Mutex::new(book(&config)?));
+        let reference = reference(&config, &book)?;
+        metrics.rules_loaded.set(reference.rules.rules().len() as i64);
+        let store = Arc::new(Store::open(&config.data.join(ledger::STORE))?);
+        let (orders, order_queue) = mpsc::channel(16);
+        let reloads = Reloads::new(&config, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
+        let positions = Arc::new(LastPositions::default());
+        let stream = Stream::default();
+        let state = ServerState {
+            store: store.reader(),
+            registry: reloads.registry(),
+            rules: reloads.rules(),
+            positions: Arc::clone(&positions),
+            metrics: Arc::clone(&metrics),
+            ready: is_ready,
+            stream: stream.clone(),
+            zone: config.zone(),
+            register: reloads.registrar(),
+            now: Arc::new(now),
+        };
+        let (close_http, http_closed) = oneshot::channel::<()>();
+        let http_task = tokio::spawn(server::run(http, state, async { _ = http_closed.await }));
+
+        let (ended, has_ended) = mpsc::channel(4);
+        let outbox = Arc::new(Notify::new());
+        let (work, clerk) =
+            start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, ended.clone())?;
+        let passing = Passing { metrics: Arc::clone(&metrics), positions, stream };
+        let intake = intake(&config, &reference, &store, work, passing)?;
+        let login = Login::of(&config)?;
+        let inlets = login.inlets(&config)?;
+        let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
+        let handle = tokio::runtime::Handle::current();
+        let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
+            let result = handle.block_on(intake.run(inlets, order_queue)).context("failed to go on taking reports");
+            _ = ended.blocking_send(result);
+        })?;
+
+        let (close_courier, courier_closed) = oneshot::channel::<()>();
+        let courier = Courier::new(Arc::clone(&store), MqttSink(publisher), config.notify());
+        let courier = tokio::spawn(crate::notify::run(courier, now, outbox, async { _ = courier_closed.await }));
+        ready.send_replace(true);
+        Ok(Self {
+            http: address,
+            broker: config.mqtt.url.clone(),
+            rules: reference.rules.rules().iter().filter(|rule| rule.enabled).count(),
+            vehicles: reference.registry.vehicles().count(),
+            orders,
+            ended: has_ended,
+            threads: vec![taking, clerk],
+            close_http,
+            http_task,
+            close_courier,
+            courier,
+            reloads: tokio::spawn(reloads.watch()),
+            ready,
+        })
+    }
+
+    /// Runs until `stop`, then takes in no more, finishes what is here, and ends.
+    ///
+    /// # Errors
+    /// When something failed after which the process must start again from disk.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = stop => {}
+            result = self.ended.recv() => return Err(failure(result)),
+            result = &mut self.courier => return Err(anyhow!("failed to go on sending: {result:?}")),
+        }
+        tracing::info!("ending: no more is taken in, what is here is finished");
+        self.ready.send_replace(false);
+        self.reloads.abort();
+        _ = self.orders.send(Order::Stop).await;
+        // The intake ends first; with it the last sender to the clerk goes, and the clerk commits what is left.
+        for _ in 0..2 {
+            match self.ended.recv().await {
+                Some(Ok(())) => {}
+                other => return Err(failure(other)),
+            }
+        }
+        self.threads.into_iter().for_each(|thread| _ = thread.join());
+        _ = self.close_courier.send(());
+        if let Ok(result) = tokio::time::timeout(Duration::from_secs(10), self.courier).await {
+            result??;
+        } else {
+            tracing::warn!("the broker took not all that was to be sent: it goes out after the next start");
+        }
+        _ = self.close_http.send(());
+        self.http_task.await??;
+        Ok(())
+    }
+}
+
+fn failure(result: Option<anyhow::Result<()>>) -> anyhow::Error {
+    match result {
+        Some(Err(error)) => error,
+        _ => anyhow!("a thread of the engine ended too early"),
+    }
+}
+
+/// The registry's book, with the configured folder taken in.
+fn book(config: &Config) -> anyhow::Result<Book> {
+    let mut book = Book::open(&config.data.join(BOOK))?;
+    if !config.registry.as_os_str().is_empty() {
+        book.import(&config.registry, now())?;
+    }
+    Ok(book)
+}
+
+fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
+    let registry = Arc::new(book.lock().unwrap_or_else(PoisonError::into_inner).load()?);
+    let rules = Arc::new(RuleSet::load(&config.rules)?);
+    Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms() })
+}
+
+/// The thread of the one commit.
+#[expect(clippy::too_many_arguments, reason = "called once: the wires of one station")]
+fn start_clerk(
+    config: &Config,
+    reference: &Reference,
+    store: &Arc<Store>,
+    metrics: &Arc<Metrics>,
+    stream: &Stream,
+    listener: Option<Listener>,
+    outbox: &Arc<Notify>,
+    ended: mpsc::Sender<anyhow::Result<()>>,
+) -> anyhow::Result<(SyncSender<Work>, JoinHandle<()>)> {
+    let reader = store.reader();
+    let at = now();
+    let mut desk = Desk::open(config.dispatch(), roster(&reference.registry, at), &reader)?;
+    desk.hold_deadlines_until(at.plus_ms(ANSWERS_FIRST_MS));
+    let kept = reader.ledger()?;
+    metrics.set_ledger(&kept);
+    let tell = Committed { metrics: Arc::clone(metrics), stream: stream.clone(), reader, listener };
+    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), tell };
+    let (work, queue) = sync_channel(UNCOMMITTED);
+    let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
+        let result = clerk.run(&queue).context("failed to commit");
+        // Whoever hands over finds nobody, and ends too.
+        drop(queue);
+        _ = ended.blocking_send(result);
+    })?;
+    Ok((work, thread))
+}
+
+/// The intake with its state rebuilt from the journal.
+fn intake(
+    config: &Config,
+    reference: &Reference,
+    store: &Store,
+    work: SyncSender<Work>,
+    watch: Passing,
+) -> anyhow::Result<Intake<Passing>> {
+    let folder: PathBuf = config.data.join(ledger::JOURNAL);
+    let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
+    let committed = store.reader().position()?.unwrap_or(0);
+    anyhow::ensure!(
+        committed <= recovered.next_position,
+        "failed to use {}: the journal ends at position {}, but {} has committed up to {committed}; they belong to different runs",
+        config.data.display(),
+        recovered.next_position,
+        ledger::STORE,
+    );
+    for lost in &recovered.lost {
+        tracing::error!(from = lost.start, to = lost.end, "journal positions are damaged and lost");
+    }
+    let mut intake = Intake {
+        journal,
+        front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()),
+        engine: Engine::start(reference, config.shard_count()),
+        tick: Duration::from_millis(config.tick_ms().unsigned_abs()),
+        work,
+        watch,
+        ends: VecDeque::new(),
+    };
+    let folded = intake.recover(&folder, committed)?;
+    if folded > 0 {
+        tracing::info!(folded, committed, torn_bytes = recovered.torn_bytes, "journal folded again");
+    }
+    Ok(intake)
+}

@@ -1,0 +1,111 @@
+//! What happened, told to metrics, to the stream and to whoever listens in this process.
+
+use std::{
+    sync::{Arc, mpsc::SyncSender},
+    time::Duration,
+};
+
+use super::{clerk::Tell, intake::Watch};
+use crate::{
+    cli::now,
+    command::News,
+    engine::Judged,
+    metrics::Metrics,
+    model::{Alert, AlertState, Body, Ledger, Record},
+    server::{LastPositions, Position, Stream},
+    store::{Change, Reader},
+};
+
+/// Somebody in this process who wants the news: the demo. News that find no room are dropped.
+pub type Listener = SyncSender<News>;
+
+/// Told of what goes through the intake.
+pub struct Passing {
+    pub metrics: Arc<Metrics>,
+    pub positions: Arc<LastPositions>,
+    pub stream: Stream,
+}
+
+impl Watch for Passing {
+    fn journalled(&mut self, records: &[Record], took: Duration) {
+        self.metrics.journal_sync_seconds.observe(took.as_secs_f64());
+        let letters = records.iter().filter(|record| matches!(record.body, Body::DeadLetter(_))).count();
+        self.metrics.dead_letters.inc_by(letters as u64);
+    }
+
+    fn judged(&mut self, judged: &Judged) {
+        self.metrics.vehicles.set(i64::try_from(judged.vehicles).unwrap_or(i64::MAX));
+        let at = now();
+        for seen in &judged.seen {
+            let position = Position {
+                vehicle_id: seen.vehicle_id.clone(),
+                plate: seen.plate.clone(),
+                at: seen.at,
+                lat: seen.lat,
+                lon: seen.lon,
+                speed_kmh: seen.speed_kmh,
+                heading_deg: seen.heading_deg,
+            };
+            if self.positions.see(position.clone(), at) {
+                self.stream.position(&position);
+            }
+        }
+    }
+
+    fn stuck(&mut self, problem: Option<&str>) {
+        self.metrics.journal_disk_full.set(i64::from(problem.is_some()));
+    }
+}
+
+/// Told of what was committed.
+pub struct Committed {
+    pub metrics: Arc<Metrics>,
+    pub stream: Stream,
+    pub reader: Reader,
+    pub listener: Option<Listener>,
+}
+
+impl Tell for Committed {
+    fn news(&mut self, news: &[News]) {
+        for one in news {
+            match one {
+                News::Alert(alert, change) => {
+                    self.metrics.count_alert(alert, word(alert, *change));
+                    if *change == Change::New {
+                        let delay_ms = now().ms_since(alert.fired_at).max(0);
+                        self.metrics.alert_delay_seconds.observe(delay_ms as f64 / 1000.0);
+                    }
+                    self.stream.alert(alert);
+                }
+                News::Order(order) => self.stream.dispatch(order),
+                News::Offer(_) | News::Reply(_) | News::Unit(_) => {}
+            }
+            if let Some(listener) = &self.listener {
+                // The demo's printer may be slow; the engine never waits for it.
+                let _ = listener.try_send(one.clone());
+            }
+        }
+        if news.iter().any(|one| matches!(one, News::Order(_))) {
+            match self.reader.order_counts() {
+                Ok(counts) => self.metrics.set_orders(&counts),
+                Err(error) => tracing::warn!(%error, "orders could not be counted"),
+            }
+        }
+    }
+
+    fn committed(&mut self, ledger: &Ledger) {
+        self.metrics.set_ledger(ledger);
+        if let Ok(size) = self.reader.outbox() {
+            self.metrics.outbox_pending.set(i64::try_from(size.waiting).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+/// What happened to an alert, for the metrics.
+fn word(alert: &Alert, change: Change) -> &'static str {
+    match (change, alert.state) {
+        (Change::New, _) => "opened",
+        (_, AlertState::Open) => "raised",
+        (_, state) => state.as_str(),
+    }
+}

@@ -1,0 +1,280 @@
+//! One shard: the state of its vehicles, and the only place where facts, rules and alerts meet.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::{EngineError, clock::is_looked_at};
+use crate::{
+    alerts::{Judgement, RuleTerms, VehicleAlerts},
+    facts::{Fold, Input, Settings, VehicleState},
+    model::{Body, Facts, Outcome, Record, Text, Time, Transition, Verdict},
+    registry::Registry,
+    rules::{RuleSet, Verdicts},
+};
+
+/// What reports are judged against: replaced as a whole when rules or registry change.
+#[derive(Clone)]
+pub struct Reference {
+    pub registry: Arc<Registry>,
+    pub rules: Arc<RuleSet>,
+    pub facts: Settings,
+    /// Milliseconds between two looks at silence.
+    pub tick_ms: i64,
+}
+
+impl Reference {
+    /// The fold over this reference data, computing what the rules read.
+    pub fn fold(&self) -> Fold {
+        Fold::new(Arc::clone(&self.registry), self.rules.columns(), self.facts.clone())
+    }
+}
+
+/// A transition and where in its batch it was found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding {
+    /// Index of the record in the batch.
+    pub record: u32,
+    /// Index of the rule in the set.
+    pub rule: u32,
+    pub transition: Transition,
+}
+
+/// Where a vehicle was last seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LastPosition {
+    pub vehicle_id: Text,
+    pub plate: Text,
+    pub at: Time,
+    pub lat: f64,
+    pub lon: f64,
+    pub speed_kmh: Option<f64>,
+    pub heading_deg: Option<f64>,
+}
+
+/// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
+pub struct Judge {
+    reference: Reference,
+    fold: Fold,
+    vehicles: FxHashMap<Text, Vehicle>,
+    /// Silence before this is our own.
+    listening_since: Option<Time>,
+    rows: Vec<Facts>,
+    origins: Vec<Origin>,
+}
+
+/// What is kept of one vehicle.
+struct Vehicle {
+    state: VehicleState,
+    alerts: VehicleAlerts,
+    last_arrival: Time,
+    last_event: Time,
+}
+
+/// Where a row of facts came from.
+struct Origin {
+    record: u32,
+    vehicle_id: Text,
+}
+
+/// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
+const ROWS: usize = 1_024;
+
+impl Judge {
+    /// A judge that knows no vehicle yet.
+    pub fn new(reference: Reference) -> Self {
+        let fold = reference.fold();
+        Self {
+            reference,
+            fold,
+            vehicles: FxHashMap::default(),
+            listening_since: None,
+            rows: Vec::new(),
+            origins: Vec::new(),
+        }
+    }
+
+    /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
+    pub fn replace(&mut self, reference: Reference) {
+        self.fold = reference.fold();
+        let rules = &reference.rules;
+        self.vehicles.values_mut().for_each(|vehicle| vehicle.alerts.retain(|id| rules.index_of(id).is_some()));
+        self.reference = reference;
+    }
+
+    /// How many vehicles it knows.
+    pub fn vehicles(&self) -> usize {
+        self.vehicles.len()
+    }
+
+    /// Judges the records at `mine` of a batch, each with the vehicle that it is about (clock records: none), in order of arrival.
+    ///
+    /// # Errors
+    /// When the rules cannot be evaluated; the state is then no longer to be trusted.
+    pub fn judge(
+        &mut self,
+        batch: &[Record],
+        mine: &[(u32, Text)],
+        seen: &mut Vec<LastPosition>,
+    ) -> Result<Vec<Finding>, EngineError> {
+        let mut findings = Vec::new();
+        for (index, vehicle_id) in mine {
+            let record = &batch[*index as usize];
+            match &record.body {
+                Body::Device(_) if record.outcome == Outcome::Evaluated => {
+                    self.report(*index, record, vehicle_id, seen)
+                }
+                Body::Tick => self.tick(*index, record.recv_time, &mut findings)?,
+                Body::Start => self.listening_since = Some(record.recv_time),
+                _ => {}
+            }
+            if self.rows.len() >= ROWS {
+                self.flush(&mut findings)?;
+            }
+        }
+        self.flush(&mut findings)?;
+        Ok(findings)
+    }
+
+    /// Folds one report into its vehicle's state and keeps the row.
+    fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Vec<LastPosition>) {
+        let Body::Device(report) = &record.body else { return };
+        let vehicle = match self.vehicles.get_mut(vehicle_id) {
+            Some(vehicle) => vehicle,
+            None => self.vehicles.entry(vehicle_id.clone()).or_insert_with(Vehicle::new),
+        };
+        vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
+        // Two devices on one vehicle may interleave: the older report has nothing new to say of the present.
+        if record.event_time < vehicle.last_event {
+            return;
+        }
+        vehicle.last_event = record.event_time;
+        let input = Input::Report { report, event_time: record.event_time, use_position: record.use_position };
+        let row = self.fold.step(&mut vehicle.state, input);
+        if record.use_position
+            && let (Some(lat), Some(lon)) = (report.lat, report.lon)
+        {
+            seen.push(LastPosition {
+                vehicle_id: vehicle_id.clone(),
+                plate: row.plate.clone().unwrap_or_else(|| vehicle_id.clone()),
+                at: record.event_time,
+                lat,
+                lon,
+                speed_kmh: row.speed_kmh,
+                heading_deg: report.heading_deg,
+            });
+        }
+        self.rows.push(row);
+        self.origins.push(Origin { record: index, vehicle_id: vehicle_id.clone() });
+    }
+
+    /// Makes timer rows for the vehicles that are silent, in order of their ids.
+    fn tick(&mut self, index: u32, at: Time, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+        if !self.reference.rules.asks_timer() {
+            return Ok(());
+        }
+        let tick_ms = self.reference.tick_ms;
+        let mut silent: Vec<(Text, i64)> = self
+            .vehicles
+            .iter()
+            .map(|(id, vehicle)| {
+                (
+                    id,
+                    at.ms_since(
+                        self.listening_since.map_or(vehicle.last_arrival, |since| since.max(vehicle.last_arrival)),
+                    ),
+                )
+            })
+            .filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms))
+            .map(|(id, silent_ms)| (id.clone(), silent_ms))
+            .collect();
+        silent.sort_unstable();
+        for (vehicle_id, silent_ms) in silent {
+            let Some(vehicle) = self.vehicles.get_mut(&vehicle_id) else { continue };
+            let row = self.fold.step(&mut vehicle.state, Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 });
+            self.rows.push(row);
+            self.origins.push(Origin { record: index, vehicle_id });
+            if self.rows.len() >= ROWS {
+                self.flush(findings)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Judges the rows kept so far.
+    fn flush(&mut self, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let rules = Arc::clone(&self.reference.rules);
+        let verdicts = rules.evaluate(&self.rows)?;
+        let raised = rows_with_a_true(&rules, &verdicts, self.rows.len());
+        for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
+            let Some(vehicle) = self.vehicles.get_mut(&origin.vehicle_id) else { continue };
+            if raised[index] || !vehicle.alerts.is_quiet() {
+                advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
+            }
+        }
+        self.rows.clear();
+        self.origins.clear();
+        Ok(())
+    }
+}
+
+impl Vehicle {
+    fn new() -> Self {
+        Self {
+            state: VehicleState::default(),
+            alerts: VehicleAlerts::default(),
+            last_arrival: Time::from_millis(i64::MIN),
+            last_event: Time::from_millis(i64::MIN),
+        }
+    }
+}
+
+/// Which rows some rule holds true.
+fn rows_with_a_true(rules: &RuleSet, verdicts: &Verdicts, rows: usize) -> Vec<bool> {
+    let mut raised = vec![false; rows];
+    for rule in 0..rules.rules().len() {
+        for (row, raised) in raised.iter_mut().enumerate() {
+            *raised |= verdicts.when(rule, row) == Verdict::True;
+        }
+    }
+    raised
+}
+
+/// Lets every rule say of one row what it says.
+fn advance(
+    rules: &RuleSet,
+    verdicts: &Verdicts,
+    index: usize,
+    row: &Facts,
+    origin: &Origin,
+    alerts: &mut VehicleAlerts,
+    findings: &mut Vec<Finding>,
+) {
+    for (number, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.enabled) {
+        let terms = RuleTerms {
+            id: &rule.id,
+            version: &rule.version,
+            timing: &rule.timing,
+            key: &rule.key,
+            departments: &rule.departments,
+            columns: &rule.columns,
+            severity_default: rule.severity_default,
+            asks_timer: rule.asks_timer,
+            has_clear: rule.clear.is_some(),
+        };
+        let judgement = Judgement {
+            when: verdicts.when(number, index),
+            clear: verdicts.clear(number, index),
+            severity: verdicts.severity(number, index),
+        };
+        let transitions = alerts.judge(&terms, row, judgement, || rule.message(row));
+        findings.extend(transitions.into_iter().map(|transition| Finding {
+            record: origin.record,
+            rule: number as u32,
+            transition,
+        }));
+    }
+}

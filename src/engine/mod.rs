@@ -1,0 +1,34 @@
+//! Who feeds the fold: live reports, the journal after a restart, files.
+//!
+//! ```text
+//! records, in order of arrival ──▶ Engine ──▶ one Judge per shard ──▶ transitions, in order of arrival
+//!                                              facts → rules → alerts
+//! ```
+//!
+//! A [`Judge`] owns the state of its vehicles and is the only place where facts, rules and alerts meet; everything else
+//! decides only which records it sees. [`Engine`] spreads vehicles by hash over judges on threads of their own and puts
+//! what they find back in order, so that the number of shards changes nothing but the speed.
+//!
+//! At its limits: the queue of a shard is bounded ([`crate::model::limits::SHARD_QUEUE`]); whoever feeds waits, and with
+//! it the acknowledgement of what it feeds.
+
+mod clock;
+mod judge;
+mod replay;
+mod shards;
+
+pub use clock::Ticker;
+pub use judge::{Finding, Judge, LastPosition, Reference};
+pub use replay::{Replayed, replay};
+pub use shards::{Engine, Judged};
+
+/// Why a batch could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A rule could not be evaluated at all: a fault of ours, since rules are checked when they are loaded.
+    #[error("evaluate the rules: {0}")]
+    Rules(#[from] crate::rules::RuleErrors),
+    /// A shard's thread ended before its work was done.
+    #[error("go on: a shard has stopped")]
+    ShardStopped,
+}

@@ -1,0 +1,79 @@
+//! Records from files through the same engine: no broker, no server, the same bytes every time.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{Engine, EngineError, Judged, Reference};
+use crate::model::{Alert, AlertId, Ledger, Record};
+
+/// How a replay ended.
+#[derive(Debug, Default)]
+pub struct Replayed {
+    /// Every alert as it finally stood, sorted by start, rule and vehicle.
+    pub alerts: Vec<Alert>,
+    pub ledger: Ledger,
+    /// How many vehicles reported.
+    pub vehicles: usize,
+}
+
+/// Records that are judged together.
+const BATCH: usize = 8_192;
+
+/// Judges all records, given in order of arrival with their ticks among them.
+///
+/// # Errors
+/// The first error of `records` (as it came), or the engine's own.
+pub fn replay<E: From<EngineError>>(
+    reference: &Reference,
+    shards: usize,
+    records: impl Iterator<Item = Result<Record, E>>,
+) -> Result<Replayed, E> {
+    let mut engine = Engine::start(reference, shards);
+    let mut collected = Collected::default();
+    let mut batch = Vec::with_capacity(BATCH);
+    for record in records {
+        batch.push(record?);
+        if batch.len() == BATCH {
+            if !engine.has_room() {
+                collected.take(engine.next()?);
+            }
+            engine.submit(Arc::new(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))))?;
+        }
+    }
+    engine.submit(Arc::new(batch))?;
+    while let Some(judged) = engine.next()? {
+        collected.take(Some(judged));
+    }
+    Ok(collected.finish())
+}
+
+#[derive(Default)]
+struct Collected {
+    alerts: BTreeMap<AlertId, Alert>,
+    ledger: Ledger,
+    vehicles: usize,
+}
+
+impl Collected {
+    fn take(&mut self, judged: Option<Judged>) {
+        let Some(judged) = judged else { return };
+        judged.batch.iter().for_each(|record| self.ledger.count(record));
+        self.vehicles = judged.vehicles;
+        for transition in judged.transitions {
+            let alert = transition.into_alert();
+            self.alerts.insert(alert.alert_id.clone(), alert);
+        }
+    }
+
+    fn finish(self) -> Replayed {
+        let mut alerts: Vec<Alert> = self.alerts.into_values().collect();
+        alerts.sort_by(|a, b| {
+            (a.started_at, &a.rule_id, &a.vehicle_id, &a.alert_id).cmp(&(
+                b.started_at,
+                &b.rule_id,
+                &b.vehicle_id,
+                &b.alert_id,
+            ))
+        });
+        Replayed { alerts, ledger: self.ledger, vehicles: self.vehicles }
+    }
+}

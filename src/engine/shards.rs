@@ -1,0 +1,204 @@
+//! Vehicles spread by hash over judges on threads of their own.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        mpsc::{Receiver, RecvError, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use rustc_hash::FxHasher;
+
+use super::{EngineError, Finding, Judge, LastPosition, Reference};
+use crate::{
+    facts::Fold,
+    model::{Body, Outcome, Record, Text, Transition, limits},
+};
+
+/// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::next`] whole and in the same order.
+pub struct Engine {
+    fold: Fold,
+    shards: Vec<Shard>,
+    pending: usize,
+}
+
+struct Shard {
+    /// Taken away to let the thread end.
+    jobs: Option<SyncSender<Job>>,
+    done: Receiver<Result<Done, EngineError>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Job {
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)> },
+    Replace(Box<Reference>),
+}
+
+struct Done {
+    batch: Arc<Vec<Record>>,
+    findings: Vec<Finding>,
+    seen: Vec<LastPosition>,
+    vehicles: usize,
+}
+
+/// A batch, judged.
+#[derive(Debug)]
+pub struct Judged {
+    pub batch: Arc<Vec<Record>>,
+    /// In order of the records, then of rules, then of vehicles: the same for any number of shards.
+    pub transitions: Vec<Transition>,
+    /// Where vehicles were seen, in order of arrival within each shard.
+    pub seen: Vec<LastPosition>,
+    /// How many vehicles the engine knows now.
+    pub vehicles: usize,
+}
+
+impl Engine {
+    /// Starts `shards` threads (at least one).
+    pub fn start(reference: &Reference, shards: usize) -> Self {
+        let shards = (0..shards.max(1)).map(|number| Shard::start(number, reference.clone())).collect();
+        Self { fold: reference.fold(), shards, pending: 0 }
+    }
+
+    /// Hands a batch over; waits while a shard's queue is full.
+    ///
+    /// # Errors
+    /// When a shard has stopped.
+    pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
+        for (index, record) in batch.iter().enumerate() {
+            match &record.body {
+                Body::Device(report) if record.outcome == Outcome::Evaluated => {
+                    let vehicle_id = self.fold.vehicle_id(&report.device_id, record.event_time);
+                    let shard = shard_of(&vehicle_id, self.shards.len());
+                    parts[shard].push((index as u32, vehicle_id));
+                }
+                Body::Tick | Body::Start => parts.iter_mut().for_each(|part| part.push((index as u32, Text::from("")))),
+                _ => {}
+            }
+        }
+        self.pending += 1;
+        for (shard, mine) in self.shards.iter().zip(parts) {
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine })?;
+        }
+        Ok(())
+    }
+
+    /// How many batches are submitted and not yet taken by [`Engine::next`].
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Whether another batch may be submitted without the risk of waiting for ever: results must be taken in between.
+    pub fn has_room(&self) -> bool {
+        self.pending < limits::SHARD_QUEUE
+    }
+
+    /// The oldest batch submitted, judged; waits for it. `None` when nothing is pending.
+    ///
+    /// # Errors
+    /// When a rule cannot be evaluated or a shard has stopped.
+    pub fn next(&mut self) -> Result<Option<Judged>, EngineError> {
+        if self.pending == 0 {
+            return Ok(None);
+        }
+        self.pending -= 1;
+        let parts: Vec<Done> = self.shards.iter().map(Shard::receive).collect::<Result<_, _>>()?;
+        Ok(Some(merge(parts)))
+    }
+
+    /// Judges all that is submitted from now on by other rules or another registry.
+    ///
+    /// # Errors
+    /// When a shard has stopped.
+    pub fn replace(&mut self, reference: &Reference) -> Result<(), EngineError> {
+        self.fold = reference.fold();
+        self.shards.iter().try_for_each(|shard| shard.send(Job::Replace(Box::new(reference.clone()))))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for shard in &mut self.shards {
+            shard.jobs = None;
+        }
+        for shard in &mut self.shards {
+            // The thread waits for a place to put its results: take what is left.
+            while shard.done.recv().is_ok() {}
+            if let Some(thread) = shard.thread.take() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl Shard {
+    fn start(number: usize, reference: Reference) -> Self {
+        let (jobs, todo) = sync_channel(limits::SHARD_QUEUE);
+        let (results, done) = sync_channel(limits::SHARD_QUEUE);
+        let thread =
+            std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || work(reference, &todo, &results));
+        Self { jobs: Some(jobs), done, thread: thread.ok() }
+    }
+
+    fn send(&self, job: Job) -> Result<(), EngineError> {
+        let jobs = self.jobs.as_ref().ok_or(EngineError::ShardStopped)?;
+        jobs.send(job).map_err(|_| EngineError::ShardStopped)
+    }
+
+    fn receive(&self) -> Result<Done, EngineError> {
+        self.done.recv().map_err(|RecvError| EngineError::ShardStopped)?
+    }
+}
+
+/// A shard's thread: until nobody sends or nobody listens any more.
+fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
+    let mut judge = Judge::new(reference);
+    while let Ok(job) = todo.recv() {
+        let (batch, mine) = match job {
+            Job::Batch { batch, mine } => (batch, mine),
+            Job::Replace(reference) => {
+                judge.replace(*reference);
+                continue;
+            }
+        };
+        let mut seen = Vec::new();
+        let done = judge.judge(&batch, &mine, &mut seen).map(|findings| Done {
+            batch,
+            findings,
+            seen,
+            vehicles: judge.vehicles(),
+        });
+        let failed = done.is_err();
+        if results.send(done).is_err() || failed {
+            return;
+        }
+    }
+}
+
+fn merge(parts: Vec<Done>) -> Judged {
+    let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
+    let mut findings = Vec::new();
+    let mut seen = Vec::new();
+    let mut vehicles = 0;
+    for part in parts {
+        findings.extend(part.findings);
+        seen.extend(part.seen);
+        vehicles += part.vehicles;
+    }
+    // Stable: two transitions of one rule and vehicle at one record stay in the order in which they were found.
+    findings.sort_by(|a, b| {
+        let key = |finding: &Finding| (finding.record, finding.rule);
+        key(a).cmp(&key(b)).then_with(|| a.transition.alert().vehicle_id.cmp(&b.transition.alert().vehicle_id))
+    });
+    Judged { batch, transitions: findings.into_iter().map(|finding| finding.transition).collect(), seen, vehicles }
+}
+
+/// The shard of a vehicle: the same for the same number of shards, in every process.
+fn shard_of(vehicle_id: &str, shards: usize) -> usize {
+    let mut hasher = FxHasher::default();
+    vehicle_id.hash(&mut hasher);
+    (hasher.finish() >> 32) as usize % shards
+}
