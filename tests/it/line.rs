@@ -1,0 +1,210 @@
+//! The line from a broker that is not ours to a person.
+
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, Event, MqttOptions, Packet, QoS};
+use serde_json::{Value as Json, json};
+
+use crate::{
+    city::{City, START_MS},
+    support::{Mosquitto, PATIENCE, Served, alerts, alerts_of_file, assert_same_alerts, program, wait_for},
+};
+
+/// Publishes reports in order, many on their way at once, and returns when the broker has them all.
+async fn publish(broker: &Mosquitto, reports: &[Json]) {
+    let message = |report: &Json| {
+        let topic = format!("mw/v1/device/{}/report", report["device_id"].as_str().unwrap());
+        (topic, report.to_string().into_bytes())
+    };
+    publish_all(broker, reports.iter().map(message).collect()).await;
+}
+
+async fn publish_all(broker: &Mosquitto, messages: Vec<(String, Vec<u8>)>) {
+    let mut options = MqttOptions::new("test-fleet", "127.0.0.1", broker.port);
+    options.set_max_packet_size(8 << 20, 8 << 20);
+    let (client, mut events) = AsyncClient::new(options, 100);
+    let count = messages.len();
+    let acknowledged = async {
+        let mut left = count;
+        while left > 0 {
+            if let Event::Incoming(Packet::PubAck(_)) = events.poll().await.unwrap() {
+                left -= 1;
+            }
+        }
+    };
+    let sent = async {
+        for (topic, payload) in messages {
+            client.publish(topic, QoS::AtLeastOnce, false, payload).await.unwrap();
+        }
+    };
+    tokio::time::timeout(PATIENCE, async { tokio::join!(sent, acknowledged) }).await.expect("the broker takes all");
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
+}
+
+/// The alerts of the same reports without broker and server.
+fn replayed(city: &City, reports: &[Json]) -> std::collections::BTreeMap<String, Json> {
+    let (input, output) = (city.file("reports.jsonl", reports), city.folder.path().join("alerts.jsonl"));
+    let status = program()
+        .arg("replay")
+        .arg("--registry")
+        .arg(city.registry())
+        .arg("--rules")
+        .arg(city.rules())
+        .arg("--input")
+        .arg(input)
+        .arg("--alerts")
+        .arg(&output)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    alerts_of_file(&output)
+}
+
+#[test]
+fn what_comes_over_a_broker_ends_as_a_replay_does() {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    let reports = city.reports(60, START_MS);
+    let served = Served::start(&broker.address(), &city.folder.path().join("data"), &city.registry(), &city.rules());
+    run(publish(&broker, &reports));
+    wait_for("all reports to be committed", || (served.received() == reports.len() as u64).then_some(()));
+    let expected = replayed(&city, &reports);
+    assert!(expected.len() > 40, "only {} alerts", expected.len());
+    assert_same_alerts(&alerts(&served), &expected);
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// Killed twice in the middle: what was not acknowledged comes again, what was judged is judged once.
+#[test]
+fn a_crash_loses_nothing_and_tells_nothing_twice() {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    let reports = city.reports(150, START_MS);
+    let data = city.folder.path().join("data");
+    let start = || Served::start(&broker.address(), &data, &city.registry(), &city.rules());
+    let mut served = start();
+    for part in reports.chunks(reports.len() / 3 + 1) {
+        let seen = served.received();
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| run(publish(&broker, part)));
+            wait_for("some of the part", || (served.received() > seen).then_some(()));
+            served.kill();
+            sending.join().unwrap();
+        });
+        served = start();
+    }
+    let evaluated = |served: &Served| {
+        let ledger = served.json("/api/v1/ledger");
+        let counts = ledger["outcomes"].as_array().unwrap().clone();
+        counts.iter().find(|row| row["outcome"] == "evaluated").map_or(0, |row| row["count"].as_u64().unwrap())
+    };
+    wait_for("all reports to be committed", || (served.received() >= reports.len() as u64).then_some(()));
+    wait_for("all reports to be judged", || (evaluated(&served) == reports.len() as u64).then_some(()));
+    assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
+    assert_eq!(served.stop(), Some(0));
+    let ledger = program().arg("ledger").arg("--data").arg(&data).output().unwrap();
+    assert!(ledger.status.success(), "{}", String::from_utf8_lossy(&ledger.stdout));
+}
+
+#[test]
+fn what_cannot_be_read_is_kept_counted_and_acknowledged() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let served = Served::start(&broker.address(), &city.folder.path().join("data"), &city.registry(), &city.rules());
+    let now = json!({"device_time": START_MS, "speed_kmh": 10});
+    let mut payloads: Vec<Vec<u8>> =
+        ["", "{", "nonsense", "{\"device_time\":1e999}", "{\"device_time\":\"x\"}", "[1,2]", "\u{0}\u{1}"]
+            .iter()
+            .map(|text| text.as_bytes().to_vec())
+            .collect();
+    payloads.push(vec![0xff; 64]);
+    payloads.push(vec![b' '; 2 << 20]);
+    payloads.push(now.to_string().into_bytes());
+    let messages = payloads.iter().map(|payload| ("mw/v1/device/D0/report".to_owned(), payload.clone())).collect();
+    run(publish_all(&broker, messages));
+    // `[1,2]` is two reports.
+    let expected = payloads.len() as u64 + 1;
+    wait_for("everything to be counted", || (served.received() == expected).then_some(()));
+    let metrics = served.get("/metrics").1;
+    assert!(metrics.contains("muckwatch_reports_total{outcome=\"evaluated\",reason=\"no_position\"} 1\n"), "{metrics}");
+    assert!(metrics.contains("muckwatch_reports_total{outcome=\"rejected\",reason=\"too_large\"} 1\n"), "{metrics}");
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// From a speeding truck to the nearest unit, its answer and its finding.
+#[test]
+fn an_alert_finds_the_nearest_unit_and_comes_back_with_what_it_found() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let served = Served::start(&broker.address(), &city.folder.path().join("data"), &city.registry(), &city.rules());
+    let now_ms =
+        i64::try_from(std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis()).unwrap();
+    run(async {
+        let mut options = MqttOptions::new("test-unit", "127.0.0.1", broker.port);
+        options.set_keep_alive(Duration::from_secs(30));
+        let (client, mut events) = AsyncClient::new(options, 100);
+        client.subscribe("mw/v1/dispatch/+", QoS::AtLeastOnce).await.unwrap();
+        client.subscribe("mw/v1/alert/traffic_police", QoS::AtLeastOnce).await.unwrap();
+        let say = |topic: String, payload: Json| {
+            let client = client.clone();
+            async move { client.publish(topic, QoS::AtLeastOnce, false, payload.to_string()).await.unwrap() }
+        };
+        let (mut offer, mut alert) = (None, None);
+        let listen = async {
+            while offer.is_none() || alert.is_none() {
+                match events.poll().await.unwrap() {
+                    Event::Incoming(Packet::SubAck(_)) => {
+                        for (unit, lat) in [("U1", 22.6), ("U2", 22.501)] {
+                            let at = json!({"unit_id": unit, "device_time": now_ms, "lat": lat, "lon": 113.9, "status": "available"});
+                            say(format!("mw/v1/unit/{unit}/report"), at).await;
+                        }
+                        for step in 0..4 {
+                            let mut report =
+                                json!({"device_time": now_ms - 60_000 + step * 10_000, "lat": 22.5, "lon": 113.9});
+                            report["speed_kmh"] = json!(95);
+                            say("mw/v1/device/D0/report".into(), report).await;
+                        }
+                    }
+                    Event::Incoming(Packet::Publish(publish)) => {
+                        let payload: Json = serde_json::from_slice(&publish.payload).unwrap();
+                        match publish.topic.as_str() {
+                            "mw/v1/alert/traffic_police" => alert = Some(payload),
+                            "mw/v1/dispatch/U2" => offer = Some(payload),
+                            other => panic!("{other} was asked: {payload}"),
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, listen).await.expect("an alert and an offer");
+        let (offer, alert) = (offer.unwrap(), alert.unwrap());
+        assert_eq!((&offer["alert_id"], &alert["severity"]), (&alert["alert_id"], &json!("critical")));
+        let dispatch_id = offer["dispatch_id"].clone();
+        for (answer, verdict) in [("accept", Json::Null), ("arrived", Json::Null), ("resolved", json!("confirmed"))] {
+            let mut reply =
+                json!({"unit_id": "U2", "dispatch_id": dispatch_id, "device_time": now_ms, "answer": answer});
+            if !verdict.is_null() {
+                reply["verdict"] = verdict;
+            }
+            say("mw/v1/unit/U2/reply".into(), reply).await;
+        }
+        let ended = tokio::task::spawn_blocking({
+            let (http, id) = (served.http.clone(), dispatch_id.as_str().unwrap().to_owned());
+            move || {
+                wait_for("the order to be resolved", || {
+                    let (status, body) = crate::support::get(&http, &format!("/api/v1/dispatch/{id}"));
+                    let order: Json = serde_json::from_str(&body).unwrap();
+                    (status == 200 && body.contains("\"resolved\"")).then_some(order)
+                })
+            }
+        });
+        let listening = async {
+            loop {
+                let _ = events.poll().await;
+            }
+        };
+        let order = tokio::select! { order = ended => order.unwrap(), () = listening => unreachable!() };
+        assert!(order.to_string().contains("confirmed"), "{order}");
+    });
+    assert_eq!(served.stop(), Some(0));
+}
