@@ -40,5 +40,5 @@ pub mod history;
 pub mod metrics;
 pub mod config;
 pub mod server;
-// pub mod simulate;
+pub mod simulate;
 pub mod cli;

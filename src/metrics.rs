@@ -21,7 +21,7 @@ pub struct Metrics {
     reports: IntCounterVec,
     alert_changes: IntCounterVec,
     dispatch_orders: IntGaugeVec,
-    /// Seconds from a report's arrival to its alert's commit.
+    /// Seconds from the event time of the report that completes an alert to its commit.
     pub alert_delay_seconds: Histogram,
     pub dead_letters: IntCounter,
     /// Seconds that a sync of the journal takes.
@@ -74,7 +74,7 @@ impl Metrics {
             alert_delay_seconds: histogram(
                 r,
                 "alert_delay_seconds",
-                "Time from the arrival of a report to the commit of the alert that it completes.",
+                "Time from the event time of the report that completes an alert to its commit.",
             ),
             dead_letters: counter(r, "dead_letters_total", "Messages that could not be read; they are kept whole."),
             journal_sync_seconds: histogram(r, "journal_sync_seconds", "Time to write and sync a journal batch."),

@@ -23,9 +23,9 @@ pub enum Command {
     /// Write the facts that the rules would see for each report of a file
     Facts(super::facts::FactsArgs),
     /// A city in one process: broker, engine, trucks that misbehave, units that answer, HTTP
-    // Demo(super::demo::DemoArgs),
+    Demo(super::demo::DemoArgs),
     /// Make a fleet drive: to a file, or to a broker
-    // Simulate(super::simulate::SimulateArgs),
+    Simulate(super::simulate::SimulateArgs),
     /// Vehicles, permits, places, routes: bring them in
     #[command(subcommand)]
     Registry(super::registry::RegistryCommand),
@@ -46,8 +46,8 @@ impl Command {
             Self::Serve(args) => super::serve::run(args),
             Self::Replay(args) => super::replay::run(&args),
             Self::Facts(args) => super::facts::run(&args),
-            // Self::Demo(args) => super::demo::run(args),
-            // Self::Simulate(args) => super::simulate::run(&args),
+            Self::Demo(args) => super::demo::run(args),
+            Self::Simulate(args) => super::simulate::run(&args),
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),

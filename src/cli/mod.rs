@@ -20,8 +20,9 @@ macro_rules! say {
 }
 
 mod args;
-// mod demo;
+mod demo;
 mod facts;
+mod fleet;
 mod front;
 mod input;
 mod ledger;
@@ -29,7 +30,7 @@ mod registry;
 mod replay;
 mod rules;
 mod serve;
-// mod simulate;
+mod simulate;
 
 use std::{process::ExitCode, time::SystemTime};
 

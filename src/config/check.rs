@@ -155,9 +155,6 @@ fn mqtt(config: &Config, tell: Tell) {
     if let Err(expected) = mqtt.url.parse::<BrokerAddress>() {
         tell("mqtt.url", format!("{:?}", mqtt.url), expected.into());
     }
-    if mqtt.qos > 1 {
-        tell("mqtt.qos", mqtt.qos.to_string(), "0 or 1".into());
-    }
     if !(1..=limits::MQTT_CONNECTIONS).contains(&mqtt.connections) {
         tell("mqtt.connections", mqtt.connections.to_string(), format!("1 to {}", limits::MQTT_CONNECTIONS));
     }
@@ -173,18 +170,25 @@ fn mqtt(config: &Config, tell: Tell) {
     if mqtt.client_id.is_empty() {
         tell("mqtt.client_id", "nothing".into(), "a name that no other client of the broker has".into());
     }
-    if !(5..=u64::from(u16::MAX)).contains(&mqtt.keep_alive_s) {
-        tell("mqtt.keep_alive_s", mqtt.keep_alive_s.to_string(), "5 to 65535".into());
-    }
     if !mqtt.password.is_empty() && !mqtt.password_file.as_os_str().is_empty() {
         tell("mqtt.password_file", "a file".into(), "either password or password_file".into());
     }
     if mqtt.cert_file.as_os_str().is_empty() != mqtt.key_file.as_os_str().is_empty() {
         tell("mqtt.cert_file", "one of the two".into(), "cert_file and key_file together, or neither".into());
     }
+    let is_tls = mqtt.url.parse().is_ok_and(|address: BrokerAddress| address.tls);
+    if is_tls && mqtt.ca_file.as_os_str().is_empty() {
+        tell(
+            "mqtt.ca_file",
+            "nothing".into(),
+            "the PEM file of the authorities to trust, since the url is mqtts://".into(),
+        );
+    }
     for (index, source) in mqtt.sources.iter().enumerate() {
-        if source.topic.is_empty() {
-            tell(&format!("mqtt.sources[{index}].topic"), "nothing".into(), "an MQTT topic filter".into());
+        let prefix = source.topic.strip_suffix("/#").unwrap_or_default();
+        if prefix.is_empty() || prefix.contains(['+', '#', '$']) {
+            let key = format!("mqtt.sources[{index}].topic");
+            tell(&key, format!("{:?}", source.topic), "a prefix followed by /#, such as partner/mw/v1/#".into());
         }
     }
 }

@@ -94,8 +94,6 @@ pub struct Mqtt {
     pub connections: u32,
     /// Name of the shared subscription; needed for more than one connection.
     pub group: String,
-    pub keep_alive_s: u64,
-    pub qos: u8,
     /// Datum of reports on the native topics that say none.
     pub datum: Datum,
     /// Further subscriptions.
@@ -116,8 +114,6 @@ impl Default for Mqtt {
             prefix: "mw/v1".into(),
             connections: 1,
             group: String::new(),
-            keep_alive_s: 30,
-            qos: 1,
             datum: Datum::Wgs84,
             sources: Vec::new(),
         }
@@ -143,7 +139,7 @@ impl std::fmt::Debug for Mqtt {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MqttSource {
-    /// An MQTT topic filter.
+    /// What the topics there begin with, followed by `/#`.
     pub topic: String,
     /// The dialect spoken there.
     pub format: Format,

@@ -124,11 +124,11 @@ fn every_problem_is_said_with_its_place() {
             &["muckwatch.toml:1: rulez: found an unknown key, expected a known key; the nearest is rules"],
         ),
         (
-            "\n[http]\nlissten = \"x\"\n[mqtt]\nqos = \"one\"\nconnections = 1.5\n",
+            "shards = \"one\"\n[http]\nlissten = \"x\"\n[mqtt]\nconnections = 1.5\n",
             &[
                 "muckwatch.toml:3: http.lissten: found an unknown key, expected a known key; the nearest is listen",
-                "muckwatch.toml:6: mqtt.connections: found 1.5, expected a whole number",
-                "muckwatch.toml:5: mqtt.qos: found \"one\", expected a whole number",
+                "muckwatch.toml:5: mqtt.connections: found 1.5, expected a whole number",
+                "muckwatch.toml:1: shards: found \"one\", expected a whole number",
             ],
         ),
         (
@@ -143,11 +143,11 @@ fn every_problem_is_said_with_its_place() {
             ],
         ),
         (
-            "[http]\nlisten = \"8080\"\n[mqtt]\nurl = \"http://x\"\nqos = 2",
+            "[http]\nlisten = \"8080\"\n[mqtt]\nurl = \"http://x\"\nconnections = 0",
             &[
                 "muckwatch.toml:2: http.listen: found \"8080\", expected an address and port such as 127.0.0.1:8080",
                 "muckwatch.toml:4: mqtt.url: found \"http://x\", expected mqtt://host:port, mqtts://host:port or host:port",
-                "muckwatch.toml:5: mqtt.qos: found 2, expected 0 or 1",
+                "muckwatch.toml:5: mqtt.connections: found 0, expected 1 to ",
             ],
         ),
         (
@@ -165,6 +165,13 @@ fn every_problem_is_said_with_its_place() {
             &["muckwatch.toml:2: dispatch.answer_within_s.critical: found 0, expected 1 or more"],
         ),
         (
+            "[mqtt]\nurl = \"mqtts://x\"\n[[mqtt.sources]]\ntopic = \"a/+/report\"",
+            &[
+                "the defaults: mqtt.ca_file: found nothing, expected the PEM file of the authorities to trust, since the url is mqtts://",
+                "muckwatch.toml:4: mqtt.sources[0].topic: found \"a/+/report\", expected a prefix followed by /#, such as partner/mw/v1/#",
+            ],
+        ),
+        (
             "[journal]\nsegment_bytes = 1",
             &["muckwatch.toml:2: journal.segment_bytes: found 1, expected 4096 to 1073741824"],
         ),
@@ -175,9 +182,9 @@ fn every_problem_is_said_with_its_place() {
             ],
         ),
         (
-            "[mqtt]\nqos = -1",
+            "[mqtt]\nconnections = -1",
             &[
-                "muckwatch.toml:2: mqtt.qos: found signed int `-1`, expected a whole number, not negative and not too large",
+                "muckwatch.toml:2: mqtt.connections: found signed int `-1`, expected a whole number, not negative and not too large",
             ],
         ),
     ];
@@ -191,8 +198,8 @@ fn every_problem_is_said_with_its_place() {
     let broken = problems("[http\n", &[], &none);
     assert!(broken[0].contains("line 1"), "{broken:?}");
     let zone = Overrides { time_zone: Some("Asia/Atlantis".into()), ..none };
-    let found = problems("", &[("MUCKWATCH_MQTT__QOS", "many")], &zone);
-    assert_eq!(found, ["MUCKWATCH_MQTT__QOS: mqtt.qos: found \"many\", expected a whole number"]);
+    let found = problems("", &[("MUCKWATCH_SHARDS", "many")], &zone);
+    assert_eq!(found, ["MUCKWATCH_SHARDS: shards: found \"many\", expected a whole number"]);
     let found = problems("", &[], &zone);
     assert_eq!(found, ["--time-zone: time_zone: found \"Asia/Atlantis\", expected an IANA zone such as Asia/Shanghai"]);
 }

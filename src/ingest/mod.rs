@@ -30,7 +30,7 @@ pub use admit::{Admission, AdmissionSettings};
 pub use broker::EmbeddedBroker;
 pub use connect::{Address, Credentials, TlsSettings};
 pub use decode::{Decoded, Decoder, Format, Kind, Topics};
-pub use publish::Publisher;
+pub use publish::{Publisher, Receipt};
 pub use source::{Ack, Incoming, Source, SourceSettings, SourceStats};
 
 /// What goes wrong with brokers and topics.

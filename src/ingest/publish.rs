@@ -76,6 +76,14 @@ impl Publisher {
     /// # Errors
     /// A topic or payload that no broker takes; a runtime that ends.
     pub async fn publish(&self, topic: &str, payload: &[u8]) -> Result<(), IngestError> {
+        self.hand_over(topic, payload).await?.settled().await
+    }
+
+    /// Hands a message over to be sent after all that were handed over before; waits while too many are on their way.
+    ///
+    /// # Errors
+    /// A topic or payload that no broker takes; a runtime that ends.
+    pub async fn hand_over(&self, topic: &str, payload: &[u8]) -> Result<Receipt, IngestError> {
         let refused = |problem: String| IngestError::Refused { topic: topic.to_owned(), problem };
         if topic.is_empty() || topic.len() > usize::from(u16::MAX) || topic.contains('\0') || !valid_topic(topic) {
             return Err(refused("found a topic that can't be published on, expected one without wildcards".to_owned()));
@@ -86,7 +94,20 @@ impl Publisher {
         let (done, acknowledged) = oneshot::channel();
         let publish = Publish::new(topic, QoS::AtLeastOnce, payload);
         self.queue.send(Outgoing { publish, done }).await.map_err(|_| IngestError::Closed)?;
-        acknowledged.await.map_err(|_| IngestError::Closed)
+        Ok(Receipt(acknowledged))
+    }
+}
+
+/// For a message on its way.
+pub struct Receipt(oneshot::Receiver<()>);
+
+impl Receipt {
+    /// Resolves when the broker has the message.
+    ///
+    /// # Errors
+    /// A runtime that ends.
+    pub async fn settled(self) -> Result<(), IngestError> {
+        self.0.await.map_err(|_| IngestError::Closed)
     }
 }
 

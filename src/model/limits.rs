@@ -108,3 +108,5 @@ pub const HTTP_CONNECTIONS: usize = 1_024;
 pub const HTTP_BODY_BYTES: usize = 8 << 20;
 /// Vehicles whose last position is shown. More: not shown until the process starts again.
 pub const POSITIONS: usize = 200_000;
+/// Trucks of one simulation. More: refused.
+pub const SIMULATED_TRUCKS: usize = 200_000;

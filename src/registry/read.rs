@@ -27,7 +27,8 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Invalid`] with every problem of the folder; [`RegistryError::Read`] when a file cannot be read.
     pub fn read_dir(dir: &Path) -> Result<Self, RegistryError> {
-        tables_of_dir(dir).and_then(|tables| Self::of_checked(&tables))
+        let (tables, problems) = tables_in(dir)?;
+        Self::of_tables(&tables, problems)
     }
 
     /// Reads texts by their files' names, such as `("vehicles.csv", "vehicle_id,...")`.
@@ -44,15 +45,22 @@ impl Registry {
                 None => problems.push(unknown_file(name)),
             }
         }
-        finish(tables, problems).and_then(|tables| Self::of_checked(&tables))
+        Self::of_tables(&tables, problems)
     }
 
-    /// From rows that [`validate`] has passed, or the book kept.
+    /// From rows as read, checked for everything else first, so that all problems come at once.
+    fn of_tables(tables: &Tables, mut problems: Vec<Problem>) -> Result<Self, RegistryError> {
+        let typed = validate(tables, &mut problems);
+        refuse(problems)?;
+        Ok(Self::new(typed.indexed()))
+    }
+
+    /// From rows that the book kept, which [`validate`] passed when they came.
     pub(super) fn of_checked(tables: &Tables) -> Result<Self, RegistryError> {
         let mut problems = Vec::new();
-        let rows = typed(tables, &mut problems);
+        let typed = typed(tables, &mut problems);
         refuse(problems)?;
-        Ok(Self::new(rows))
+        Ok(Self::new(typed.indexed()))
     }
 }
 
@@ -68,27 +76,29 @@ fn unknown_file(name: &str) -> Problem {
 
 /// The rows of a folder, checked.
 pub(super) fn tables_of_dir(dir: &Path) -> Result<Tables, RegistryError> {
-    let mut problems = Vec::new();
-    let files = source::read_dir(dir, &mut problems)?;
-    let parsed = files.iter().map(|(entity, bytes)| (*entity, source::parse(*entity, bytes, &mut problems)));
-    let tables = parsed.collect();
-    finish(tables, problems)
-}
-
-/// Checks what has been read so far for everything else, so that all problems come at once.
-fn finish(tables: Tables, mut problems: Vec<Problem>) -> Result<Tables, RegistryError> {
+    let (tables, mut problems) = tables_in(dir)?;
     validate(&tables, &mut problems);
     refuse(problems).map(|()| tables)
 }
 
-/// Every problem of the rows in themselves and between each other.
-pub(super) fn validate(tables: &Tables, problems: &mut Vec<Problem>) {
+/// The rows of a folder, and what is wrong with its files.
+fn tables_in(dir: &Path) -> Result<(Tables, Vec<Problem>), RegistryError> {
+    let mut problems = Vec::new();
+    let files = source::read_dir(dir, &mut problems)?;
+    let parsed = files.iter().map(|(entity, bytes)| (*entity, source::parse(*entity, bytes, &mut problems)));
+    let tables = parsed.collect();
+    Ok((tables, problems))
+}
+
+/// Every problem of the rows in themselves and between each other; the rows that have none in themselves.
+pub(super) fn validate<'a>(tables: &'a Tables, problems: &mut Vec<Problem>) -> Typed<'a> {
     // A file of which nothing could be read would make everything that names its rows wrong as well.
     let broken: Vec<String> = problems.iter().map(|problem| problem.file.clone()).collect();
-    typed(tables, problems);
+    let typed = typed(tables, problems);
     let known = tables.iter().map(|(entity, rows)| (*entity, rows.as_slice()));
     let whole = known.filter(|(entity, rows)| !rows.is_empty() || !broken.iter().any(|file| file == entity.file()));
     check::check(&whole.collect(), problems);
+    typed
 }
 
 /// Fails when there are problems, in order of file and line, as many as the limit lets through.
@@ -106,8 +116,34 @@ pub(super) fn refuse(mut problems: Vec<Problem>) -> Result<(), RegistryError> {
     Err(RegistryError::Invalid(problems))
 }
 
-fn typed(tables: &Tables, problems: &mut Vec<Problem>) -> Rows {
-    Rows {
+/// Typed rows whose shapes are not indexed yet: checking needs no index, and to build one is most of the work.
+pub(super) struct Typed<'a> {
+    /// All that has no index.
+    rows: Rows,
+    places: Vec<Shaped<'a, Place>>,
+    zones: Vec<Shaped<'a, Zone>>,
+    districts: Vec<Shaped<'a, District>>,
+    roads: Vec<Shaped<'a, Road>>,
+}
+
+/// A typed row and the row as given, which has its shape.
+type Shaped<'a, T> = (T, &'a RawRow);
+
+impl Typed<'_> {
+    fn indexed(self) -> Rows {
+        let roads = self.roads.into_iter().map(|(road, row)| (road, line(row))).collect();
+        Rows {
+            places: areas(self.places),
+            zones: areas(self.zones),
+            districts: areas(self.districts),
+            roads: Lines::new(roads),
+            ..self.rows
+        }
+    }
+}
+
+fn typed<'a>(tables: &'a Tables, problems: &mut Vec<Problem>) -> Typed<'a> {
+    let rows = Rows {
         vehicles: all(tables, Entity::Vehicles, problems, vehicle),
         companies: all(tables, Entity::Companies, problems, company),
         drivers: all(tables, Entity::Drivers, problems, driver),
@@ -117,19 +153,23 @@ fn typed(tables: &Tables, problems: &mut Vec<Problem>) -> Rows {
         outages: all(tables, Entity::Outages, problems, outage),
         units: all(tables, Entity::Units, problems, unit),
         routes: all(tables, Entity::Routes, problems, route).into_iter().flatten().collect(),
-        places: areas(all(tables, Entity::Places, problems, |cells, row| (place(cells, row), area(row)))),
-        zones: areas(all(tables, Entity::Zones, problems, |cells, row| (zone(cells, row), area(row)))),
-        districts: areas(all(tables, Entity::Districts, problems, |cells, row| (district(cells, row), area(row)))),
-        roads: Lines::new(all(tables, Entity::Roads, problems, |cells, row| (road(cells, row), line(row)))),
+        ..Rows::default()
+    };
+    Typed {
+        rows,
+        places: all(tables, Entity::Places, problems, |cells, row| (place(cells, row), row)),
+        zones: all(tables, Entity::Zones, problems, |cells, row| (zone(cells, row), row)),
+        districts: all(tables, Entity::Districts, problems, |cells, row| (district(cells, row), row)),
+        roads: all(tables, Entity::Roads, problems, |cells, row| (road(cells, row), row)),
     }
 }
 
 /// Reads an entity's rows; those with problems are left out.
-fn all<T>(
-    tables: &Tables,
+fn all<'a, T>(
+    tables: &'a Tables,
     entity: Entity,
     problems: &mut Vec<Problem>,
-    mut read: impl FnMut(&mut Cells, &RawRow) -> T,
+    mut read: impl FnMut(&mut Cells, &'a RawRow) -> T,
 ) -> Vec<T> {
     let rows = tables.get(&entity).map_or(&[][..], Vec::as_slice);
     let mut typed = Vec::with_capacity(rows.len());
@@ -143,8 +183,8 @@ fn all<T>(
     typed
 }
 
-fn areas<T: super::entity::Versioned>(rows: Vec<(T, Option<Area>)>) -> Areas<T> {
-    Areas::new(rows.into_iter().filter_map(|(row, area)| area.map(|area| (row, area))).collect())
+fn areas<T: super::entity::Versioned>(rows: Vec<Shaped<T>>) -> Areas<T> {
+    Areas::new(rows.into_iter().filter_map(|(typed, row)| area(row).map(|area| (typed, area))).collect())
 }
 
 fn area(row: &RawRow) -> Option<Area> {

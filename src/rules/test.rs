@@ -7,7 +7,7 @@
 //!       vehicles.csv: |
 //!         vehicle_id,plate,device_id
 //!         V1,粤B00001,D1
-//!     settings: { zone: Asia/Shanghai }   # as in the configuration; optional
+//!     settings: { time_zone: Asia/Shanghai }   # as in the configuration; optional
 //!     reports:                       # in order of arrival
 //!       - { device_id: D1, device_time: "2026-03-01T14:00:00Z", lat: 22.5, lon: 114.0, speed_kmh: 80 }
 //!     expect:                        # only what is written is compared

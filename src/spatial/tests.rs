@@ -284,8 +284,10 @@ fn areas_within_a_buffer() {
 
 #[test]
 fn areas_that_a_way_touches() {
+    /// From, to, the areas touched.
+    type Way = ((f64, f64), (f64, f64), &'static [usize]);
     let index = three();
-    let cases: &[((f64, f64), (f64, f64), &[usize])] = &[
+    let cases: &[Way] = &[
         // Over a corner between two fixes that are both outside.
         ((103.999, 30.002), (104.002, 29.999), &[0]),
         ((103.999, 30.0005), (103.9995, 30.0), &[]),

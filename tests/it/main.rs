@@ -2,6 +2,7 @@
 
 mod city;
 mod commands;
+mod fleet;
 mod house;
 mod line;
 mod support;

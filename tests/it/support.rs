@@ -232,12 +232,21 @@ pub fn real_data(what: &str) -> Option<PathBuf> {
 }
 
 /// Fails with the alerts that only one side has or that differ, not with all of them.
-pub fn assert_same_alerts(found: &std::collections::BTreeMap<String, Json>, expected: &std::collections::BTreeMap<String, Json>) {
+pub fn assert_same_alerts(
+    found: &std::collections::BTreeMap<String, Json>,
+    expected: &std::collections::BTreeMap<String, Json>,
+) {
     let ids: std::collections::BTreeSet<&String> = found.keys().chain(expected.keys()).collect();
     let differing: Vec<String> = ids
         .into_iter()
         .filter(|id| found.get(*id) != expected.get(*id))
-        .map(|id| format!("{id}\n   found    {:?}\n   expected {:?}", found.get(id).map(Json::to_string), expected.get(id).map(Json::to_string)))
+        .map(|id| {
+            format!(
+                "{id}\n   found    {:?}\n   expected {:?}",
+                found.get(id).map(Json::to_string),
+                expected.get(id).map(Json::to_string)
+            )
+        })
         .collect();
     let shown = differing.iter().take(3).cloned().collect::<Vec<_>>().join("\n");
     assert!(differing.is_empty(), "{} of {} alerts differ:\n{shown}", differing.len(), expected.len());

@@ -1,24 +1,21 @@
 //! From the brokers to the shards: admit, journal, acknowledge, hand over. One thread; order of receipt is kept.
 
 use std::{
-    pin::Pin,
+    collections::VecDeque,
+    future::poll_fn,
     sync::{Arc, mpsc::SyncSender},
+    task::{Context, Poll},
     time::Duration,
 };
 
-use futures::{
-    FutureExt as _, Stream, StreamExt as _,
-    stream::{Peekable, SelectAll},
-};
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
 
 use super::clerk::Work;
 use crate::{
     cli::{front::Front, now},
     command::roster,
     engine::{Engine, EngineError, Judged, Reference},
-    ingest::{Ack, Decoder, Incoming, Source},
+    ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
     model::{Body, Record, limits},
 };
@@ -67,14 +64,17 @@ pub struct Intake<W> {
     pub work: SyncSender<Work>,
     pub watch: W,
     /// Journal positions after the batches that are with the engine, oldest first.
-    pub ends: std::collections::VecDeque<u64>,
+    pub ends: VecDeque<u64>,
 }
 
 /// How long a full disk is left alone before it is tried again.
 const FULL: Duration = Duration::from_secs(1);
 
-type Messages =
-    SelectAll<futures::stream::Map<ReceiverStream<Incoming>, Box<dyn FnMut(Incoming) -> (usize, Incoming) + Send>>>;
+/// The receiving ends of all inlets.
+struct Inbox {
+    /// With the index of each one's inlet; those that have ended are gone. The first is looked at first, and then goes last.
+    receivers: VecDeque<(usize, mpsc::Receiver<Incoming>)>,
+}
 
 impl<W: Watch> Intake<W> {
     /// Takes in until it is told to stop, then leaves the brokers and ends the engine's work.
@@ -86,13 +86,13 @@ impl<W: Watch> Intake<W> {
         inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>,
         mut orders: mpsc::Receiver<Order>,
     ) -> Result<(), IntakeError> {
-        let (inlets, messages) = merge(inlets);
-        let mut messages = messages.ready_chunks(limits::JOURNAL_BATCH).peekable();
+        let (inlets, receivers): (Vec<Inlet>, Vec<_>) = inlets.into_iter().unzip();
+        let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
         self.keep(vec![Record::clock(Body::Start, now())]).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
         let mut is_stopping = false;
         loop {
-            if self.engine.pending() > 0 && (!self.engine.has_room() || !has_more(&mut messages)) {
+            if self.engine.pending() > 0 && (!self.engine.has_room() || !inbox.has_more()) {
                 self.take_judged()?;
                 continue;
             }
@@ -105,8 +105,8 @@ impl<W: Watch> Intake<W> {
                         inlets.iter().for_each(|inlet| inlet.source.stop_receiving());
                     }
                 },
-                chunk = messages.next() => match chunk {
-                    Some(chunk) => self.take(&inlets, chunk).await?,
+                chunk = inbox.next() => match chunk {
+                    Some((inlet, chunk)) => self.take(&inlets[inlet], chunk).await?,
                     None => break,
                 },
                 _ = ticks.tick() => {
@@ -125,23 +125,13 @@ impl<W: Watch> Intake<W> {
     }
 
     /// Messages, in order of receipt: kept, then acknowledged, then handed to the engine.
-    async fn take(&mut self, inlets: &[Inlet], chunk: Vec<(usize, Incoming)>) -> Result<(), IntakeError> {
+    async fn take(&mut self, inlet: &Inlet, chunk: Vec<Incoming>) -> Result<(), IntakeError> {
         let mut records = Vec::with_capacity(chunk.len() + 1);
-        let mut acks: Vec<Vec<Ack>> = vec![Vec::new(); inlets.len()];
-        for (inlet, incoming) in chunk {
-            self.front.message(
-                &inlets[inlet].decoder,
-                incoming.topic(),
-                incoming.payload(),
-                incoming.recv_time,
-                &mut records,
-            );
-            acks[inlet].push(incoming.ack);
+        for incoming in &chunk {
+            self.front.message(&inlet.decoder, incoming.topic(), incoming.payload(), incoming.recv_time, &mut records);
         }
         let records = self.append(records).await?;
-        for (inlet, acks) in inlets.iter().zip(acks) {
-            inlet.source.acknowledge(acks);
-        }
+        inlet.source.acknowledge(chunk.iter().map(|incoming| incoming.ack));
         self.submit(records)
     }
 
@@ -242,18 +232,30 @@ impl<W: Watch> Intake<W> {
     }
 }
 
-fn merge(inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>) -> (Vec<Inlet>, Messages) {
-    let mut messages = SelectAll::new();
-    let mut kept = Vec::new();
-    for (index, (inlet, receiver)) in inlets.into_iter().enumerate() {
-        let label: Box<dyn FnMut(Incoming) -> (usize, Incoming) + Send> = Box::new(move |incoming| (index, incoming));
-        messages.push(ReceiverStream::new(receiver).map(label));
-        kept.push(inlet);
+impl Inbox {
+    /// All that one inlet has ready, at most a journal batch; `None` when all have ended.
+    async fn next(&mut self) -> Option<(usize, Vec<Incoming>)> {
+        poll_fn(|cx| self.poll_next(cx)).await
     }
-    (kept, messages)
-}
 
-/// Whether messages (or their end) can be had without waiting.
-fn has_more<S: Stream + Unpin>(chunks: &mut Peekable<S>) -> bool {
-    Pin::new(chunks).peek().now_or_never().is_some()
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Vec<Incoming>)>> {
+        for _ in 0..self.receivers.len() {
+            let Some((inlet, mut receiver)) = self.receivers.pop_front() else { break };
+            let mut chunk = Vec::new();
+            match receiver.poll_recv_many(cx, &mut chunk, limits::JOURNAL_BATCH) {
+                Poll::Ready(0) => {}
+                Poll::Ready(_) => {
+                    self.receivers.push_back((inlet, receiver));
+                    return Poll::Ready(Some((inlet, chunk)));
+                }
+                Poll::Pending => self.receivers.push_back((inlet, receiver)),
+            }
+        }
+        if self.receivers.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    }
+
+    /// Whether messages can be had without waiting.
+    fn has_more(&self) -> bool {
+        self.receivers.iter().any(|(_, receiver)| !receiver.is_empty())
+    }
 }

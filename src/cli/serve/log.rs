@@ -12,8 +12,8 @@ use crate::config::{Log, LogFormat};
 /// # Errors
 /// When the level is no level, or logging has been started before.
 pub fn start(log: &Log) -> anyhow::Result<()> {
-    // The embedded broker tells every connection at INFO.
-    let filter = EnvFilter::try_new(format!("rumqttd=warn,{}", log.level))
+    // The embedded broker tells every connection that comes and goes, as an error even; if it ends, we say so.
+    let filter = EnvFilter::try_new(format!("rumqttd=off,{}", log.level))
         .with_context(|| format!("log.level: found {:?}, expected a level such as info", log.level))?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let human = match log.format {

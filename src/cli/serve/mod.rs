@@ -18,8 +18,7 @@ mod telling;
 
 use std::{path::PathBuf, process::ExitCode};
 
-pub use service::{Service, block_on};
-pub use telling::Listener;
+pub use service::{Service, block_on, stop_signal};
 
 use crate::config::{Config, FILE_VARIABLE, Overrides};
 
@@ -65,10 +64,10 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         config.broker.enabled = true;
         config.broker.listen = broker::listen_address(&config);
     }
-    log::start(&config.log)?;
+    log_start(&config)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     block_on(async {
-        let mut stop = service::stop_signal()?;
+        let mut stop = stop_signal()?;
         let service = tokio::select! {
             service = Service::start(config, None) => service?,
             () = &mut stop => return Ok(ExitCode::SUCCESS),
@@ -83,4 +82,12 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         service.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Starts logging as configured.
+///
+/// # Errors
+/// When the level is no level.
+pub fn log_start(config: &Config) -> anyhow::Result<()> {
+    log::start(&config.log)
 }

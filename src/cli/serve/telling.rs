@@ -80,10 +80,11 @@ impl Tell for Committed {
                 News::Order(order) => self.stream.dispatch(order),
                 News::Offer(_) | News::Reply(_) | News::Unit(_) => {}
             }
-            if let Some(listener) = &self.listener {
-                // The demo's printer may be slow; the engine never waits for it.
-                let _ = listener.try_send(one.clone());
-            }
+        }
+        if let Some(listener) = &self.listener {
+            // Answers first: what follows from them is read after them. Whoever listens may be slow; the engine never waits.
+            let (answers, rest): (Vec<_>, Vec<_>) = news.iter().partition(|one| matches!(one, News::Reply(_)));
+            answers.into_iter().chain(rest).for_each(|one| _ = listener.try_send(one.clone()));
         }
         if news.iter().any(|one| matches!(one, News::Order(_))) {
             match self.reader.order_counts() {

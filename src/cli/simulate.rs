@@ -1,0 +1,164 @@
+//! `muckwatch simulate`: a fleet that drives, misbehaves on purpose, and says what it did.
+
+use std::{
+    fs::File,
+    io::{BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+
+use super::{fleet::Fleet, now, serve};
+use crate::{
+    model::Time,
+    simulate::{CITY_TRUCKS, City, Message, Noise, Settings, Simulation, write_line},
+};
+
+#[derive(clap::Args)]
+pub struct SimulateArgs {
+    /// Write the city's registry (vehicles, permits, roads …) for this fleet into a folder
+    #[arg(long, value_name = "DIR")]
+    write_city: Option<PathBuf>,
+    /// Write the reports to a file of JSON lines, as fast as it goes
+    #[arg(long, value_name = "FILE", conflicts_with = "mqtt")]
+    output: Option<PathBuf>,
+    /// Publish the reports to a broker, in real time; units hear their dispatches there and answer
+    #[arg(long, value_name = "HOST:PORT")]
+    mqtt: Option<String>,
+    /// What every topic begins with
+    #[arg(long, default_value = "mw/v1")]
+    prefix: String,
+    /// Write what the trucks truly did: one violation a line
+    #[arg(long, value_name = "FILE")]
+    truth: Option<PathBuf>,
+    /// How many trucks drive; the first sixty are those of fixtures/demo-city
+    #[arg(long, value_name = "N", default_value_t = CITY_TRUCKS)]
+    trucks: usize,
+    /// For how long, by their clock, such as 90s, 30m or 2h
+    #[arg(long, default_value = "1h", value_parser = duration)]
+    duration: Duration,
+    /// Between two reports of a truck
+    #[arg(long, default_value = "1s", value_parser = duration)]
+    interval: Duration,
+    /// When it begins [default: now over MQTT; 2026-03-01T22:00:00+08:00 in a file]
+    #[arg(long, value_name = "TIME")]
+    start: Option<Time>,
+    /// The same seed, start and settings give the same bytes
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Nobody breaks a rule
+    #[arg(long)]
+    lawful: bool,
+    /// Noise to leave out: gps, drift, gaps, duplicates, weak, clocks, or all
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    without: Vec<String>,
+    /// Some reports are held back and come late, in batches
+    #[arg(long)]
+    late: bool,
+    /// Offences of each truck and hour, besides those of the beginning
+    #[arg(long, default_value_t = 0.5)]
+    offences_per_hour: f64,
+}
+
+/// `500ms`, `30s`, `10m`, `2h`, `1d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text:?} is no duration; expected a number and ms, s, m, h or d");
+    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
+    let number: u64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit_ms = match &text[digits..] {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err(wrong()),
+    };
+    number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(wrong)
+}
+
+/// Midnight is two hours off: the hours in which muck is hauled.
+const START: Time = Time::from_millis(1_772_373_600_000);
+
+/// # Errors
+/// When nothing is asked for, or a file or broker cannot be used.
+pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
+    if args.write_city.is_none() && args.output.is_none() && args.mqtt.is_none() {
+        bail!("nothing to do: give --write-city, --output or --mqtt");
+    }
+    let city = Arc::new(City::with_trucks(args.trucks));
+    if let Some(dir) = &args.write_city {
+        std::fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
+        city.write(dir)?;
+    }
+    if let Some(broker) = &args.mqtt {
+        let simulation = Simulation::new(city, args.settings(args.start.unwrap_or_else(now))?)?;
+        let fleet = Fleet { broker: broker.parse()?, prefix: args.prefix.clone(), duration: Some(args.duration) };
+        let simulation = serve::block_on(fleet.run(simulation, serve::stop_signal()?))?;
+        return args.write_truths(&simulation).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(file) = &args.output {
+        let mut simulation = Simulation::new(city, args.settings(args.start.unwrap_or(START))?)?;
+        write_file(file, &mut simulation, args.duration)?;
+        args.write_truths(&simulation)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+impl SimulateArgs {
+    fn settings(&self, start: Time) -> anyhow::Result<Settings> {
+        let noise = self.noise()?;
+        let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
+        let (seed, offences, offences_per_hour) = (self.seed, !self.lawful, self.offences_per_hour);
+        Ok(Settings { seed, start, interval_ms, noise, offences, offences_per_hour, units: true })
+    }
+
+    fn noise(&self) -> anyhow::Result<Noise> {
+        let mut noise = Noise::default();
+        if self.late {
+            noise.late_every_s = 900.0;
+        }
+        for kind in &self.without {
+            match kind.as_str() {
+                "all" => noise = Noise { late_every_s: noise.late_every_s, ..Noise::NONE },
+                "gps" => noise.gps_m = 0.0,
+                "drift" => noise.drift_m = 0.0,
+                "gaps" => noise.gap_every_s = 0.0,
+                "duplicates" => noise.duplicates = 0.0,
+                "weak" => noise.weak_fixes = 0.0,
+                "clocks" => (noise.clock_s, noise.clock_ahead_s) = (0.0, 0.0),
+                other => {
+                    bail!("--without: found {other:?}, expected gps, drift, gaps, duplicates, weak, clocks or all")
+                }
+            }
+        }
+        Ok(noise)
+    }
+
+    fn write_truths(&self, simulation: &Simulation) -> anyhow::Result<()> {
+        let Some(file) = &self.truth else { return Ok(()) };
+        let place = || format!("failed to write {}", file.display());
+        let mut out = BufWriter::new(File::create(file).with_context(place)?);
+        for truth in simulation.truths() {
+            serde_json::to_writer(&mut out, &truth).with_context(place)?;
+            out.write_all(b"\n").with_context(place)?;
+        }
+        out.flush().with_context(place)
+    }
+}
+
+fn write_file(file: &Path, simulation: &mut Simulation, duration: Duration) -> anyhow::Result<()> {
+    let place = || format!("failed to write {}", file.display());
+    let mut out = BufWriter::new(File::create(file).with_context(place)?);
+    let end = simulation.now().plus_ms(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+    let mut result = Ok(());
+    simulation.advance(end, |message: Message| {
+        if result.is_ok() {
+            result = write_line(&mut out, &message);
+        }
+    });
+    result.with_context(place)?;
+    out.flush().with_context(place)
+}

@@ -1,0 +1,155 @@
+//! Reports as bytes. Written by hand: a fleet of thousands at a report a second each is mostly this.
+
+use super::noise::Reading;
+use crate::model::{Cover, Lift, Load, Time};
+
+/// What a device report says.
+pub(super) struct DeviceReport<'a> {
+    pub device_id: &'a str,
+    pub driver_id: &'a str,
+    pub device_time: Time,
+    pub seq: u64,
+    pub reading: Reading,
+    pub odometer_m: f64,
+    pub ignition: bool,
+    /// `None` without sensors.
+    pub body: Option<(Load, Cover, Lift)>,
+    pub hist: bool,
+}
+
+impl DeviceReport<'_> {
+    /// As one JSON object.
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(400);
+        text(&mut out, b"{\"device_id\":\"", self.device_id);
+        out.extend_from_slice(b"\",\"device_time\":\"");
+        push_time(&mut out, self.device_time);
+        out.push(b'"');
+        whole(&mut out, b",\"seq\":", self.seq);
+        number(&mut out, b",\"lat\":", self.reading.spot.lat(), 6);
+        number(&mut out, b",\"lon\":", self.reading.spot.lon(), 6);
+        out.extend_from_slice(b",\"fix\":\"3d\"");
+        number(&mut out, b",\"accuracy_m\":", self.reading.accuracy_m, 1);
+        number(&mut out, b",\"hdop\":", self.reading.hdop, 1);
+        whole(&mut out, b",\"sats\":", u64::from(self.reading.sats));
+        number(&mut out, b",\"speed_kmh\":", self.reading.speed_kmh, 1);
+        number(&mut out, b",\"heading_deg\":", self.reading.heading_deg, 1);
+        number(&mut out, b",\"odometer_m\":", self.odometer_m, 0);
+        out.extend_from_slice(if self.ignition { b",\"ignition\":true" } else { b",\"ignition\":false" });
+        if let Some((load, cover, lift)) = self.body {
+            text(&mut out, b",\"load\":\"", load.as_str());
+            text(&mut out, b"\",\"cover\":\"", cover.as_str());
+            text(&mut out, b"\",\"lift\":\"", lift.as_str());
+            out.push(b'"');
+        }
+        text(&mut out, b",\"driver_id\":\"", self.driver_id);
+        out.push(b'"');
+        if self.hist {
+            out.extend_from_slice(b",\"hist\":true");
+        }
+        out.push(b'}');
+        out
+    }
+}
+
+fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
+    out.extend_from_slice(before);
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn whole(out: &mut Vec<u8>, before: &[u8], value: u64) {
+    out.extend_from_slice(before);
+    push_whole(out, value);
+}
+
+fn push_whole(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0u8; 20];
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (value % 10) as u8;
+        value /= 10;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+/// A number with so many decimals, rounded.
+fn number(out: &mut Vec<u8>, before: &[u8], value: f64, decimals: u32) {
+    out.extend_from_slice(before);
+    if value < 0.0 {
+        out.push(b'-');
+    }
+    let unit = 10u64.pow(decimals);
+    let scaled = (value.abs() * unit as f64).round() as u64;
+    push_whole(out, scaled / unit);
+    if decimals > 0 {
+        out.push(b'.');
+        padded(out, scaled % unit, decimals);
+    }
+}
+
+fn padded(out: &mut Vec<u8>, value: u64, digits: u32) {
+    for place in (0..digits).rev() {
+        out.push(b'0' + (value / 10u64.pow(place) % 10) as u8);
+    }
+}
+
+/// RFC 3339 in UTC with milliseconds, as [`Time`] displays it, but faster.
+pub(super) fn push_time(out: &mut Vec<u8>, time: Time) {
+    let ms = time.as_millis();
+    let (day, in_day) = (ms.div_euclid(86_400_000), ms.rem_euclid(86_400_000) as u64);
+    let (year, month, date) = civil(day);
+    padded(out, year, 4);
+    for (before, value) in [(b'-', month), (b'-', date), (b'T', in_day / 3_600_000)] {
+        out.push(before);
+        padded(out, value, 2);
+    }
+    for value in [in_day / 60_000 % 60, in_day / 1_000 % 60] {
+        out.push(b':');
+        padded(out, value, 2);
+    }
+    out.push(b'.');
+    padded(out, in_day % 1_000, 3);
+    out.push(b'Z');
+}
+
+/// Year, month and day of a day since 1970-01-01, by the Gregorian calendar: 400 years have 146,097 days, and years that
+/// begin in March have their leap day last.
+fn civil(day: i64) -> (u64, u64, u64) {
+    let shifted = day + 719_468;
+    let (era, in_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year = (in_era - in_era / 1_460 + in_era / 36_524 - in_era / 146_096) / 365;
+    let in_year = in_era - (365 * year + year / 4 - year / 100);
+    let month = (5 * in_year + 2) / 153;
+    let date = in_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    ((year + era * 400 + i64::from(month <= 2)).max(0) as u64, month as u64, date as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_as_it_is_displayed() {
+        for ms in [0, 951_782_400_000, 951_868_799_999, 1_709_164_800_001, 1_795_401_296_123, 4_102_444_800_000] {
+            let mut out = Vec::new();
+            push_time(&mut out, Time::from_millis(ms));
+            assert_eq!(String::from_utf8(out).unwrap(), Time::from_millis(ms).to_string());
+        }
+    }
+
+    #[test]
+    fn numbers_are_rounded_and_padded() {
+        for (value, decimals, expected) in
+            [(22.600_000_4, 6, "22.600000"), (-0.05, 2, "-0.05"), (9.96, 1, "10.0"), (3.5, 0, "4"), (0.0, 1, "0.0")]
+        {
+            let mut out = Vec::new();
+            number(&mut out, b"", value, decimals);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
+}
