@@ -3,6 +3,8 @@
 //! `cargo bench --bench evaluator`. Roads: those of Chengdu where `MUCKWATCH_REAL_DATA` (default `../shared/data`) has
 //! them, else a grid of as many segments. 16,000 trucks, 2,000 zones of 40 corners, the first pack of rules.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::{fmt::Write as _, hint::black_box, io::Read as _, path::PathBuf, sync::Arc, time::Instant};
 
 use muckwatch::{

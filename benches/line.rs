@@ -3,6 +3,8 @@
 //! `cargo bench --bench line`. Needs Debian's mosquitto. Both sides get the same messages, which wait for them at the broker in a
 //! session of their own, QoS 1; so the sender costs neither of them anything.
 
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
 use std::{
     fmt::Write as _,
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -159,7 +161,8 @@ fn serve(broker: &Broker, folder: &Path, round: usize) -> f64 {
     }
     let s = began.elapsed().as_secs_f64();
     let metrics = get(&http, "/metrics");
-    let value = |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
+    let value =
+        |name: &str| metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned();
     let (sum, count) = (value("muckwatch_journal_sync_seconds_sum"), value("muckwatch_journal_sync_seconds_count"));
     println!("  journal: {sum} s in {count} appends, of {s:.2} s");
     let _ = child.kill();

@@ -198,7 +198,8 @@ fn result(succeeded: bool) -> &'static str {
     if succeeded { "ok" } else { "error" }
 }
 
-fn raise_to(counter: &IntCounter, count: u64) {
+/// Brings a counter to a count kept elsewhere; a counter never goes down.
+pub fn raise_to(counter: &IntCounter, count: u64) {
     counter.inc_by(count.saturating_sub(counter.get()));
 }
 

@@ -24,7 +24,7 @@ const STEP: Duration = Duration::from_millis(100);
 /// Messages that wait for the broker. Full: the fleet waits.
 const WAITING: usize = 20_000;
 /// Messages on their way at once.
-const ON_THEIR_WAY: usize = 256;
+const ON_THEIR_WAY: usize = 1_000;
 
 impl Fleet {
     /// Drives until `stop` or the end of the duration; gives the simulation back for its truths.

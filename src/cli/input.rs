@@ -13,7 +13,7 @@ use crate::model::limits;
 
 /// The lines of several files, one after the other, each with where it stands.
 pub struct Lines {
-    files: std::vec::IntoIter<PathBuf>,
+    files: std::collections::VecDeque<PathBuf>,
     open: Option<Open>,
     /// Bytes of the files read so far, packed as they lie on disk.
     progress: indicatif::ProgressBar,
@@ -36,13 +36,13 @@ impl Lines {
     /// Opens nothing yet. Progress shows on a terminal.
     pub fn of(files: &[PathBuf]) -> Self {
         let total = files.iter().filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
-        Self { files: files.to_vec().into_iter(), open: None, progress: bar(total) }
+        Self { files: files.iter().cloned().collect(), open: None, progress: bar(total) }
     }
 
     fn read(&mut self) -> anyhow::Result<Option<Line>> {
         loop {
             let Some(open) = &mut self.open else {
-                let Some(path) = self.files.next() else { return Ok(None) };
+                let Some(path) = self.files.pop_front() else { return Ok(None) };
                 let reader = unpacked(&path, &self.progress)?;
                 self.open = Some(Open { path: path.into(), reader, line: 0 });
                 continue;

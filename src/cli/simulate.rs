@@ -96,7 +96,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     if let Some(broker) = &args.mqtt {
         let simulation = Simulation::new(city, args.settings(args.start.unwrap_or_else(now))?)?;
         let fleet = Fleet { broker: broker.parse()?, prefix: args.prefix.clone(), duration: Some(args.duration) };
-        let simulation = serve::block_on(fleet.run(simulation, serve::stop_signal()?))?;
+        let simulation = serve::block_on(async { fleet.run(simulation, serve::stop_signal()?).await })?;
         return args.write_truths(&simulation).map(|()| ExitCode::SUCCESS);
     }
     if let Some(file) = &args.output {

@@ -134,7 +134,7 @@ impl World {
             match *word {
                 "nowhere" => (alert.lat, alert.lon) = (None, None),
                 "in" => alert.district_id = words.next().map(|district| Text::from(*district)),
-                "old" => alert.fired_at = self.now.plus_ms(-3_600_000),
+                "old" => alert.fired_at = self.now.plus_ms(-4 * 86_400_000),
                 "late" => alert.retrospective = true,
                 department => departments.push(department.into()),
             }

@@ -34,14 +34,14 @@ pub fn replay<E: From<EngineError>>(
         batch.push(record?);
         if batch.len() == BATCH {
             if !engine.has_room() {
-                collected.take(engine.next()?);
+                collected.add(engine.take()?);
             }
             engine.submit(Arc::new(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))))?;
         }
     }
     engine.submit(Arc::new(batch))?;
-    while let Some(judged) = engine.next()? {
-        collected.take(Some(judged));
+    while let Some(judged) = engine.take()? {
+        collected.add(Some(judged));
     }
     Ok(collected.finish())
 }
@@ -54,7 +54,7 @@ struct Collected {
 }
 
 impl Collected {
-    fn take(&mut self, judged: Option<Judged>) {
+    fn add(&mut self, judged: Option<Judged>) {
         let Some(judged) = judged else { return };
         judged.batch.iter().for_each(|record| self.ledger.count(record));
         self.vehicles = judged.vehicles;

@@ -17,7 +17,7 @@ use crate::{
     model::{Body, Outcome, Record, Text, Transition, limits},
 };
 
-/// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::next`] whole and in the same order.
+/// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::take`] whole and in the same order.
 pub struct Engine {
     fold: Fold,
     shards: Vec<Shard>,
@@ -86,7 +86,7 @@ impl Engine {
         Ok(())
     }
 
-    /// How many batches are submitted and not yet taken by [`Engine::next`].
+    /// How many batches are submitted and not yet taken by [`Engine::take`].
     pub fn pending(&self) -> usize {
         self.pending
     }
@@ -100,7 +100,7 @@ impl Engine {
     ///
     /// # Errors
     /// When a rule cannot be evaluated or a shard has stopped.
-    pub fn next(&mut self) -> Result<Option<Judged>, EngineError> {
+    pub fn take(&mut self) -> Result<Option<Judged>, EngineError> {
         if self.pending == 0 {
             return Ok(None);
         }

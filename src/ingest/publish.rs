@@ -122,14 +122,11 @@ struct Connection {
 impl Connection {
     async fn run(mut self, mut queue: mpsc::Receiver<Outgoing>) {
         loop {
-            let has_room = self.events.network.is_some()
-                && self.events.state.collision.is_none()
-                && self.in_flight.len() < usize::from(limits::PUBLISH_IN_FLIGHT);
             tokio::select! {
                 biased;
                 event = self.events.poll() => self.take(event).await,
-                next = queue.recv(), if has_room => match next {
-                    Some(outgoing) => self.send(outgoing).await,
+                next = queue.recv(), if self.has_room() => match next {
+                    Some(outgoing) => self.send_with_others(outgoing, &mut queue).await,
                     None => return self.finish().await,
                 },
             }
@@ -170,6 +167,36 @@ impl Connection {
                 self.in_flight.append(&mut again);
             }
         }
+        self.flush().await;
+    }
+
+    /// Whether one more may be on its way.
+    fn has_room(&self) -> bool {
+        self.events.network.is_some()
+            && self.events.state.collision.is_none()
+            && self.in_flight.len() < usize::from(limits::PUBLISH_IN_FLIGHT)
+    }
+
+    /// What else waits goes out in the same flush.
+    async fn send_with_others(&mut self, first: Outgoing, queue: &mut mpsc::Receiver<Outgoing>) {
+        self.send(first).await;
+        while self.has_room()
+            && let Ok(next) = queue.try_recv()
+        {
+            self.send(next).await;
+        }
+        self.flush().await;
+    }
+
+    async fn flush(&mut self) {
+        let Some(network) = &mut self.events.network else { return };
+        let error = match timeout(PATIENCE, network.flush()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => ConnectionError::MqttState(error),
+            Err(_) => ConnectionError::FlushTimeout,
+        };
+        self.events.clean();
+        self.lost(&error);
     }
 
     async fn send(&mut self, outgoing: Outgoing) {
@@ -194,7 +221,6 @@ impl Connection {
                 let id = if let Packet::Publish(publish) = &packet { publish.pkid } else { 0 };
                 if let Some(network) = &mut events.network {
                     network.write(packet).await?;
-                    network.flush().await?;
                 }
                 Ok(id)
             }

@@ -42,6 +42,8 @@ pub const PREDICATE_DEPTH: usize = 24;
 pub const PREDICATE_CASES: usize = 4;
 /// Longest duration in a rule, in milliseconds: a leap year. Longer: refused when loaded.
 pub const RULE_DURATION_MS: i64 = 366 * 86_400_000;
+/// Reports of one series in a test of rules. More: refused when loaded.
+pub const TEST_SERIES: i64 = 100_000;
 /// Severity cases of one rule. More: refused when loaded.
 pub const SEVERITY_CASES: usize = 16;
 /// Subscribers of the event stream. More: 503.
@@ -97,7 +99,7 @@ pub const REPLY_FINGERPRINTS: usize = 1_024;
 /// Messages that wait for a publisher's connection. Full: `publish` waits.
 pub const PUBLISH_QUEUE: usize = 1_024;
 /// Published messages that the broker has not acknowledged. More: they wait.
-pub const PUBLISH_IN_FLIGHT: u16 = 100;
+pub const PUBLISH_IN_FLIGHT: u16 = 1_000;
 /// Threads that judge. More: refused when the settings are read.
 pub const SHARDS: usize = 256;
 /// Connections to the broker that reports come over. More: refused when the settings are read.

@@ -137,9 +137,9 @@ impl Ledger {
 
     /// Every `(outcome, reason, count)`, sorted.
     pub fn rows(&self) -> impl Iterator<Item = (&str, &str, u64)> {
-        self.counts.iter().flat_map(|(outcome, reasons)| {
-            reasons.iter().map(|(reason, n)| (outcome.as_str(), reason.as_str(), *n))
-        })
+        self.counts
+            .iter()
+            .flat_map(|(outcome, reasons)| reasons.iter().map(|(reason, n)| (outcome.as_str(), reason.as_str(), *n)))
     }
 
     /// Whether what came equals the sum of what became of it.

@@ -291,19 +291,21 @@ impl City {
         let mut best: Option<Detour> = None;
         for (first, (_, at)) in inner() {
             for (last, (_, until)) in inner().filter(|(last, _)| *last > first) {
-                let gap_m = path.vertices[*until].s - path.vertices[*at].s;
-                let worse =
-                    |found: &Detour| best.as_ref().is_none_or(|known| found.path.length_m() < known.path.length_m());
-                if (500.0..12_000.0).contains(&gap_m)
-                    && let Some(found) = self.detour_between(vehicle, path, &lines, (first, last), kind).filter(worse)
-                {
-                    best = Some(found);
+                let (leave, back) = (&path.vertices[*at], &path.vertices[*until]);
+                let kept_m = path.length_m() - (back.s - leave.s);
+                let shortest_m = kept_m + leave.spot.distance_m(back.spot);
+                let best_m = best.as_ref().map_or(f64::INFINITY, |known| known.path.length_m());
+                if within(back.s - leave.s, 500.0, 12_000.0) && shortest_m < best_m {
+                    let found = self.detour_between(vehicle, path, &lines, (first, last), kind, best_m - kept_m);
+                    best = found.or(best);
                 }
             }
         }
         best
     }
 
+    /// The detour that leaves the way at one of its nodes and is back at another, if it is shorter in between than
+    /// `shorter_m`.
     fn detour_between(
         &self,
         vehicle: &Vehicle,
@@ -311,6 +313,7 @@ impl City {
         lines: &[Vec<Spot>],
         (first, last): (usize, usize),
         kind: DetourKind,
+        shorter_m: f64,
     ) -> Option<Detour> {
         let (from, to) = (path.nodes[first].0, path.nodes[last].0);
         let taken: Vec<usize> = path.legs.iter().map(|(edge, _)| *edge).collect();
@@ -320,6 +323,9 @@ impl City {
             Some(zone) if kind == DetourKind::Zone && self.zones[zone].schedule.is_empty() => Some(edge.length_m * 0.2),
             Some(_) => None,
         })?;
+        if around.iter().map(|(edge, _)| self.network.edges[*edge].length_m).sum::<f64>() >= shorter_m {
+            return None;
+        }
         let legs: Vec<Leg> = path.legs[..first].iter().chain(&around).chain(&path.legs[last..]).copied().collect();
         let mut detour = self.along(path.nodes[0].0, &legs);
         if kind == DetourKind::Zone {
@@ -370,10 +376,13 @@ fn offends(path: &Path, kind: DetourKind) -> Option<f64> {
     begins.filter(|_| long_enough).map(|vertex| vertex.s)
 }
 
+/// Name, kind, middle, half its width and height in metres, speed limit in km/h, schedule.
+type ZoneRow = (&'static str, &'static str, Spot, f64, f64, Option<f64>, &'static str);
+
 fn zones(network: &Network) -> Vec<Zone> {
     let crossing = |x: f64, y: f64| network.nodes[network.nearest_node(Spot::new(x, y))].spot;
     let plain = |x: f64, y: f64| Spot::new(x, y);
-    let rows: [(&'static str, &'static str, Spot, f64, f64, Option<f64>, &'static str); 11] = [
+    let rows: [ZoneRow; 11] = [
         ("北站核心区禁行 Shenzhen North core", "forbidden", crossing(3_200.0, -1_400.0), 800.0, 800.0, None, ""),
         ("宝安中心禁行 Bao'an centre", "forbidden", crossing(-7_200.0, 3_800.0), 800.0, 800.0, None, ""),
         (

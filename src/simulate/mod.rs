@@ -15,7 +15,9 @@
 
 mod chance;
 mod city;
+mod drive;
 mod files;
+mod misdeed;
 mod names;
 mod network;
 mod noise;

@@ -223,6 +223,7 @@ impl Network {
     }
 
     /// The legs that leave a node.
+    #[cfg(test)]
     pub fn ways(&self, node: usize) -> &[Leg] {
         &self.ways[node]
     }

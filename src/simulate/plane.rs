@@ -98,10 +98,6 @@ impl Rectangle {
             && (self.low.y - margin_m..=self.high.y + margin_m).contains(&spot.y)
     }
 
-    pub fn middle(&self) -> Spot {
-        self.low.towards(self.high, 0.5)
-    }
-
     /// Its corners, the first again at the end.
     pub fn ring(&self) -> Vec<Spot> {
         let (low, high) = (self.low, self.high);

@@ -1,32 +1,16 @@
-//! One truck: how it drives, loads, hauls, tips, returns and rests, and how it offends when told to.
+//! One truck: what it is about, and how it loads, hauls, tips, returns and rests. How it drives is in [`super::drive`],
+//! how it offends in [`super::misdeed`].
 
 use std::sync::Arc;
 
 use super::{
     chance::Chance,
-    city::{City, Detour, Role, Vehicle},
+    city::{City, Role, Vehicle},
     offence::Offence,
     path::Path,
     plane::Spot,
 };
 use crate::model::{Cover, Lift, Load};
-
-/// How hard a truck brakes when it has room, and at most, m/s².
-const BRAKE_MPS2: f64 = 1.1;
-pub(super) const HARD_BRAKE_MPS2: f64 = 2.6;
-/// How hard it brakes for lights that turn red, m/s²: with less room it drives on.
-const LIGHTS_BRAKE_MPS2: f64 = 1.9;
-/// How it gathers speed, loaded and empty, m/s².
-pub(super) const LOADED_MPS2: f64 = 0.6;
-pub(super) const EMPTY_MPS2: f64 = 1.0;
-/// Room that a waiting truck takes, metres.
-const LENGTH_M: f64 = 12.0;
-/// Trucks that wait in a row; more stand beside the last.
-const QUEUE: u16 = 8;
-/// Tipping at the roadside, milliseconds.
-const TIPPING_MS: i64 = 78_000;
-/// No truck drives faster, whatever its driver wants, m/s.
-const TOP_MPS: f64 = 110.0 / 3.6;
 
 /// What a truck is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,19 +41,21 @@ pub(super) enum Stage {
 
 /// Faster than allowed, until the clock or the road ends it.
 #[derive(Clone, Copy, Debug)]
-struct Rush {
-    share: f64,
-    until_ms: i64,
+pub(super) struct Rush {
+    pub share: f64,
+    pub until_ms: i64,
+    /// Where the road ahead ends that is good for it, metres along the way.
+    pub until_m: f64,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Waiting {
-    light: usize,
-    along_row: bool,
+pub(super) struct Waiting {
+    pub light: usize,
+    pub along_row: bool,
     /// How many wait before it.
-    rank: u16,
+    pub rank: u16,
     /// The vertex at which the lights stand.
-    vertex: usize,
+    pub vertex: usize,
 }
 
 /// What trucks share.
@@ -86,29 +72,29 @@ pub(super) struct Street<'a> {
 pub(super) struct Truck {
     pub chance: Chance,
     pub stage: Stage,
-    path: Arc<Path>,
-    stretch: usize,
-    s: f64,
+    pub(super) path: Arc<Path>,
+    pub(super) stretch: usize,
+    pub(super) s: f64,
     pub speed_mps: f64,
     /// From where to where, as places.
-    from: usize,
-    to: usize,
+    pub(super) from: usize,
+    pub(super) to: usize,
     /// The driver's share of the limit.
-    pace: f64,
+    pub(super) pace: f64,
     pub load: Load,
     pub cover: Cover,
     pub lift: Lift,
     pub ignition: bool,
     pub odometer_m: f64,
     pub still_since_ms: i64,
-    waiting: Option<Waiting>,
-    rush: Option<Rush>,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) rush: Option<Rush>,
     /// Where it will stand at the roadside, and for what.
-    stop: Option<(f64, Offence)>,
-    leaves_open: bool,
+    pub(super) stop: Option<(f64, Offence)>,
+    pub(super) leaves_open: bool,
     /// No report leaves the truck before then.
     pub dark_until_ms: i64,
-    offence: Option<Offence>,
+    pub(super) offence: Option<Offence>,
 }
 
 impl Truck {
@@ -201,7 +187,7 @@ impl Truck {
         (self.from, self.to) = ends;
     }
 
-    fn jump_to(&mut self, s: f64) {
+    pub(super) fn jump_to(&mut self, s: f64) {
         self.s = s.clamp(0.0, self.path.length_m());
         self.stretch = self.path.stretch(self.s, 0);
     }
@@ -284,118 +270,6 @@ impl Truck {
             self.still_since_ms = now_ms;
         }
     }
-
-    // --- On the road -------------------------------------------------------------------------------------------------
-
-    fn drive(&mut self, street: &mut Street<'_>, dt_s: f64, role: Role) {
-        let now_ms = street.now_ms;
-        if self.rush.is_some_and(|rush| now_ms >= rush.until_ms) {
-            (self.rush, self.offence) = (None, None);
-        }
-        // Those whose offence must not be broken off by a stop happen to find the lights green.
-        let green = self.rush.is_some()
-            || self.leaves_open
-            || matches!(role, Role::NoPermit | Role::ExpiredPermit | Role::DayOnly | Role::NightOnly);
-        let (allowed_mps, end_m) = self.look_ahead(street, green, dt_s);
-        let gain_mps2 = if self.is_loaded() { LOADED_MPS2 } else { EMPTY_MPS2 };
-        let before_mps = self.speed_mps;
-        let least_mps = (before_mps - HARD_BRAKE_MPS2 * dt_s).max(0.0);
-        self.speed_mps = allowed_mps.clamp(least_mps, before_mps + gain_mps2 * dt_s);
-        let mut moved_m = (before_mps + self.speed_mps) / 2.0 * dt_s;
-        if self.s + moved_m >= end_m - 0.05 {
-            moved_m = (end_m - self.s).max(0.0);
-            self.speed_mps = self.speed_mps.min(moved_m / dt_s);
-            if moved_m < 0.3 {
-                self.speed_mps = 0.0;
-            }
-        }
-        self.s += moved_m;
-        self.odometer_m += moved_m;
-        self.stretch = self.path.stretch(self.s, self.stretch);
-        self.pass_lights(street);
-        if let Some((stop_m, offence)) = self.stop
-            && self.s >= stop_m - 1.0
-            && self.speed_mps < 0.5
-        {
-            self.pull_over(offence, now_ms, street.interval_s);
-        }
-    }
-
-    fn cruise_mps(&self, limit_mps: f64) -> f64 {
-        (limit_mps * self.rush.map_or(self.pace, |rush| rush.share)).min(TOP_MPS)
-    }
-
-    /// How fast it may be, and where it must have stopped.
-    fn look_ahead(&mut self, street: &mut Street<'_>, green: bool, dt_s: f64) -> (f64, f64) {
-        let path = Arc::clone(&self.path);
-        let speed = self.speed_mps;
-        let horizon_m = speed * (speed / (2.0 * BRAKE_MPS2) + dt_s) + 25.0;
-        let mut allowed_mps = self.cruise_mps(path.vertices[self.stretch].limit_mps);
-        let mut end_m = path.length_m();
-        if let Some((stop_m, _)) = self.stop {
-            end_m = end_m.min(stop_m);
-        }
-        for (number, vertex) in path.vertices.iter().enumerate().skip(self.stretch + 1) {
-            let ahead_m = vertex.s - self.s;
-            if ahead_m > horizon_m {
-                break;
-            }
-            let most_mps = vertex.turn_mps.min(self.cruise_mps(vertex.limit_mps));
-            if most_mps > 0.0 {
-                allowed_mps = allowed_mps.min(braking_to(most_mps, ahead_m));
-            }
-            if let Some((light, along_row)) = vertex.light
-                && !green
-                && let Some(line_m) = self.stop_line(street, number, light, along_row, vertex.s)
-            {
-                end_m = end_m.min(line_m);
-                break;
-            }
-        }
-        (allowed_mps.min(braking_to(0.0, end_m - self.s)), end_m)
-    }
-
-    /// Where it stops for lights; `None` when it need not, or no longer can.
-    fn stop_line(
-        &mut self,
-        street: &mut Street<'_>,
-        vertex: usize,
-        light: super::network::Light,
-        along_row: bool,
-        at_m: f64,
-    ) -> Option<f64> {
-        if !light.is_red(along_row, street.now_ms) {
-            return None;
-        }
-        if self.waiting.is_none_or(|waiting| waiting.vertex != vertex) {
-            if at_m - 3.0 - self.s < self.speed_mps * self.speed_mps / (2.0 * LIGHTS_BRAKE_MPS2)
-                || self.waiting.is_some()
-            {
-                return None;
-            }
-            let count = &mut street.waiting[light.number][usize::from(along_row)];
-            let free_m = at_m - 3.0 - self.s - self.speed_mps * self.speed_mps / (2.0 * BRAKE_MPS2);
-            // A truck takes the last rank that it can still reach comfortably.
-            let rank = (*count).min(QUEUE).min((free_m.max(0.0) / LENGTH_M) as u16);
-            *count = count.saturating_add(1);
-            self.waiting = Some(Waiting { light: light.number, along_row, rank, vertex });
-        }
-        let rank = self.waiting.map_or(0, |waiting| waiting.rank);
-        Some((at_m - 3.0 - f64::from(rank) * LENGTH_M).max(self.s))
-    }
-
-    /// Past the lights it waits no longer.
-    fn pass_lights(&mut self, street: &mut Street<'_>) {
-        if let Some(waiting) = self.waiting
-            && self.s >= self.path.vertices[waiting.vertex].s
-        {
-            let count = &mut street.waiting[waiting.light][usize::from(waiting.along_row)];
-            *count = count.saturating_sub(1);
-            self.waiting = None;
-        }
-    }
-
-    // --- At the ends -------------------------------------------------------------------------------------------------
 
     fn arrive(&mut self, city: &City, now_ms: i64) {
         self.speed_mps = 0.0;
@@ -480,156 +354,4 @@ impl Truck {
             self.stage = stage;
         }
     }
-
-    // --- Offences ----------------------------------------------------------------------------------------------------
-
-    /// Whether it could be told to do something wrong.
-    pub fn is_free(&self) -> bool {
-        self.offence.is_none() && self.is_under_way() && self.waiting.is_none()
-    }
-
-    /// Tells it to drive too fast from now on; `false` when the road ahead is too short.
-    pub fn begin_rush(&mut self, severe: bool, now_ms: i64, interval_s: f64) -> bool {
-        if !self.is_free() || self.limit_mps() < 29.0 / 3.6 {
-            return false;
-        }
-        let share = match severe {
-            false => 1.15,
-            true if self.limit_mps() < 45.0 / 3.6 && self.chance.happens(0.25) => 1.6,
-            true => self.chance.between(1.3, 1.36),
-        };
-        let goal_mps = self.limit_mps() * share;
-        let patience = if severe { Offence::OverspeedSevere.patience() } else { Offence::Overspeed.patience() };
-        let need_s = patience.certain_s(interval_s) + 8.0;
-        let gather_m = (goal_mps * goal_mps - self.speed_mps * self.speed_mps).max(0.0) / (2.0 * LOADED_MPS2);
-        let brake_m = goal_mps * goal_mps / (2.0 * BRAKE_MPS2);
-        if goal_mps > TOP_MPS || self.runway_m(goal_mps) < gather_m + need_s * goal_mps + brake_m {
-            return false;
-        }
-        let gather_s = (goal_mps - self.speed_mps).max(0.0) / LOADED_MPS2;
-        let lasts_s = gather_s + need_s + self.chance.between(0.0, 40.0);
-        self.rush = Some(Rush { share, until_ms: now_ms + (lasts_s * 1000.0) as i64 });
-        self.offence = Some(if severe { Offence::OverspeedSevere } else { Offence::Overspeed });
-        true
-    }
-
-    /// How far the road goes on with the same limit and no bend to slow down for, metres.
-    fn runway_m(&self, goal_mps: f64) -> f64 {
-        let limit_mps = self.limit_mps();
-        let ends = self.path.vertices.iter().skip(self.stretch + 1);
-        let end = ends.into_iter().find(|vertex| vertex.turn_mps < goal_mps || vertex.limit_mps != limit_mps);
-        end.map_or(0.0, |vertex| vertex.s - self.s)
-    }
-
-    /// Tells it to take a detour ahead of it.
-    pub fn begin_detour(&mut self, detour: &Detour, offence: Offence) -> bool {
-        if !self.may_swerve() || self.s > detour.leave_m - 150.0 {
-            return false;
-        }
-        self.path = Arc::clone(&detour.path);
-        self.stretch = self.path.stretch(self.s, 0);
-        self.offence = Some(offence);
-        true
-    }
-
-    fn may_swerve(&self) -> bool {
-        self.is_free() && self.stage == Stage::Hauling && self.is_loaded()
-    }
-
-    /// The sink that it hauls to.
-    pub fn bound_for(&self) -> Option<usize> {
-        self.may_swerve().then_some(self.to)
-    }
-
-    /// Tells it to stop at the roadside ahead, to tip there or to stand.
-    pub fn begin_stop(&mut self, offence: Offence) -> bool {
-        let from_m = self.s + self.speed_mps * self.speed_mps / (2.0 * BRAKE_MPS2) + 30.0;
-        let spot = (0..120).map(|step| from_m + f64::from(step) * 25.0).find(|s| self.is_lonely(*s));
-        match spot.filter(|_| self.may_swerve()) {
-            Some(stop_m) => {
-                (self.stop, self.offence) = (Some((stop_m, offence)), Some(offence));
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Whether nothing is near: no place, no junction, no end of the way.
-    fn is_lonely(&self, s: f64) -> bool {
-        let near = |at: f64| (at - s).abs() < 60.0;
-        let at = self.path.stretch(s, self.stretch);
-        let quiet = |at: usize| self.path.vertices.get(at).is_some_and(|vertex| !vertex.near_place);
-        s > 900.0
-            && s < self.path.length_m() - 1_200.0
-            && quiet(at)
-            && quiet(at + 1)
-            && !self.path.nodes.iter().any(|(_, vertex)| near(self.path.vertices[*vertex].s))
-    }
-
-    /// Tells it to drive on with an open cover.
-    pub fn begin_open(&mut self) -> bool {
-        let fits = self.may_swerve() && (800.0..self.path.length_m() - 3_500.0).contains(&self.s);
-        if fits {
-            (self.leaves_open, self.cover, self.offence) = (true, Cover::Open, Some(Offence::CoverOpenLoaded));
-        }
-        fits
-    }
-
-    /// Tells it to go dark.
-    pub fn begin_dark(&mut self, now_ms: i64) -> bool {
-        if !self.is_free() || !self.ignition {
-            return false;
-        }
-        self.dark_until_ms = now_ms + self.chance.span_ms(500.0, 900.0);
-        self.offence = Some(Offence::TerminalOffline);
-        true
-    }
-
-    fn pull_over(&mut self, offence: Offence, now_ms: i64, interval_s: f64) {
-        let tips = offence == Offence::LiftOutsideSite;
-        let lasts_ms = if tips {
-            // Slower where reports are rare, so that there is something to be seen.
-            (TIPPING_MS as f64 * (interval_s / 12.0).max(1.0)) as i64
-        } else {
-            self.chance.span_ms(1_020.0, 1_260.0) + (interval_s * 3_000.0) as i64
-        };
-        (self.stop, self.speed_mps) = (None, 0.0);
-        self.stage = Stage::Roadside { from_ms: now_ms, until_ms: now_ms + lasts_ms, tips };
-    }
-
-    /// Puts it at the roadside of its way at once.
-    pub fn pull_over_now(&mut self, offence: Offence, now_ms: i64, interval_s: f64) -> bool {
-        let begun = self.begin_stop(offence);
-        if let Some((stop_m, _)) = self.stop.filter(|_| begun) {
-            self.jump_to(stop_m);
-            self.pull_over(offence, now_ms, interval_s);
-            self.still_since_ms = now_ms;
-        }
-        begun
-    }
-
-    fn stand_by(&mut self, from_ms: i64, until_ms: i64, tips: bool, now_ms: i64) {
-        if tips {
-            let since_s = (now_ms - from_ms) * TIPPING_MS / 1_000 / (until_ms - from_ms).max(1);
-            (self.lift, self.cover) = match since_s {
-                ..3 => (Lift::Flat, Cover::Moving),
-                3..15 => (Lift::Lifting, Cover::Open),
-                15..45 => (Lift::Full, Cover::Open),
-                45..60 => (Lift::Lifting, Cover::Open),
-                60..70 => (Lift::Flat, Cover::Moving),
-                _ => (Lift::Flat, Cover::Closed),
-            };
-            if since_s >= 32 {
-                self.load = Load::Empty;
-            }
-        }
-        if now_ms >= until_ms {
-            (self.stage, self.offence) = (Stage::Hauling, None);
-        }
-    }
-}
-
-/// The speed at which it can still brake to `to_mps` within a distance.
-fn braking_to(to_mps: f64, within_m: f64) -> f64 {
-    (to_mps * to_mps + 2.0 * BRAKE_MPS2 * within_m.max(0.0)).sqrt()
 }

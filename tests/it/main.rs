@@ -1,5 +1,12 @@
 //! The whole house: its rules, its commands, and the line from a broker to a person.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and its figures are for people"
+)]
+
 mod city;
 mod commands;
 mod fleet;

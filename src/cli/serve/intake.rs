@@ -182,7 +182,7 @@ impl<W: Watch> Intake<W> {
 
     /// The oldest batch that the engine has, on to the commit.
     fn take_judged(&mut self) -> Result<(), IntakeError> {
-        let Some(judged) = self.engine.next()? else { return Ok(()) };
+        let Some(judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
         let end = self.ends.pop_front().unwrap_or_else(|| self.journal.next_position());
         self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)
@@ -223,7 +223,7 @@ impl<W: Watch> Intake<W> {
             return Ok(());
         }
         self.engine.submit(Arc::new(std::mem::take(batch)))?;
-        let Some(judged) = self.engine.next()? else { return Ok(()) };
+        let Some(judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
         if end > committed {
             self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)?;

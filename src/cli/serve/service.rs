@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
+        atomic::Ordering,
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -28,10 +29,10 @@ use crate::{
     command::{Desk, roster},
     config::Config,
     engine::{Engine, Reference},
-    ingest::EmbeddedBroker,
+    ingest::{EmbeddedBroker, SourceStats},
     journal::Journal,
-    metrics::Metrics,
-    notify::Courier,
+    metrics::{Metrics, raise_to},
+    notify::{Courier, Delivered},
     registry::Book,
     rules::RuleSet,
     server::{self, LastPositions, ServerState, Stream},
@@ -42,6 +43,9 @@ use crate::{
 const UNCOMMITTED: usize = 64;
 /// After a start, answers that waited at the broker have this long to be read before deadlines pass.
 const ANSWERS_FIRST_MS: i64 = 30_000;
+
+/// How often counts that others keep are copied into the metrics.
+const COPY_EVERY: Duration = Duration::from_secs(1);
 
 /// A signal that it is time to end.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -60,7 +64,8 @@ pub struct Service {
     http_task: tokio::task::JoinHandle<std::io::Result<()>>,
     close_courier: oneshot::Sender<()>,
     courier: tokio::task::JoinHandle<Result<(), crate::notify::NotifyError>>,
-    reloads: tokio::task::JoinHandle<()>,
+    /// Tasks that may end at any moment: looking at rules, copying counts.
+    errands: [tokio::task::JoinHandle<()>; 2],
     ready: watch::Sender<bool>,
 }
 
@@ -139,6 +144,7 @@ impl Service {
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
+        let stats = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
             let result = handle.block_on(intake.run(inlets, order_queue)).context("failed to go on taking reports");
@@ -147,6 +153,7 @@ impl Service {
 
         let (close_courier, courier_closed) = oneshot::channel::<()>();
         let courier = Courier::new(Arc::clone(&store), MqttSink(publisher), config.notify());
+        let gauges = gauges(Arc::clone(&metrics), stats, courier.delivered());
         let courier = tokio::spawn(crate::notify::run(courier, now, outbox, async { _ = courier_closed.await }));
         ready.send_replace(true);
         Ok(Self {
@@ -161,7 +168,7 @@ impl Service {
             http_task,
             close_courier,
             courier,
-            reloads: tokio::spawn(reloads.watch()),
+            errands: [tokio::spawn(reloads.watch()), tokio::spawn(gauges)],
             ready,
         })
     }
@@ -178,7 +185,7 @@ impl Service {
         }
         tracing::info!("ending: no more is taken in, what is here is finished");
         self.ready.send_replace(false);
-        self.reloads.abort();
+        self.errands.iter().for_each(tokio::task::JoinHandle::abort);
         _ = self.orders.send(Order::Stop).await;
         // The intake ends first; with it the last sender to the clerk goes, and the clerk commits what is left.
         for _ in 0..2 {
@@ -197,6 +204,19 @@ impl Service {
         _ = self.close_http.send(());
         self.http_task.await??;
         Ok(())
+    }
+}
+
+/// Copies what the connections count into the metrics, for ever.
+async fn gauges(metrics: Arc<Metrics>, sources: Vec<Arc<SourceStats>>, delivered: Arc<Delivered>) {
+    let sum = |count: fn(&SourceStats) -> u64| sources.iter().map(|source| count(source)).sum::<u64>();
+    loop {
+        metrics.mqtt_connections_up.set(i64::try_from(sum(SourceStats::connected)).unwrap_or(i64::MAX));
+        raise_to(&metrics.mqtt_reconnects, sum(SourceStats::reconnects));
+        raise_to(&metrics.mqtt_dropped, sum(SourceStats::dropped));
+        raise_to(&metrics.outbox_delivered, delivered.sent.load(Ordering::Relaxed));
+        raise_to(&metrics.outbox_failures, delivered.failed.load(Ordering::Relaxed));
+        tokio::time::sleep(COPY_EVERY).await;
     }
 }
 

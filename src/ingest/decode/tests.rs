@@ -180,19 +180,6 @@ fn lines_say_what_they_are_and_when_they_came() {
     assert_eq!(json!(report.ext), json!({"type": "A7"}));
 }
 
-#[test]
-#[ignore = "a measurement"]
-fn measure_decoding() {
-    let payload = br#"{"device_time":1772373909000,"lat":22.543096,"lon":114.057865,"speed_kmh":41.5,"heading_deg":270,"ignition":true,"load":"loaded","cover":"closed","sats":11}"#;
-    let (decoder, mut out) = (decoder(), Vec::new());
-    let start = std::time::Instant::now();
-    for _ in 0..1_000_000 {
-        out.clear();
-        decoder.decode("mw/v1/device/13912345678/report", std::hint::black_box(payload), &mut out);
-    }
-    println!("{} ns a report", start.elapsed().as_nanos() / 1_000_000);
-}
-
 proptest! {
     #[test]
     fn nothing_panics_and_nothing_is_lost(payload in proptest::collection::vec(any::<u8>(), 0..200)) {
