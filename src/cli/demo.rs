@@ -80,7 +80,8 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     block_on(async {
         let stop = stop_signal()?;
         let (listener, news) = sync_channel(NEWS);
-        let service = Service::start(config, Some(listener)).await?;
+        let mut service = Service::start(config, Some(listener)).await?;
+        service.subscribed().await?;
         greet(&city, &service, &rules);
         let printer =
             std::thread::Builder::new().name("printer".to_owned()).spawn(move || Printer::new(zone).run(&news))?;

@@ -19,6 +19,14 @@ pub struct Fleet {
     pub duration: Option<Duration>,
 }
 
+/// A fleet that has come to rest.
+pub struct Driven {
+    /// For its truths.
+    pub simulation: Simulation,
+    /// Messages that the broker has acknowledged.
+    pub published: u64,
+}
+
 /// How often the clock moves on.
 const STEP: Duration = Duration::from_millis(100);
 /// Messages that wait for the broker. Full: the fleet waits.
@@ -27,11 +35,11 @@ const WAITING: usize = 20_000;
 const ON_THEIR_WAY: usize = 1_000;
 
 impl Fleet {
-    /// Drives until `stop` or the end of the duration; gives the simulation back for its truths.
+    /// Drives until `stop` or the end of the duration.
     ///
     /// # Errors
     /// When the broker cannot be used.
-    pub async fn run(self, mut simulation: Simulation, stop: impl Future<Output = ()>) -> anyhow::Result<Simulation> {
+    pub async fn run(self, mut simulation: Simulation, stop: impl Future<Output = ()>) -> anyhow::Result<Driven> {
         let publisher = Publisher::start(&format!("muckwatch-fleet-{}", std::process::id()), &self.broker, None, None)?;
         let (source, mut offers) = Source::start(&self.ears())?;
         let (queue, waiting) = mpsc::channel(WAITING);
@@ -58,9 +66,9 @@ impl Fleet {
             }
         }
         drop(queue);
-        sending.await.context("failed to publish")?;
+        let published = sending.await.context("failed to publish")?;
         source.disconnect().await;
-        Ok(simulation)
+        Ok(Driven { simulation, published })
     }
 
     /// What units listen to.
@@ -91,9 +99,9 @@ fn hear(simulation: &mut Simulation, prefix: &str, offer: &Incoming, offset_ms: 
     }
 }
 
-/// Publishes in order, many messages on their way at once.
-async fn send(publisher: Publisher, prefix: String, mut waiting: mpsc::Receiver<Message>) {
-    let mut batch = Vec::new();
+/// Publishes in order, many messages on their way at once; how many the broker has.
+async fn send(publisher: Publisher, prefix: String, mut waiting: mpsc::Receiver<Message>) -> u64 {
+    let (mut batch, mut published) = (Vec::new(), 0);
     while waiting.recv_many(&mut batch, ON_THEIR_WAY).await > 0 {
         let mut receipts = Vec::with_capacity(batch.len());
         for message in batch.drain(..) {
@@ -104,8 +112,10 @@ async fn send(publisher: Publisher, prefix: String, mut waiting: mpsc::Receiver<
         }
         for receipt in receipts {
             if receipt.settled().await.is_err() {
-                return;
+                return published;
             }
+            published += 1;
         }
     }
+    published
 }

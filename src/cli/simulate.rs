@@ -96,8 +96,9 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
     if let Some(broker) = &args.mqtt {
         let simulation = Simulation::new(city, args.settings(args.start.unwrap_or_else(now))?)?;
         let fleet = Fleet { broker: broker.parse()?, prefix: args.prefix.clone(), duration: Some(args.duration) };
-        let simulation = serve::block_on(async { fleet.run(simulation, serve::stop_signal()?).await })?;
-        return args.write_truths(&simulation).map(|()| ExitCode::SUCCESS);
+        let driven = serve::block_on(async { fleet.run(simulation, serve::stop_signal()?).await })?;
+        say!("{} messages published", driven.published);
+        return args.write_truths(&driven.simulation).map(|()| ExitCode::SUCCESS);
     }
     if let Some(file) = &args.output {
         let mut simulation = Simulation::new(city, args.settings(args.start.unwrap_or(START))?)?;

@@ -597,7 +597,7 @@ pub(super) fn scalar(node: &Node) -> Option<String> {
 }
 
 /// `500ms`, `30s`, `10m`, `2h`, `1d`, or several of them from large to small, such as `1h30m`.
-fn duration_ms(text: &str) -> Option<i64> {
+pub(super) fn duration_ms(text: &str) -> Option<i64> {
     const UNITS: &[(&str, i64)] = &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
     let (mut rest, mut total, mut last) = (text.trim(), 0_i64, i64::MAX);
     if rest.is_empty() {

@@ -31,7 +31,7 @@ use datafusion::{
     },
 };
 
-use super::{RuleErrors, errors::nearest};
+use super::{RuleErrors, closed, errors::nearest};
 use crate::model::{Column, ColumnSet, Kind, limits};
 
 /// A predicate that compiled: parts that must all hold, in order.
@@ -310,6 +310,9 @@ impl Compiler {
         let (l, r) = (self.class(left), self.class(right));
         let written_time = matches!((l, r), (Class::Time, Class::Text) | (Class::Text, Class::Time))
             && (literal(left) || literal(right));
+        if let Some(objection) = misspelt(left, right).or_else(|| misspelt(right, left)) {
+            return Some(objection);
+        }
         let fits = l == r || written_time || [l, r].iter().any(|class| matches!(class, Class::Null | Class::Other));
         (!fits).then(|| {
             let message = format!(
@@ -358,6 +361,25 @@ fn shown(expr: &Expr) -> String {
 
 fn null(expr: &Expr) -> bool {
     matches!(expr, Expr::Literal(value, _) if *value == ScalarValue::Null)
+}
+
+/// A column of closed words, plain or in a `coalesce`, set against text that it never holds.
+fn misspelt(column: &Expr, written: &Expr) -> Option<(String, String)> {
+    let text = |expr: &Expr| match expr {
+        Expr::Literal(value, _) => value.try_as_str().flatten().map(str::to_owned),
+        _ => None,
+    };
+    let word = text(written)?;
+    match column {
+        Expr::Column(column) => closed::objection(&column.name, &word),
+        Expr::ScalarFunction(call) if call.name() == "coalesce" => {
+            let (first, others) = call.args.split_first()?;
+            let Expr::Column(column) = first else { return None };
+            let replaced = others.iter().all(|other| text(other).is_some_and(|other| other != word));
+            replaced.then(|| closed::objection(&column.name, &word)).flatten()
+        }
+        _ => None,
+    }
 }
 
 fn literal(expr: &Expr) -> bool {

@@ -18,6 +18,7 @@
 //! At the limits (`model::limits`): larger files, longer or deeper predicates and more rules are refused at load.
 
 mod check;
+mod closed;
 mod compile;
 mod errors;
 mod evaluate;
@@ -25,6 +26,7 @@ mod file;
 mod message;
 mod rule;
 mod schema;
+mod series;
 mod set;
 mod test;
 

@@ -10,6 +10,8 @@
 //!     settings: { time_zone: Asia/Shanghai }   # as in the configuration; optional
 //!     reports:                       # in order of arrival
 //!       - { device_id: D1, device_time: "2026-03-01T14:00:00Z", lat: 22.5, lon: 114.0, speed_kmh: 80 }
+//!       - series: { device_id: D1, from: "2026-03-01T14:00:10Z", every: 10s, count: 12, speed_kmh: 80,
+//!                   path: [[114.0, 22.5], [114.1, 22.5]] }    # twelve reports, spread evenly along the path
 //!     expect:                        # only what is written is compared
 //!       - { rule: overspeed, vehicle: V1, severity: major, facts: { speed_kmh: 80 } }
 //! ```
@@ -27,6 +29,7 @@ use super::{
     check::find,
     errors::nearest,
     file::{self, Entry, Node, NodeValue, Position, Source},
+    series,
 };
 use crate::model::{Alert, AlertState, Severity, Time};
 
@@ -244,7 +247,7 @@ impl fmt::Display for Difference {
 }
 
 /// The check of one test file.
-struct TestCheck<'a> {
+pub(super) struct TestCheck<'a> {
     source: &'a Source,
     problems: Vec<Problem>,
 }
@@ -280,7 +283,7 @@ impl TestCheck<'_> {
             line: node.at.line,
             registry: find(fields, "registry").map(|node| self.registry(node)).unwrap_or_default(),
             settings: find(fields, "settings").map_or(Json::Null, Node::to_json),
-            reports: reports.iter().filter_map(|report| self.report(report)).collect(),
+            reports: self.reports(reports),
             expect: expect.iter().filter_map(|expected| self.expected(expected)).collect(),
         })
     }
@@ -312,6 +315,26 @@ impl TestCheck<'_> {
                 RegistrySource::Empty
             }
         }
+    }
+
+    /// In order of arrival; series that follow each other are merged.
+    fn reports(&mut self, nodes: &[Node]) -> Vec<Json> {
+        let (mut reports, mut merged) = (Vec::new(), Vec::new());
+        let settle = |merged: &mut Vec<(Time, Json)>, reports: &mut Vec<Json>| {
+            merged.sort_by_key(|(arrives, _)| *arrives);
+            reports.extend(merged.drain(..).map(|(_, report)| report));
+        };
+        for node in nodes {
+            if let Some(described) = series::within(node) {
+                self.map(node, &["series"], "an element with a series");
+                merged.extend(series::expand(self, described));
+            } else {
+                settle(&mut merged, &mut reports);
+                reports.extend(self.report(node));
+            }
+        }
+        settle(&mut merged, &mut reports);
+        reports
     }
 
     fn report(&mut self, node: &Node) -> Option<Json> {
@@ -379,7 +402,7 @@ impl TestCheck<'_> {
         parsed
     }
 
-    fn time(&mut self, node: &Node) -> Option<Time> {
+    pub(super) fn time(&mut self, node: &Node) -> Option<Time> {
         serde_json::from_value(node.to_json()).map_err(|error| self.say(node.at, error.to_string(), None)).ok()
     }
 
@@ -391,7 +414,7 @@ impl TestCheck<'_> {
         None
     }
 
-    fn text(&mut self, node: &Node, what: &str) -> Option<String> {
+    pub(super) fn text(&mut self, node: &Node, what: &str) -> Option<String> {
         if let NodeValue::Text(text) = &node.value {
             return Some(text.clone());
         }
@@ -399,7 +422,7 @@ impl TestCheck<'_> {
         None
     }
 
-    fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
+    pub(super) fn list<'n>(&mut self, node: &'n Node, what: &str) -> &'n [Node] {
         if let NodeValue::List(items) = &node.value {
             return items;
         }
@@ -407,7 +430,7 @@ impl TestCheck<'_> {
         &[]
     }
 
-    fn map<'n>(&mut self, node: &'n Node, known: &[&str], what: &str) -> Option<&'n [Entry]> {
+    pub(super) fn map<'n>(&mut self, node: &'n Node, known: &[&str], what: &str) -> Option<&'n [Entry]> {
         let NodeValue::Map(entries) = &node.value else {
             self.say(node.at, format!("expected {what} as a mapping, found {}", node.kind()), None);
             return None;
@@ -421,7 +444,12 @@ impl TestCheck<'_> {
         Some(entries)
     }
 
-    fn say(&mut self, at: Position, message: impl Into<String>, hint: Option<String>) {
+    /// How many there are so far.
+    pub(super) fn problems(&self) -> usize {
+        self.problems.len()
+    }
+
+    pub(super) fn say(&mut self, at: Position, message: impl Into<String>, hint: Option<String>) {
         self.problems.push(self.source.problem(at, message, hint));
     }
 }

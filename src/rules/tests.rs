@@ -56,6 +56,11 @@ speed.yaml:4:15: unknown severity `mayor`
 fn every_wrong_predicate_is_refused_with_a_reason() {
     let mut wrong = Vec::new();
     for (when, expected) in [
+        ("loaded and cover = 'opn'", "3:22: `cover` is never 'opn' | did you mean `open`?"),
+        ("load in ('full', 'fulll')", "`load` is never 'fulll' | did you mean `full`?"),
+        ("loaded or 'sourc' <> place_kind", "`place_kind` is never 'sourc' | did you mean `source`?"),
+        ("coalesce(place_kind, '') = 'sikn'", "`place_kind` is never 'sikn' | did you mean `sink`?"),
+        ("lift = 'fault'", "`lift` is never 'fault' | a faulty sensor is NULL: ask `lift_fault`"),
         (
             "speed_kmh > 'fast'",
             "3:11: `speed_kmh` is a number, `'fast'` is text: they can't be compared | compare values of one kind",
@@ -221,9 +226,9 @@ fn what_is_huge_or_deep_is_refused_and_not_run_into() {
 #[test]
 fn the_longest_predicates_allowed_are_planned_and_evaluated() {
     let nested = format!("{}loaded{}", "(".repeat(limits::PREDICATE_DEPTH), ")".repeat(limits::PREDICATE_DEPTH));
-    let ands = vec!["speed_kmh > local_hour / 2"; 140].join(" and ");
-    let sum = vec!["speed_kmh"; 480].join(" + ");
-    for when in [nested, ands, format!("{sum} > 3")] {
+    // One chain as deep as the words allow; the division keeps it in one piece.
+    let sum = vec!["speed_kmh"; limits::PREDICATE_TOKENS / 2 - 2].join(" + ");
+    for when in [nested, format!("{sum} > local_hour / 2")] {
         let set = load(&rule(&format!("when: {when}")));
         let row = Facts { speed_kmh: Some(50.0), local_hour: Some(7), loaded: Some(true), ..Facts::default() };
         assert_eq!(set.evaluate(&[row]).unwrap().when(0, 0), Verdict::True);
@@ -411,16 +416,16 @@ fn a_rule_reads_its_columns_and_the_set_all_of_them() {
 #[test]
 fn a_version_changes_with_the_content_alone() {
     let version = |text: &str| load(text).rules()[0].version.to_string();
-    let plain = version("rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n");
+    let plain = version("rules:\n  - id: a\n    when: speed_kmh > 5 and plate = 'a  b'\n    for: 60s\n");
     assert_eq!(plain.len(), 16);
-    let same = "# a comment\nrules:\n  - for: 1m\n    min_samples: 1\n    id: 'a'\n    when: >\n      speed_kmh > 5\n      and   cover = 'a  b'\n";
+    let same = "# a comment\nrules:\n  - for: 1m\n    min_samples: 1\n    id: 'a'\n    when: >\n      speed_kmh > 5\n      and   plate = 'a  b'\n";
     assert_eq!(plain, version(same));
     for other in [
-        "rules:\n  - id: a\n    when: speed_kmh > 6 and cover = 'a  b'\n    for: 60s\n",
-        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a b'\n    for: 60s\n",
-        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 61s\n",
-        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n    message: '{plate}'\n",
-        "rules:\n  - id: a\n    when: speed_kmh > 5 and cover = 'a  b'\n    for: 60s\n    shadow: true\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 6 and plate = 'a  b'\n    for: 60s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and plate = 'a b'\n    for: 60s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and plate = 'a  b'\n    for: 61s\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and plate = 'a  b'\n    for: 60s\n    message: '{plate}'\n",
+        "rules:\n  - id: a\n    when: speed_kmh > 5 and plate = 'a  b'\n    for: 60s\n    shadow: true\n",
     ] {
         assert_ne!(plain, version(other), "{other}");
     }
@@ -538,6 +543,45 @@ fn tests_are_compared_with_what_came() {
     assert!(shown(&[]).contains("  - expected, did not come: overspeed of V1"));
 }
 
+fn series_problems(series: &str) -> String {
+    let text = format!("tests: [{{ name: a, expect: [], reports: [{{ series: {{ {series} }} }}] }}]");
+    let error = TestFile::parse("t.yaml", &text).expect_err(series);
+    let one =
+        |p: &Problem| format!("{}:{}: {} | {}\n", p.line, p.column, p.message, p.hint.as_deref().unwrap_or_default());
+    error.problems().iter().map(one).collect()
+}
+
+#[test]
+fn series_become_reports_in_order_of_arrival() {
+    let text = r#"
+tests:
+  - name: three series and a report
+    reports:
+      - series: { device_id: A, from: "2026-03-01T14:00:00Z", every: 10s, count: 3, speed_kmh: 50,
+                  path: [[114.0, 22.0], [114.2, 22.0]] }
+      - series: { device_id: B, from: "2026-03-01T14:00:05Z", every: 1s, count: 2, load: full }
+      - series: { device_id: C, from: "2026-03-01T13:00:00Z", every: 1s, count: 2, arrives: "2026-03-01T14:00:15Z" }
+      - { device_id: D, device_time: "2026-03-01T12:00:00Z" }
+      - series: { device_id: E, from: "2026-03-01T11:00:00Z", every: 1s, count: 1, path: [[114.0, 22.0]] }
+    expect: []
+"#;
+    let file = TestFile::parse("t.yaml", text).unwrap_or_else(|error| panic!("{error}"));
+    let reports = &file.cases[0].reports;
+    let brief = |report: &serde_json::Value| {
+        let time = report["device_time"].as_str().unwrap().get(11..19).unwrap().to_owned();
+        format!("{} {time}", report["device_id"].as_str().unwrap())
+    };
+    let expected =
+        "A 14:00:00, B 14:00:05, B 14:00:06, A 14:00:10, C 13:00:00, C 13:00:01, A 14:00:20, D 12:00:00, E 11:00:00";
+    assert_eq!(reports.iter().map(brief).collect::<Vec<_>>().join(", "), expected);
+    let middle = serde_json::json!({
+        "device_id": "A", "device_time": "2026-03-01T14:00:10.000Z", "lon": 114.1, "lat": 22.0, "speed_kmh": 50,
+    });
+    assert_eq!(reports[3], middle);
+    assert_eq!((&reports[1]["load"], reports[1].get("lat")), (&"full".into(), None));
+    assert_eq!(reports[4]["recv_time"], "2026-03-01T14:00:15.000Z");
+}
+
 #[test]
 fn wrong_tests_are_refused_with_a_reason() {
     for (from, to, expected) in [
@@ -552,6 +596,27 @@ fn wrong_tests_are_refused_with_a_reason() {
     ] {
         let error = TestFile::parse("t.yaml", &TESTS.replacen(from, to, 1)).expect_err(to).to_string();
         assert!(error.contains(expected), "{to}: {error}");
+    }
+    for (series, expected) in [
+        ("sped_kmh: 5", "1:119: unknown key `sped_kmh` in a series | did you mean `speed_kmh`?"),
+        ("lat: 22.5", "unknown key `lat` in a series"),
+        ("path: [[114, 95]]", "1:126: expected longitude and latitude, found [114,95] | write `[114.05, 22.5]`"),
+        ("path: 5", "expected a list for `path`, found a number"),
+        ("arrives: soon", "not a time"),
+    ] {
+        let found =
+            series_problems(&format!("device_id: D, from: \"2026-03-01T14:00:00Z\", every: 9s, count: 2, {series}"));
+        assert!(found.contains(expected), "{series}: {found}");
+    }
+    for (series, expected) in [
+        ("count: 2", "`device_id` is missing | "),
+        ("every: 9", "expected text for `every`, found a number"),
+        ("every: 0s", "expected a duration for `every`, found `0s` | durations are such as"),
+        ("count: 0", "expected a whole number from 1 to 100000 for `count`, found 0"),
+        ("count: 1000000", "for `count`, found 1000000"),
+    ] {
+        let found = series_problems(series);
+        assert!(found.contains(expected), "{series}: {found}");
     }
     let folder = TestFile::parse("dir/t.yaml", "tests: [{ name: a, registry: reg, reports: [], expect: [] }]").unwrap();
     assert_eq!(folder.cases[0].registry, RegistrySource::Folder("dir/reg".into()));

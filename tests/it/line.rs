@@ -7,7 +7,9 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     city::{City, START_MS},
-    support::{Mosquitto, PATIENCE, Served, alerts, alerts_of_file, assert_same_alerts, program, wait_for},
+    support::{
+        Mosquitto, PATIENCE, Served, alerts, alerts_of_file, assert_same_alerts, free_port, get, program, wait_for,
+    },
 };
 
 /// Publishes reports in order, many on their way at once, and returns when the broker has them all.
@@ -207,4 +209,23 @@ fn an_alert_finds_the_nearest_unit_and_comes_back_with_what_it_found() {
         assert!(order.to_string().contains("confirmed"), "{order}");
     });
     assert_eq!(served.stop(), Some(0));
+}
+
+/// Where no broker answers it waits, says that it is not ready, and ends when told to.
+#[test]
+fn without_a_broker_it_is_not_ready() {
+    let (city, http) = (City::new(1), format!("127.0.0.1:{}", free_port()));
+    let mut child = program()
+        .args(["serve", "--http", &http, "--mqtt", &format!("127.0.0.1:{}", free_port())])
+        .args([std::path::Path::new("--data"), &city.folder.path().join("data")])
+        .args([std::path::Path::new("--rules"), &city.rules()])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_for("it to listen", || std::net::TcpStream::connect(&http).ok());
+    assert_eq!(get(&http, "/healthz").0, 200);
+    assert_eq!(get(&http, "/readyz").0, 503);
+    assert!(std::process::Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(wait_for("it to end", || child.try_wait().unwrap()).code(), Some(0));
 }

@@ -68,10 +68,17 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     block_on(async {
         let mut stop = stop_signal()?;
-        let service = tokio::select! {
+        let mut service = tokio::select! {
             service = Service::start(config, None) => service?,
             () = &mut stop => return Ok(ExitCode::SUCCESS),
         };
+        tokio::select! {
+            subscribed = service.subscribed() => subscribed?,
+            () = &mut stop => {
+                service.run_until(async {}).await?;
+                return Ok(ExitCode::SUCCESS);
+            }
+        }
         out!(
             "muckwatch is ready: http://{}, broker {}, {} rules, {} vehicles registered",
             service.http,

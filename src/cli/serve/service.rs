@@ -44,6 +44,8 @@ const UNCOMMITTED: usize = 64;
 /// After a start, answers that waited at the broker have this long to be read before deadlines pass.
 const ANSWERS_FIRST_MS: i64 = 30_000;
 
+/// How often it is looked whether the broker has been reached.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often counts that others keep are copied into the metrics.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
@@ -67,6 +69,9 @@ pub struct Service {
     /// Tasks that may end at any moment: looking at rules, copying counts.
     errands: [tokio::task::JoinHandle<()>; 2],
     ready: watch::Sender<bool>,
+    /// What each subscription counts, and of how many connections it consists.
+    sources: Vec<Arc<SourceStats>>,
+    connections: u64,
 }
 
 /// Runs a future on a runtime of the process's own.
@@ -96,7 +101,7 @@ pub fn stop_signal() -> anyhow::Result<Stop> {
 }
 
 impl Service {
-    /// Starts everything; returns when reports are taken and judged.
+    /// Starts everything. Whether the broker answers shows later: [`Service::subscribed`].
     ///
     /// # Errors
     /// When the data folder, the rules, the registry, an address or the broker's settings cannot be used.
@@ -144,7 +149,7 @@ impl Service {
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
-        let stats = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
+        let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
             let result = handle.block_on(intake.run(inlets, order_queue)).context("failed to go on taking reports");
@@ -153,9 +158,8 @@ impl Service {
 
         let (close_courier, courier_closed) = oneshot::channel::<()>();
         let courier = Courier::new(Arc::clone(&store), MqttSink(publisher), config.notify());
-        let gauges = gauges(Arc::clone(&metrics), stats, courier.delivered());
+        let gauges = gauges(Arc::clone(&metrics), stats.clone(), courier.delivered());
         let courier = tokio::spawn(crate::notify::run(courier, now, outbox, async { _ = courier_closed.await }));
-        ready.send_replace(true);
         Ok(Self {
             http: address,
             broker: config.mqtt.url.clone(),
@@ -170,7 +174,28 @@ impl Service {
             courier,
             errands: [tokio::spawn(reloads.watch()), tokio::spawn(gauges)],
             ready,
+            sources: stats,
+            connections: config.mqtt.connections.max(1) as u64,
         })
+    }
+
+    /// Returns when every connection has its subscription: from then on the broker keeps for us whatever is published.
+    ///
+    /// # Errors
+    /// When something failed after which the process must start again from disk.
+    pub async fn subscribed(&mut self) -> anyhow::Result<()> {
+        let all = async {
+            while self.sources.iter().any(|source| source.connected() < self.connections) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = all => {
+                self.ready.send_replace(true);
+                Ok(())
+            }
+            result = self.ended.recv() => Err(failure(result)),
+        }
     }
 
     /// Runs until `stop`, then takes in no more, finishes what is here, and ends.

@@ -92,15 +92,21 @@ async fn what_was_not_acknowledged_comes_again_after_the_broker_restarts_and_old
     until("lost", || stats.connected() == 0).await;
     assert_eq!(stats.reconnects(), 1);
     broker.up();
-    let (again, fresh) = take(&mut receiver, 6).await;
-    assert_eq!(again, numbers(4..10));
+    // Our acknowledgements may have been on their way still when the broker went: it may begin again before the fifth.
+    let (mut again, mut fresh) = take(&mut receiver, 1).await;
+    let first: usize = again[0].parse().unwrap();
+    assert!(first <= 4, "{first} is the first to come again");
+    let (rest, more) = take(&mut receiver, 9 - first).await;
+    again.extend(rest);
+    fresh.extend(more);
+    assert_eq!(again, numbers(first..10));
 
     source.acknowledge(acks[4..].iter().copied());
     publish(&publisher, 10, 1).await;
     let last = next(&mut receiver).await;
     assert_eq!(stats.acknowledged(), 4, "acknowledgements of a lost connection are dropped");
     source.acknowledge(fresh.into_iter().chain([last.ack]));
-    until("the rest acknowledged", || stats.acknowledged() == 11).await;
+    until("the rest acknowledged", || stats.acknowledged() == 4 + (11 - first as u64)).await;
     source.disconnect().await;
 }
 
