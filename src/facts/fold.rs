@@ -209,7 +209,7 @@ impl Fold {
         let (speed_kmh, ignition) = (moment.report.speed_kmh, moment.report.ignition);
         state.motion.step(Sight { at: moment.at, fix, speed_kmh, ignition }, &self.settings);
         state.motion.tell(row, moment.at);
-        Some(state.motion.spot().unwrap_or(fix))
+        (!state.motion.is_in_doubt()).then(|| state.motion.spot().unwrap_or(fix))
     }
 
     /// What is registered about the vehicle, and the local clock.

@@ -59,9 +59,10 @@ impl Stand {
 struct Run {
     fixes: u8,
     since: Time,
-    /// How far from the centre the first of them was, metres.
-    #[serde(with = "exact")]
-    first_m: f64,
+    #[serde(with = "exact::point")]
+    first: Point,
+    /// The last of them is beyond all drift and fast: a jump, or the truck has long gone.
+    is_astray: bool,
 }
 
 /// What is known of a vehicle's motion.
@@ -133,12 +134,11 @@ impl Motion {
             self.stand = Some(stand);
             return;
         }
-        let run = self.leaving.map_or(Run { fixes: 1, since: sight.at, first_m: away_m }, |run| Run {
-            fixes: run.fixes.saturating_add(1),
-            ..run
-        });
+        let mut run = self.leaving.unwrap_or(Run { fixes: 0, since: sight.at, first: sight.fix, is_astray: false });
+        run.fixes = run.fixes.saturating_add(1);
+        run.is_astray = brisk && away_m > stand.reach_m(settings.drift_m);
         self.leaving = Some(run);
-        if away_m > limit_m && run.fixes >= 2 && (run.gets_away(away_m, sight) || run.fixes >= LONG_RUN) {
+        if away_m > limit_m && run.fixes >= 2 && (run.gets_away(&stand, sight, settings) || run.fixes >= LONG_RUN) {
             let stand = (!sight.is_fast(settings)).then(|| Stand::new(sight.at, sight.fix));
             *self = Self { moving: Some(true), stand, ..Self::default() };
         }
@@ -196,6 +196,12 @@ impl Motion {
         };
     }
 
+    /// Whether nobody can tell yet if the last fix was a jump of a parked receiver or the truck has gone: where it is and
+    /// whether it moves are unknown for this moment.
+    pub fn is_in_doubt(&self) -> bool {
+        self.leaving.is_some_and(|run| run.is_astray)
+    }
+
     /// Where it stands, while it does.
     pub fn spot(&self) -> Option<Point> {
         self.spot.map(|Spot(point)| point)
@@ -203,6 +209,9 @@ impl Motion {
 
     /// Fills `moving` and `stopped_s` after a fix.
     pub fn tell(&self, row: &mut Facts, at: Time) {
+        if self.is_in_doubt() {
+            return;
+        }
         row.moving = self.moving;
         row.stopped_s = Some(match (self.moving, self.stand) {
             (Some(false), Some(stand)) => at.s_since(stand.since),
@@ -221,9 +230,14 @@ impl Motion {
 }
 
 impl Run {
-    /// Whether it is farther away than when the run began, and by at least half of what the reported speed makes.
-    fn gets_away(&self, away_m: f64, sight: Sight) -> bool {
+    /// Whether it drives: since the run began it got farther away, or is beyond all drift and elsewhere, as after a silence;
+    /// either by at least half of what the reported speed makes.
+    fn gets_away(&self, stand: &Stand, sight: Sight, settings: &Settings) -> bool {
         let driven_m = sight.speed_kmh.unwrap_or(0.0) / 3.6 * sight.at.s_since(self.since);
-        away_m - self.first_m >= STEP_M.max(driven_m / 2.0)
+        let enough_m = STEP_M.max(driven_m / 2.0);
+        let (first_m, away_m) = (distance_m(stand.centre, self.first), distance_m(stand.centre, sight.fix));
+        let beyond_m = stand.reach_m(settings.drift_m);
+        away_m - first_m >= enough_m
+            || (self.is_astray && first_m > beyond_m && distance_m(self.first, sight.fix) >= enough_m)
     }
 }

@@ -200,6 +200,11 @@ fn one_jump_ends_no_stand_and_two_fixes_away_do() {
         ("90 60 0 speed_kmh=30\n120 10 0 speed_kmh=0", "false 90 | false 120"),
         ("90 - -\n120 0 0", "false 90 | false 120"),
         ("90 - - speed_kmh=40", "true 0"),
+        // Back from a silence, driving across and then towards the old stand.
+        ("900 2000 0 speed_kmh=50\n910 2000 139 speed_kmh=50", "null null | true 0"),
+        ("900 2000 0 speed_kmh=50\n910 1861 0 speed_kmh=50", "null null | true 0"),
+        // Two jumps to the same place are still jumps; what a jump says is unknown, and the stand goes on.
+        ("900 2000 0 speed_kmh=50\n910 2001 0 speed_kmh=50\n920 0 0 speed_kmh=0", "null null | null null | false 920"),
     ] {
         let all = rows(&format!("{stand}{rest}"));
         let told: Vec<String> =
