@@ -17,6 +17,11 @@ use muckwatch::{
 };
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use rustc_hash::FxHashMap;
+
+/// As in the program.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const TRUCKS: usize = 16_000;
 const ROUNDS: usize = 40;
@@ -54,14 +59,17 @@ fn main() {
         }
     });
     let records = records(&decoder, &registry, &messages);
-    let rows = {
-        let mut rows = Vec::new();
-        time("  facts", reports, Some(whole), || rows = facts(&registry, &rules, &records));
-        rows
-    };
+    let fold = Fold::new(Arc::clone(&registry), rules.columns(), Settings::default());
+    let mut states = FxHashMap::default();
+    time("  facts", reports, Some(whole), || {
+        for batch in records.chunks(BATCH) {
+            black_box(facts(&fold, &mut states, batch));
+        }
+    });
+    let rows = facts(&fold, &mut states, &records[records.len() - BATCH..]);
     time("  rules", reports, Some(whole), || {
-        for batch in rows.chunks(BATCH) {
-            black_box(rules.evaluate(batch).expect("rules evaluate"));
+        for _ in 0..records.len() / BATCH {
+            black_box(rules.evaluate(&rows).expect("rules evaluate"));
         }
     });
 }
@@ -110,19 +118,13 @@ fn records(decoder: &Decoder, registry: &Registry, messages: &[(String, Vec<u8>)
         .collect()
 }
 
-fn facts(registry: &Arc<Registry>, rules: &RuleSet, records: &[Record]) -> Vec<Facts> {
-    let fold = Fold::new(Arc::clone(registry), rules.columns(), Settings::default());
-    let mut states = std::collections::HashMap::<Text, VehicleState>::new();
+fn facts(fold: &Fold, states: &mut FxHashMap<Text, VehicleState>, records: &[Record]) -> Vec<Facts> {
     let mut rows = Vec::with_capacity(records.len());
     for record in records {
         let Body::Device(report) = &record.body else { continue };
-        let state = states.entry(vehicle_of(&fold, record)).or_default();
-        rows.push(
-            fold.step(
-                state,
-                Input::Report { report, event_time: record.event_time, use_position: record.use_position },
-            ),
-        );
+        let state = states.entry(vehicle_of(fold, record)).or_default();
+        let input = Input::Report { report, event_time: record.event_time, use_position: record.use_position };
+        rows.push(fold.step(state, input));
     }
     rows
 }

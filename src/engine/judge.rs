@@ -8,7 +8,7 @@ use super::{EngineError, clock::is_looked_at};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Text, Time, Transition, Verdict},
+    model::{Body, Facts, Outcome, Record, Text, Time, Transition},
     registry::Registry,
     rules::{RuleSet, Verdicts},
 };
@@ -56,7 +56,9 @@ pub struct LastPosition {
 pub struct Judge {
     reference: Reference,
     fold: Fold,
-    vehicles: FxHashMap<Text, Vehicle>,
+    vehicles: Vec<Vehicle>,
+    /// Places in `vehicles`.
+    by_id: FxHashMap<Text, u32>,
     /// Silence before this is our own.
     listening_since: Option<Time>,
     rows: Vec<Facts>,
@@ -65,6 +67,7 @@ pub struct Judge {
 
 /// What is kept of one vehicle.
 struct Vehicle {
+    id: Text,
     state: VehicleState,
     alerts: VehicleAlerts,
     last_arrival: Time,
@@ -74,7 +77,8 @@ struct Vehicle {
 /// Where a row of facts came from.
 struct Origin {
     record: u32,
-    vehicle_id: Text,
+    /// Place in [`Judge::vehicles`].
+    vehicle: u32,
 }
 
 /// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
@@ -87,7 +91,8 @@ impl Judge {
         Self {
             reference,
             fold,
-            vehicles: FxHashMap::default(),
+            vehicles: Vec::new(),
+            by_id: FxHashMap::default(),
             listening_since: None,
             rows: Vec::new(),
             origins: Vec::new(),
@@ -98,7 +103,7 @@ impl Judge {
     pub fn replace(&mut self, reference: Reference) {
         self.fold = reference.fold();
         let rules = &reference.rules;
-        self.vehicles.values_mut().for_each(|vehicle| vehicle.alerts.retain(|id| rules.index_of(id).is_some()));
+        self.vehicles.iter_mut().for_each(|vehicle| vehicle.alerts.retain(|id| rules.index_of(id).is_some()));
         self.reference = reference;
     }
 
@@ -139,10 +144,11 @@ impl Judge {
     /// Folds one report into its vehicle's state and keeps the row.
     fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Vec<LastPosition>) {
         let Body::Device(report) = &record.body else { return };
-        let vehicle = match self.vehicles.get_mut(vehicle_id) {
-            Some(vehicle) => vehicle,
-            None => self.vehicles.entry(vehicle_id.clone()).or_insert_with(Vehicle::new),
+        let place = match self.by_id.get(vehicle_id) {
+            Some(place) => *place,
+            None => self.meet(vehicle_id),
         };
+        let vehicle = &mut self.vehicles[place as usize];
         vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
         // Two devices on one vehicle may interleave: the older report has nothing new to say of the present.
         if record.event_time < vehicle.last_event {
@@ -150,7 +156,8 @@ impl Judge {
         }
         vehicle.last_event = record.event_time;
         let input = Input::Report { report, event_time: record.event_time, use_position: record.use_position };
-        let row = self.fold.step(&mut vehicle.state, input);
+        let row = self.rows.push_mut(Facts::default());
+        self.fold.fill(row, &mut vehicle.state, input);
         if record.use_position
             && let (Some(lat), Some(lon)) = (report.lat, report.lon)
         {
@@ -164,8 +171,15 @@ impl Judge {
                 heading_deg: report.heading_deg,
             });
         }
-        self.rows.push(row);
-        self.origins.push(Origin { record: index, vehicle_id: vehicle_id.clone() });
+        self.origins.push(Origin { record: index, vehicle: place });
+    }
+
+    /// A place for a vehicle that is new.
+    fn meet(&mut self, id: &Text) -> u32 {
+        let place = self.vehicles.len() as u32;
+        self.vehicles.push(Vehicle::new(id.clone()));
+        self.by_id.insert(id.clone(), place);
+        place
     }
 
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
@@ -174,26 +188,14 @@ impl Judge {
             return Ok(());
         }
         let tick_ms = self.reference.tick_ms;
-        let mut silent: Vec<(Text, i64)> = self
-            .vehicles
-            .iter()
-            .map(|(id, vehicle)| {
-                (
-                    id,
-                    at.ms_since(
-                        self.listening_since.map_or(vehicle.last_arrival, |since| since.max(vehicle.last_arrival)),
-                    ),
-                )
-            })
-            .filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms))
-            .map(|(id, silent_ms)| (id.clone(), silent_ms))
-            .collect();
-        silent.sort_unstable();
-        for (vehicle_id, silent_ms) in silent {
-            let Some(vehicle) = self.vehicles.get_mut(&vehicle_id) else { continue };
-            let row = self.fold.step(&mut vehicle.state, Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 });
-            self.rows.push(row);
-            self.origins.push(Origin { record: index, vehicle_id });
+        let since = |vehicle: &Vehicle| self.listening_since.max(Some(vehicle.last_arrival)).unwrap_or_default();
+        let silence = (0u32..).zip(&self.vehicles).map(|(place, vehicle)| (place, at.ms_since(since(vehicle))));
+        let mut silent: Vec<(u32, i64)> = silence.filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms)).collect();
+        silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
+        for (place, silent_ms) in silent {
+            let input = Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 };
+            self.rows.push(self.fold.step(&mut self.vehicles[place as usize].state, input));
+            self.origins.push(Origin { record: index, vehicle: place });
             if self.rows.len() >= ROWS {
                 self.flush(findings)?;
             }
@@ -208,9 +210,9 @@ impl Judge {
         }
         let rules = Arc::clone(&self.reference.rules);
         let verdicts = rules.evaluate(&self.rows)?;
-        let raised = rows_with_a_true(&rules, &verdicts, self.rows.len());
+        let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
-            let Some(vehicle) = self.vehicles.get_mut(&origin.vehicle_id) else { continue };
+            let vehicle = &mut self.vehicles[origin.vehicle as usize];
             if raised[index] || !vehicle.alerts.is_quiet() {
                 advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
             }
@@ -222,25 +224,15 @@ impl Judge {
 }
 
 impl Vehicle {
-    fn new() -> Self {
+    fn new(id: Text) -> Self {
         Self {
+            id,
             state: VehicleState::default(),
             alerts: VehicleAlerts::default(),
             last_arrival: Time::from_millis(i64::MIN),
             last_event: Time::from_millis(i64::MIN),
         }
     }
-}
-
-/// Which rows some rule holds true.
-fn rows_with_a_true(rules: &RuleSet, verdicts: &Verdicts, rows: usize) -> Vec<bool> {
-    let mut raised = vec![false; rows];
-    for rule in 0..rules.rules().len() {
-        for (row, raised) in raised.iter_mut().enumerate() {
-            *raised |= verdicts.when(rule, row) == Verdict::True;
-        }
-    }
-    raised
 }
 
 /// Lets every rule say of one row what it says.

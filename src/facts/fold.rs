@@ -133,13 +133,18 @@ impl Fold {
     /// The next row of a vehicle. Reports come in order of event time.
     pub fn step(&self, state: &mut VehicleState, input: Input<'_>) -> Facts {
         let mut row = Facts::default();
+        self.fill(&mut row, state, input);
+        row
+    }
+
+    /// The same into a row that is empty.
+    pub fn fill(&self, row: &mut Facts, state: &mut VehicleState, input: Input<'_>) {
         match input {
             Input::Report { report, event_time, use_position } => {
-                self.fold_report(&mut row, state, report, event_time, use_position);
+                self.fold_report(row, state, report, event_time, use_position);
             }
-            Input::Timer { at, silent_s } => self.fold_timer(&mut row, state, at, silent_s),
+            Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
         }
-        row
     }
 
     fn fold_report(
@@ -251,7 +256,7 @@ impl Fold {
 
     fn tell_place(&self, row: &mut Facts, state: &VehicleState, moment: &Moment<'_>) {
         let Some(held) = &state.held else { return };
-        let allows = |sink_id: &str| held.permits.allows_sink(self.registry.permits(&held.vehicle_id), sink_id);
+        let allows = |sink_id: &str| held.permits.allows_sink(sink_id);
         place::tell(row, state.stay.as_ref(), moment.at);
         place::tell_flags(row, &state.around, &self.registry, allows);
         let way = moment.gap.as_ref().filter(|gap| gap.is_short(&self.settings) && state.motion.spot().is_none());
@@ -280,10 +285,9 @@ impl Fold {
         let at = moment.at;
         let VehicleState { held: Some(held), stay, trips, off_route, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
-            let permits = self.registry.permits(&held.vehicle_id);
             let (registry, in_force) = (&*self.registry, &held.permits);
             let accuracy_m = moment.report.accuracy_m;
-            off_route.step(row, &Course { registry, in_force, permits, spot, accuracy_m, at }, &self.settings);
+            off_route.step(row, &Course { registry, in_force, spot, accuracy_m, at }, &self.settings);
         }
         if self.needs.trip {
             let driven_m = moment.gap.as_ref().filter(|_| row.moving != Some(false)).map_or(0.0, |gap| gap.m);
@@ -297,10 +301,9 @@ impl Fold {
         if !self.needs.permit {
             return;
         }
-        let named = held.manifest(&self.registry).and_then(|manifest| manifest.permit_id.as_deref());
+        let named = held.manifest().and_then(|manifest| manifest.permit_id.as_deref());
         let load = permit::Load { source_id: trips.source_id(), permit_id: named };
-        let permits = self.registry.permits(&held.vehicle_id);
-        held.permits.tell(row, permits, self.settings.zone.local(at), load);
+        held.permits.tell(row, self.settings.zone.local(at), load);
     }
 
     /// Place and district as last known.

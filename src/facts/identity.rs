@@ -23,8 +23,8 @@ pub(super) struct Held {
     max_gross_kg: Option<f64>,
     blacklisted: bool,
     outage_filed: bool,
-    /// The open manifest's number among the vehicle's.
-    manifest: Option<u32>,
+    /// The vehicle's manifests, and which of them is open.
+    manifest: Option<(Arc<[Manifest]>, usize)>,
     pub permits: permit::InForce,
     pub has_operating_area: bool,
 }
@@ -42,9 +42,10 @@ impl Held {
     pub fn look_up(registry: &Arc<Registry>, device_id: &Text, at: Time) -> Self {
         let vehicle = registry.vehicle_by_device(device_id, at);
         let vehicle_id = vehicle.map_or(device_id, |vehicle| &vehicle.vehicle_id).clone();
-        let manifest = open_manifest(registry.manifests(&vehicle_id), at).filter(|_| vehicle.is_some());
-        let named = manifest.and_then(|number| registry.manifests(&vehicle_id)[number as usize].permit_id.clone());
-        let permits = if vehicle.is_some() { registry.permits(&vehicle_id) } else { &[] };
+        let manifests = registry.manifests(&vehicle_id);
+        let manifest = vehicle.and_then(|_| open_manifest(manifests, at));
+        let named = manifest.and_then(|number| manifests[number].permit_id.as_deref());
+        let permits = vehicle.map_or_else(|| Arc::from([]), |_| Arc::clone(registry.permits(&vehicle_id)));
         let company_id = vehicle.map_or_else(|| Text::from(""), |vehicle| vehicle.company_id.clone());
         let changes = [registry.changes(&vehicle_id, at), registry.changes(device_id, at)];
         let areas = registry.zones().all().iter();
@@ -59,8 +60,8 @@ impl Held {
             max_gross_kg: vehicle.and_then(|vehicle| vehicle.max_gross_kg),
             blacklisted: registry.blacklisted(&vehicle_id, &company_id, None, at),
             outage_filed: registry.outage_filed(&vehicle_id, at),
-            manifest,
-            permits: permit::InForce::new(permits, named.as_deref(), at),
+            manifest: manifest.map(|number| (Arc::clone(manifests), number)),
+            permits: permit::InForce::new(permits, named, at),
             has_operating_area: operating.next().is_some(),
             company_id,
             vehicle_id,
@@ -68,8 +69,8 @@ impl Held {
     }
 
     /// The open manifest.
-    pub fn manifest<'a>(&self, registry: &'a Registry) -> Option<&'a Manifest> {
-        registry.manifests(&self.vehicle_id).get(self.manifest? as usize)
+    pub fn manifest(&self) -> Option<&Manifest> {
+        self.manifest.as_ref().map(|(all, number)| &all[*number])
     }
 
     /// Fills vehicle, driver, manifest, blacklist and outage as of `at`.
@@ -81,7 +82,7 @@ impl Held {
         row.max_gross_kg = self.max_gross_kg;
         row.outage_filed = Some(self.outage_filed);
         row.event_time = Some(at);
-        let manifest = self.manifest(registry);
+        let manifest = self.manifest();
         row.driver_id = driver_id.or(manifest.and_then(|manifest| manifest.driver_id.as_ref())).cloned();
         if let Some(manifest) = manifest {
             row.manifest_id = Some(manifest.manifest_id.clone());
@@ -96,8 +97,8 @@ impl Held {
 }
 
 /// The manifest that was opened last of those that are open.
-fn open_manifest(manifests: &[Manifest], at: Time) -> Option<u32> {
-    let open = (0u32..).zip(manifests).filter(|(_, manifest)| manifest.is_open(at));
+fn open_manifest(manifests: &[Manifest], at: Time) -> Option<usize> {
+    let open = manifests.iter().enumerate().filter(|(_, manifest)| manifest.is_open(at));
     open.max_by_key(|(number, manifest)| (manifest.opened_at, *number)).map(|(number, _)| number)
 }
 

@@ -1,26 +1,30 @@
 //! Permits: which one counts, what it is worth, and whether this is one of its hours.
 
+use std::sync::Arc;
+
 use crate::{
     model::{Facts, LocalTime, Text, Time},
     registry::{Permit, PermitStatus},
 };
 
-/// The vehicle's permits as of an instant, by their number among all of its versions.
-#[derive(Clone, Debug, Default)]
+/// The vehicle's permits as of an instant.
+#[derive(Clone, Debug)]
 pub(super) struct InForce {
+    /// Every version; below, places in it.
+    all: Arc<[Permit]>,
     valid: Box<[u32]>,
     /// Without a valid one: the one that says most, and what it says.
     other: Option<(u32, &'static str)>,
     /// Permits whose routes and ends count: the valid ones and the one that the open manifest names.
-    pub carrying: Box<[u32]>,
+    carrying: Box<[u32]>,
     /// The routes of those, each once.
     pub routes: Box<[Text]>,
 }
 
 impl InForce {
     /// Of all versions of a vehicle's permits; `named` is the open manifest's.
-    pub fn new(permits: &[Permit], named: Option<&str>, at: Time) -> Self {
-        let numbered = || (0u32..).zip(permits);
+    pub fn new(permits: Arc<[Permit]>, named: Option<&str>, at: Time) -> Self {
+        let numbered = || (0u32..).zip(&*permits);
         let is_valid = |permit: &Permit| permit.status == PermitStatus::Valid && permit.valid.contains(at);
         let is_named = |permit: &Permit| Some(&*permit.permit_id) == named && permit.valid.contains(at);
         let carrying = numbered().filter(|(_, permit)| is_valid(permit) || is_named(permit));
@@ -32,40 +36,41 @@ impl InForce {
             other: numbered().map(|(number, permit)| (number, why_not(permit, at))).min_by_key(|(_, why)| rank(why)),
             carrying: carrying.map(|(number, _)| number).collect(),
             routes: routes.into(),
+            all: Arc::clone(&permits),
         }
     }
 
     /// The valid ones.
-    pub fn valid<'a>(&'a self, permits: &'a [Permit]) -> impl Iterator<Item = &'a Permit> + Clone {
-        self.valid.iter().filter_map(|number| permits.get(*number as usize))
+    fn valid(&self) -> impl Iterator<Item = &Permit> + Clone {
+        self.valid.iter().map(|number| &self.all[*number as usize])
     }
 
     /// Those whose routes and ends count.
-    pub fn carrying<'a>(&'a self, permits: &'a [Permit]) -> impl Iterator<Item = &'a Permit> {
-        self.carrying.iter().filter_map(|number| permits.get(*number as usize))
+    pub fn carrying(&self) -> impl Iterator<Item = &Permit> {
+        self.carrying.iter().map(|number| &self.all[*number as usize])
     }
 
     /// Whether the sink belongs to a valid permit.
-    pub fn allows_sink(&self, permits: &[Permit], sink_id: &str) -> bool {
-        self.valid(permits).any(|permit| permit.sink_ids.iter().any(|sink| **sink == *sink_id))
+    pub fn allows_sink(&self, sink_id: &str) -> bool {
+        self.valid().any(|permit| permit.sink_ids.iter().any(|sink| **sink == *sink_id))
     }
 
     /// Fills `permit_id`, `permit_status` and `in_permit_window`. Of several valid permits the one counts whose window
     /// holds, then the one from the source of the load, then the one that the manifest names, then the first.
-    pub fn tell(&self, row: &mut Facts, permits: &[Permit], local: LocalTime, load: Load<'_>) {
+    pub fn tell(&self, row: &mut Facts, local: LocalTime, load: Load<'_>) {
         let worth = |permit: &Permit| {
             let from_source = load.source_id == Some(&*permit.source_id);
             (permit.windows.contains(local), from_source, load.permit_id == Some(&*permit.permit_id))
         };
         let better = |best: &'_ Permit, permit: &'_ Permit| worth(permit) > worth(best);
-        let best = self.valid(permits).reduce(|best, permit| if better(best, permit) { permit } else { best });
+        let best = self.valid().reduce(|best, permit| if better(best, permit) { permit } else { best });
         if let Some(permit) = best {
             row.permit_id = Some(permit.permit_id.clone());
             row.permit_status = Some("valid");
             row.in_permit_window = Some(permit.windows.contains(local));
             return;
         }
-        let other = self.other.and_then(|(number, why)| Some((permits.get(number as usize)?, why)));
+        let other = self.other.map(|(number, why)| (&self.all[number as usize], why));
         row.permit_id = other.map(|(permit, _)| permit.permit_id.clone());
         row.permit_status = Some(other.map_or("none", |(_, why)| why));
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Settings, permit::InForce, place::is_end_of};
 use crate::{
     model::{Facts, Text, Time},
-    registry::{Permit, Registry},
+    registry::Registry,
     spatial::Point,
 };
 
@@ -30,7 +30,6 @@ pub(super) struct OffRoute {
 pub(super) struct Course<'a> {
     pub registry: &'a Registry,
     pub in_force: &'a InForce,
-    pub permits: &'a [Permit],
     pub spot: Point,
     pub accuracy_m: Option<f64>,
     pub at: Time,
@@ -95,7 +94,7 @@ impl<'a> Course<'a> {
     fn is_near_an_end(&self, settings: &Settings) -> bool {
         let mut near = false;
         self.registry.places().within_m(self.spot, settings.route_end_grace_m, self.at, |_, place, _| {
-            near |= self.in_force.carrying(self.permits).any(|permit| is_end_of(permit, &place.place_id));
+            near |= self.in_force.carrying().any(|permit| is_end_of(permit, &place.place_id));
         });
         near
     }

@@ -1,6 +1,6 @@
 //! The registry in memory: every version of every row, looked up as of an instant.
 
-use std::ops::Range;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -115,12 +115,12 @@ impl Registry {
     }
 
     /// Every version of the vehicle's permits, by the start of their validity (open ones first).
-    pub fn permits(&self, vehicle_id: &str) -> &[Permit] {
+    pub fn permits(&self, vehicle_id: &str) -> &Arc<[Permit]> {
         self.permits.of(vehicle_id)
     }
 
     /// Every version of the vehicle's manifests, by the start of their validity, then by id.
-    pub fn manifests(&self, vehicle_id: &str) -> &[Manifest] {
+    pub fn manifests(&self, vehicle_id: &str) -> &Arc<[Manifest]> {
         self.manifests.of(vehicle_id)
     }
 
@@ -230,28 +230,31 @@ impl<T: Versioned> Versions<T> {
 /// Rows that belong to vehicles, each vehicle's side by side.
 #[derive(Debug)]
 struct Grouped<T> {
-    rows: Vec<T>,
-    by_owner: FxHashMap<Text, Range<u32>>,
+    by_owner: FxHashMap<Text, Arc<[T]>>,
+    none: Arc<[T]>,
 }
 
 impl<T> Default for Grouped<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), by_owner: FxHashMap::default() }
+        Self { by_owner: FxHashMap::default(), none: Arc::from([]) }
     }
 }
 
 impl<T: Versioned> Grouped<T> {
-    fn new(mut rows: Vec<T>, owner: impl Fn(&T) -> &Text) -> Self {
-        rows.sort_by(|a, b| (owner(a), a.valid().from, a.key()).cmp(&(owner(b), b.valid().from, b.key())));
-        let mut by_owner: FxHashMap<Text, Range<u32>> = FxHashMap::default();
-        for (number, row) in (0u32..).zip(&rows) {
-            by_owner.entry(owner(row).clone()).or_insert(number..number).end = number + 1;
+    fn new(rows: Vec<T>, owner: impl Fn(&T) -> &Text) -> Self {
+        let mut groups: FxHashMap<Text, Vec<T>> = FxHashMap::default();
+        for row in rows {
+            groups.entry(owner(&row).clone()).or_default().push(row);
         }
-        Self { rows, by_owner }
+        let sorted = |mut rows: Vec<T>| -> Arc<[T]> {
+            rows.sort_by(|a, b| (a.valid().from, a.key()).cmp(&(b.valid().from, b.key())));
+            rows.into()
+        };
+        Self { by_owner: groups.into_iter().map(|(owner, rows)| (owner, sorted(rows))).collect(), ..Self::default() }
     }
 
-    fn of(&self, owner: &str) -> &[T] {
-        self.by_owner.get(owner).map_or(&[], |range| &self.rows[range.start as usize..range.end as usize])
+    fn of(&self, owner: &str) -> &Arc<[T]> {
+        self.by_owner.get(owner).unwrap_or(&self.none)
     }
 }
 

@@ -62,7 +62,7 @@ fn a_whole_registry_is_looked_up_as_of_an_instant() {
     assert_eq!(&*registry.vehicle_by_plate("粤B2", at).unwrap().vehicle_id, "V2");
     assert!(registry.device_is_registered("d2") && !registry.device_is_registered("d3"));
     assert!(registry.vehicle_by_device("", at).is_none());
-    let [permit] = registry.permits("V1") else { panic!("one permit") };
+    let [permit] = &registry.permits("V1")[..] else { panic!("one permit") };
     assert_eq!((permit.status, permit.windows.is_always()), (PermitStatus::Valid, false));
     assert!(registry.permits("V2").is_empty() && registry.manifests("V1").is_empty());
     let mut found = Vec::new();

@@ -1,14 +1,28 @@
 //! Which of many lines run near a point.
 
-use rstar::{AABB, RTree, RTreeObject};
+use std::ops::{Range, RangeInclusive};
+
+use rustc_hash::FxHashMap;
 
 use super::{LocalFrame, Point, heading_deg, segments::Segment};
 
-/// The segments of many lines under an R-tree.
+/// Side of a cell, degrees: some 250 m, so that a search for roads looks into one or two, each with few segments.
+const CELL_DEG: f64 = 0.0025;
+/// Segments are entered this much beyond themselves, degrees (a centimetre): no rounding puts a point of one outside its cells.
+const PAD_DEG: f64 = 1e-7;
+
+/// The segments of many lines, under a grid of cells. Roads are many, short and spread evenly: a point finds those
+/// near it in one place of memory, where a tree would be climbed.
 #[derive(Clone, Debug, Default)]
 pub struct LineIndex {
-    tree: RTree<Piece>,
+    /// Side by side for each cell; a segment that reaches into several is there several times.
+    pieces: Box<[Piece]>,
+    cells: FxHashMap<Cell, Range<u32>>,
+    segments: usize,
 }
+
+/// Column and row, counted from the equator and Greenwich.
+type Cell = (i32, i32);
 
 #[derive(Clone, Copy, Debug)]
 struct Piece {
@@ -16,15 +30,6 @@ struct Piece {
     heading_deg: f32,
     line: u32,
     number: u32,
-}
-
-impl RTreeObject for Piece {
-    type Envelope = AABB<[f64; 2]>;
-
-    fn envelope(&self) -> Self::Envelope {
-        let bounds = self.segment.bounds();
-        AABB::from_corners(bounds.min, bounds.max)
-    }
 }
 
 /// A segment near the asked point.
@@ -45,38 +50,104 @@ pub struct LineHit {
 impl LineIndex {
     /// Over lines, each of one or more parts.
     pub fn new<'a>(lines: impl IntoIterator<Item = &'a [Vec<Point>]>) -> Self {
-        let pieces = lines.into_iter().enumerate().flat_map(|(line, parts)| {
-            let pairs = parts.iter().flat_map(|part| part.windows(2)).enumerate();
-            pairs.map(move |(number, pair)| Piece {
-                segment: Segment { a: pair[0], b: pair[1] },
-                heading_deg: heading_deg(pair[0], pair[1]) as f32,
-                line: line as u32,
-                number: number as u32,
-            })
-        });
-        Self { tree: RTree::bulk_load(pieces.collect()) }
+        let mut entries: Vec<(Cell, Piece)> = Vec::new();
+        let mut segments = 0;
+        for (line, parts) in lines.into_iter().enumerate() {
+            for (number, pair) in parts.iter().flat_map(|part| part.windows(2)).enumerate() {
+                let piece = Piece {
+                    segment: Segment { a: pair[0], b: pair[1] },
+                    heading_deg: heading_deg(pair[0], pair[1]) as f32,
+                    line: line as u32,
+                    number: number as u32,
+                };
+                cells_of(&piece.segment, |cell| entries.push((cell, piece)));
+                segments += 1;
+            }
+        }
+        entries.sort_by_key(|(cell, _)| *cell);
+        let mut cells: FxHashMap<Cell, Range<u32>> = FxHashMap::default();
+        for (place, (cell, _)) in (0u32..).zip(&entries) {
+            cells.entry(*cell).or_insert(place..place).end = place + 1;
+        }
+        Self { pieces: entries.into_iter().map(|(_, piece)| piece).collect(), cells, segments }
     }
 
     /// How many segments it holds.
     pub fn segments(&self) -> usize {
-        self.tree.size()
+        self.segments
     }
 
-    /// Calls `found` for every segment within `radius_m` of the point, in no particular order.
+    /// Calls `found` once for every segment within `radius_m` of the point, in no particular order.
     pub fn near(&self, p: Point, radius_m: f64, mut found: impl FnMut(LineHit)) {
         let frame = LocalFrame::at(p);
         let (min, max) = frame.square(radius_m);
-        for piece in self.tree.locate_in_envelope_intersecting(AABB::from_corners(min, max)) {
-            let (distance2, t) = piece.segment.nearest(&frame);
-            if distance2 <= radius_m * radius_m {
+        let (columns, rows) = (span(min[0], max[0]), span(min[1], max[1]));
+        let asked = size(&columns).saturating_mul(size(&rows));
+        if asked <= self.cells.len() as u64 {
+            for row in rows {
+                for column in columns.clone() {
+                    if let Some(range) = self.cells.get(&(column, row)) {
+                        self.look((column, row), range, &frame, radius_m, &mut found);
+                    }
+                }
+            }
+        } else {
+            let within = self.cells.iter().filter(|((column, row), _)| columns.contains(column) && rows.contains(row));
+            within.for_each(|(cell, range)| self.look(*cell, range, &frame, radius_m, &mut found));
+        }
+    }
+
+    /// The segments of one cell. One that lies in several cells is told by that in which its nearest spot lies.
+    fn look(&self, cell: Cell, range: &Range<u32>, frame: &LocalFrame, radius_m: f64, found: &mut impl FnMut(LineHit)) {
+        for piece in &self.pieces[range.start as usize..range.end as usize] {
+            let (distance2, t) = piece.segment.nearest(frame);
+            if distance2 > radius_m * radius_m {
+                continue;
+            }
+            let point = piece.segment.at(t);
+            if cell_of(point) == cell {
                 found(LineHit {
                     line: piece.line as usize,
                     segment: piece.number as usize,
                     distance_m: distance2.sqrt(),
                     heading_deg: f64::from(piece.heading_deg),
-                    point: piece.segment.at(t),
+                    point,
                 });
             }
         }
+    }
+}
+
+fn step(deg: f64) -> i32 {
+    (deg / CELL_DEG).floor() as i32
+}
+
+fn cell_of(p: Point) -> Cell {
+    (step(p.lon), step(p.lat))
+}
+
+fn span(from: f64, to: f64) -> RangeInclusive<i32> {
+    step(from - PAD_DEG)..=step(to + PAD_DEG)
+}
+
+fn size(span: &RangeInclusive<i32>) -> u64 {
+    (i64::from(*span.end()) - i64::from(*span.start()) + 1).max(0).unsigned_abs()
+}
+
+/// Calls `enter` for every cell through which the segment runs: row by row, those between where it enters and leaves the row.
+fn cells_of(segment: &Segment, mut enter: impl FnMut(Cell)) {
+    let (south, north) = if segment.a.lat <= segment.b.lat { (segment.a, segment.b) } else { (segment.b, segment.a) };
+    let lon_at = |lat: f64| {
+        let t = if north.lat > south.lat { ((lat - south.lat) / (north.lat - south.lat)).clamp(0.0, 1.0) } else { 0.0 };
+        south.lon + t * (north.lon - south.lon)
+    };
+    for row in span(south.lat, north.lat) {
+        let (from, to) = if north.lat - south.lat > PAD_DEG {
+            let (low, high) = (f64::from(row) * CELL_DEG, f64::from(row + 1) * CELL_DEG);
+            (lon_at(low - PAD_DEG), lon_at(high + PAD_DEG))
+        } else {
+            (south.lon, north.lon)
+        };
+        span(from.min(to), from.max(to)).for_each(|column| enter((column, row)));
     }
 }

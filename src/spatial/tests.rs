@@ -150,6 +150,33 @@ proptest! {
         prop_assert!((0.0..=line.length_m() + 1e-6).contains(&nearest.along_m));
     }
 
+    /// The grid hides no segment and tells none twice: long ones, short ones, along the edges of cells, within any radius.
+    #[test]
+    fn lines_near_a_point_are_those_of_looking_at_every_segment(
+        ends in prop::collection::vec((-80i32..80, -80i32..80, -80i32..80, -80i32..80), 1..60),
+        queries in prop::collection::vec((-0.05..0.05f64, -0.05..0.05f64), 8),
+        radius in prop::sample::select(vec![0.0, 30.0, 400.0, 20_000.0]),
+    ) {
+        // Corners fall on the edges of cells as often as not.
+        let at = |x: i32, y: i32| p(f64::from(x) * 0.000_625, f64::from(y) * 0.000_625);
+        let lines: Vec<Vec<Vec<Point>>> =
+            ends.iter().map(|(x, y, x2, y2)| vec![vec![at(*x, *y), at(*x2, *y2)]]).collect();
+        let index = LineIndex::new(lines.iter().map(Vec::as_slice));
+        let corners = ends.iter().take(4).map(|(x, y, ..)| at(*x, *y));
+        for asked in queries.iter().map(|(x, y)| p(*x, *y)).chain(corners) {
+            let mut found = Vec::new();
+            index.near(asked, radius, |hit| found.push(hit.line));
+            found.sort_unstable();
+            let frame = LocalFrame::at(asked);
+            let reaches = |line: &[Vec<Point>]| {
+                let segment = segments::Segment { a: line[0][0], b: line[0][1] };
+                segment.nearest(&frame).0 <= radius * radius
+            };
+            let near: Vec<usize> = (0..lines.len()).filter(|line| reaches(&lines[*line])).collect();
+            prop_assert_eq!(found, near);
+        }
+    }
+
     /// A star with a hole: in and out as another implementation has it, whatever the rows.
     #[test]
     fn areas_contain_what_they_contain(
