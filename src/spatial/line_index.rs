@@ -4,7 +4,10 @@ use std::ops::{Range, RangeInclusive};
 
 use rustc_hash::FxHashMap;
 
-use super::{LocalFrame, Point, heading_deg, segments::Segment};
+use super::{
+    LocalFrame, Point, heading_deg,
+    segments::{Bounds, Segment},
+};
 
 /// Side of a cell, degrees: some 250 m, so that a search for roads looks into one or two, each with few segments.
 const CELL_DEG: f64 = 0.0025;
@@ -47,6 +50,13 @@ pub struct LineHit {
     pub point: Point,
 }
 
+/// What is looked for: all that is within the radius of the frame's origin, and so within the square.
+struct Search {
+    frame: LocalFrame,
+    square: Bounds,
+    radius_m: f64,
+}
+
 impl LineIndex {
     /// Over lines, each of one or more parts.
     pub fn new<'a>(lines: impl IntoIterator<Item = &'a [Vec<Point>]>) -> Self {
@@ -81,31 +91,32 @@ impl LineIndex {
     pub fn near(&self, p: Point, radius_m: f64, mut found: impl FnMut(LineHit)) {
         let frame = LocalFrame::at(p);
         let (min, max) = frame.square(radius_m);
+        let search = Search { frame, square: Bounds { min, max }, radius_m };
         let (columns, rows) = (span(min[0], max[0]), span(min[1], max[1]));
         let asked = size(&columns).saturating_mul(size(&rows));
         if asked <= self.cells.len() as u64 {
             for row in rows {
                 for column in columns.clone() {
                     if let Some(range) = self.cells.get(&(column, row)) {
-                        self.look((column, row), range, &frame, radius_m, &mut found);
+                        self.look((column, row), range, &search, &mut found);
                     }
                 }
             }
         } else {
             let within = self.cells.iter().filter(|((column, row), _)| columns.contains(column) && rows.contains(row));
-            within.for_each(|(cell, range)| self.look(*cell, range, &frame, radius_m, &mut found));
+            within.for_each(|(cell, range)| self.look(*cell, range, &search, &mut found));
         }
     }
 
     /// The segments of one cell. One that lies in several cells is told by that in which its nearest spot lies.
-    fn look(&self, cell: Cell, range: &Range<u32>, frame: &LocalFrame, radius_m: f64, found: &mut impl FnMut(LineHit)) {
+    fn look(&self, cell: Cell, range: &Range<u32>, search: &Search, found: &mut impl FnMut(LineHit)) {
         for piece in &self.pieces[range.start as usize..range.end as usize] {
-            let (distance2, t) = piece.segment.nearest(frame);
-            if distance2 > radius_m * radius_m {
+            if !piece.segment.bounds().overlaps(&search.square) {
                 continue;
             }
+            let (distance2, t) = piece.segment.nearest(&search.frame);
             let point = piece.segment.at(t);
-            if cell_of(point) == cell {
+            if distance2 <= search.radius_m * search.radius_m && cell_of(point) == cell {
                 found(LineHit {
                     line: piece.line as usize,
                     segment: piece.number as usize,
