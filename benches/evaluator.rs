@@ -48,7 +48,9 @@ fn main() {
             facts: Settings::default(),
             tick_ms: 60_000,
         };
-        time("decode, admit, facts, rules, alerts", reports, None, || whole(&decoder, &registry, reference.clone(), &messages))
+        time("decode, admit, facts, rules, alerts", reports, None, || {
+            whole(&decoder, &registry, reference.clone(), &messages)
+        })
     };
     time("  decode", reports, Some(whole), || {
         let mut decoded = Vec::new();

@@ -7,7 +7,7 @@ use std::{
 };
 
 use datafusion::arrow::{
-    array::{ArrayRef, AsArray, Int32Array, RecordBatch},
+    array::{Array as _, ArrayRef, AsArray, Int32Array, RecordBatch},
     compute::{SortColumn, concat_batches, lexsort_to_indices, take, take_record_batch},
     datatypes::{Int32Type, TimestampMillisecondType},
     error::ArrowError,
@@ -212,13 +212,18 @@ fn groups(batches: &[RecordBatch], bytes: usize) -> impl Iterator<Item = &[Recor
     std::iter::from_fn(move || {
         let mut sum = 0;
         let fits = rest.iter().take_while(|batch| {
-            sum += batch.get_array_memory_size();
+            sum += size(batch);
             sum <= bytes
         });
         let (group, after) = rest.split_at(fits.count().max(1).min(rest.len()));
         rest = after;
         (!group.is_empty()).then_some(group)
     })
+}
+
+/// The bytes of its own rows: its buffers may be those of the whole file.
+fn size(batch: &RecordBatch) -> usize {
+    batch.columns().iter().map(|column| column.to_data().get_slice_memory_size().unwrap_or_default()).sum()
 }
 
 fn last_recv(batches: &[RecordBatch]) -> Time {

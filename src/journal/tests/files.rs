@@ -79,6 +79,17 @@ fn sealed_rows_lie_by_day_of_event_and_are_sorted_by_source_and_time() {
 }
 
 #[test]
+fn many_small_appends_become_one_file_a_day() {
+    let dir = TempDir::new().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), JournalSettings::default()).unwrap();
+    let records: Vec<Record> = (0..30).map(report).collect();
+    (0..400).for_each(|_| _ = journal.append(&records).unwrap());
+    journal.close().unwrap();
+    let sealed: Vec<String> = names(dir.path()).into_iter().filter(|name| name.ends_with(".parquet")).collect();
+    assert_eq!(sealed, ["history/day=2026-03-01/segment-00000000000000000000.parquet"]);
+}
+
+#[test]
 fn segments_are_sealed_in_the_background_and_read_whole_meanwhile() {
     let dir = TempDir::new().unwrap();
     let (mut journal, _) = Journal::open(dir.path(), settings()).unwrap();
