@@ -22,6 +22,7 @@ impl Body {
         let load = report.load.filter(|load| !matches!(load, Load::Fault | Load::Unknown));
         self.tell_load(row, load);
         row.load_drop = Some(load == Some(Load::Empty) && self.load.is_some_and(is_loaded));
+        row.load_gain = Some(load.is_some_and(is_loaded) && self.load == Some(Load::Empty));
         row.load_fault = Some(report.load == Some(Load::Fault));
         let cover = report.cover.filter(|cover| !matches!(cover, Cover::Fault | Cover::Unknown));
         row.cover = cover.map(Cover::as_str);

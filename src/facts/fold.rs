@@ -8,6 +8,8 @@ use super::{
     Settings,
     around::Around,
     body::Body,
+    dark::Dark,
+    driving::Driving,
     gap::{self, Gap, LastFix},
     identity::{Held, tell_local},
     motion::{Motion, Sight},
@@ -47,7 +49,9 @@ pub enum Input<'a> {
 pub struct VehicleState {
     device_id: Option<Text>,
     last_fix: Option<LastFix>,
+    dark: Dark,
     motion: Motion,
+    driving: Driving,
     body: Body,
     stay: Option<Stay>,
     district_id: Option<Text>,
@@ -78,7 +82,9 @@ impl Needs {
     fn new(columns: ColumnSet) -> Self {
         let any = |names: &[&str]| columns.contains_any(names);
         let permit = any(&["permit_id", "permit_status", "in_permit_window"]);
-        let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m"]) || permit;
+        let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
+            || any(&["trip_gross_change_kg"])
+            || permit;
         let limit = any(&["speed_limit_kmh"]);
         let zone = limit
             || any(&["in_forbidden", "in_restricted", "in_control", "in_water", "in_eco"])
@@ -165,8 +171,10 @@ impl Fold {
         let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, at, fix)));
         let mut moment = Moment { report, at, fix, gap, spot: None };
         self.tell_report(row, &moment);
+        state.dark.step(row, report, fix.is_some(), at);
         state.body.step(row, report);
         moment.spot = self.follow_motion(row, state, &moment);
+        state.driving.step(row, at, &self.settings);
         self.tell_registered(row, state, at, report.driver_id.as_ref());
         self.tell_surroundings(row, state, &moment);
         self.tell_journey(row, state, &moment);
@@ -190,6 +198,7 @@ impl Fold {
         row.heading_deg = report.heading_deg;
         row.accuracy_m = report.accuracy_m;
         row.odometer_m = report.odometer_m;
+        row.speed_recorder_kmh = report.speed_recorder_kmh;
         row.alarms = Some(if report.alarms.is_empty() {
             Arc::clone(&self.none)
         } else {
@@ -291,7 +300,13 @@ impl Fold {
         }
         if self.needs.trip {
             let driven_m = moment.gap.as_ref().filter(|_| row.moving != Some(false)).map_or(0.0, |gap| gap.m);
-            let leg = Leg { vehicle_id: &held.vehicle_id, at, odometer_m: moment.report.odometer_m, driven_m };
+            let leg = Leg {
+                vehicle_id: &held.vehicle_id,
+                at,
+                odometer_m: moment.report.odometer_m,
+                driven_m,
+                gross_kg: moment.report.gross_kg,
+            };
             trips.step(row, stay.as_ref(), leg);
         }
         self.tell_permit(row, held, trips, at);

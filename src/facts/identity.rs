@@ -87,6 +87,10 @@ impl Held {
         if let Some(manifest) = manifest {
             row.manifest_id = Some(manifest.manifest_id.clone());
             row.manifest_open_s = Some(at.s_since(manifest.opened_at));
+            (row.manifest_planned_s, row.manifest_planned_m) =
+                (manifest.planned_duration_s, manifest.planned_distance_m);
+            row.manifest_driver_id = manifest.driver_id.clone();
+            row.driver_mismatch = driver_id.zip(manifest.driver_id.as_ref()).map(|(told, named)| told != named);
         }
         let driver = row.driver_id.as_deref();
         row.blacklisted = Some(

@@ -1,8 +1,8 @@
 //! The facts: a pure fold from one vehicle's reports to rows that rules read.
 //!
 //! [`Fold::step`] takes the state of one vehicle and its next report (or the clock's tick) and gives one row of
-//! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, body, place, zone, road, permit,
-//! route, trip.
+//! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, dark, driving, body, place, zone, road,
+//! permit, route, trip.
 //!
 //! Invariants:
 //! - Pure: no clock, no I/O, no locks. The same state and input give the same row, also after the state went through
@@ -15,6 +15,8 @@
 
 mod around;
 mod body;
+mod dark;
+mod driving;
 mod exact;
 mod fold;
 mod gap;

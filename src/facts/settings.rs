@@ -25,6 +25,8 @@ pub struct Settings {
     pub drift_m: f64,
     /// Speeds and segments are not implied over a longer gap between fixes, seconds. Default 300.
     pub max_gap_s: f64,
+    /// A stand of this length is a rest, seconds. Default 1,200.
+    pub rest_s: f64,
     /// Roads are looked for within this radius, metres. Default 30.
     pub road_radius_m: f64,
     /// Another road must be nearer than the last one by this much, metres. Default 10.
@@ -53,6 +55,7 @@ impl Default for Settings {
             stop_s: 60.0,
             drift_m: 100.0,
             max_gap_s: 300.0,
+            rest_s: 1_200.0,
             road_radius_m: 30.0,
             road_stickiness_m: 10.0,
             route_buffer_m: 100.0,

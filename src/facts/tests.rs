@@ -110,7 +110,7 @@ fn registry() -> Arc<Registry> {
         (
             "manifests.csv",
             "manifest_id,vehicle_id,permit_id,opened_at,closed_at,driver_id,planned_distance_m,planned_duration_s\n\
-             m1,v1,p1,2026-03-01T13:10:00Z,2026-03-01T14:00:00Z,dr1,,\n"
+             m1,v1,p1,2026-03-01T13:10:00Z,2026-03-01T14:00:00Z,dr1,12000,3600\n"
                 .into(),
         ),
         ("drivers.csv", "driver_id,name,company_id,status\ndr1,D,co,active\ndr2,E,co,active\n".into()),
@@ -400,6 +400,89 @@ fn a_trip_opens_on_leaving_a_source_and_closes_in_a_sink() {
 }
 
 #[test]
+fn a_trip_tells_that_it_ends_and_what_the_load_lost_on_the_way() {
+    check(
+        "0 0 0 gross_kg=30000\n30 1000 0 gross_kg=30500\n60 2000 0\n90 3000 0 gross_kg=27000\n120 5100 0 gross_kg=27000\n150 5100 0",
+        "trip_ended trip_gross_change_kg",
+        "false null | false 0 | false null | false -3500 | true -3500 | false null",
+    );
+}
+
+#[test]
+fn the_load_comes_and_goes_at_one_report() {
+    check(
+        "0 0 0 load=empty\n10 0 0 load=fault\n20 0 0 load=full\n30 0 0 load=half\n40 0 0 load=empty\n50 0 0",
+        "load_gain load_drop",
+        "false false | false false | true false | false false | false true | false false",
+    );
+}
+
+#[test]
+fn the_driver_is_held_against_the_manifest() {
+    check(
+        "600 0 0 driver_id=dr1\n630 0 0 driver_id=dr2\n660 0 0\n3700 0 0 driver_id=dr2",
+        "manifest_driver_id driver_mismatch manifest_planned_s manifest_planned_m",
+        "dr1 false 3600 12000 | dr1 true 3600 12000 | dr1 null 3600 12000 | null null null null",
+    );
+}
+
+#[test]
+fn an_odometer_says_how_far_it_went_unseen() {
+    check(
+        "0 0 0 odometer_m=1000\n30 - - odometer_m=1400\n60 - -\n90 - - odometer_m=2500\n120 900 0 odometer_m=2600\n150 900 0 odometer_m=100",
+        "no_fix_s no_fix_odometer_m gap_odometer_m",
+        "0 0 null | 30 400 400 | 60 null null | 90 1500 1100 | 0 0 100 | 0 0 null",
+    );
+    check("0 0 0\n10 0 0\n20 0 0\n30 0 0\n100 0 0\n110 0 0", "usual_gap_s", "null | null | 10 | 10 | 10 | 12");
+    check("0 - - odometer_m=5\n60 - - odometer_m=905", "no_fix_s no_fix_odometer_m", "0 0 | 60 900");
+}
+
+/// Legs of (minutes, whether it drives), a report a minute.
+fn shift(legs: &[(usize, bool)]) -> Vec<Facts> {
+    let (mut lines, mut minute, mut x) = (Vec::new(), 0, 0.0);
+    for (minutes, drives) in legs {
+        for _ in 0..*minutes {
+            minute += 1;
+            x += if *drives { 600.0 } else { 0.0 };
+            lines.push(format!("{} {x} 40000 speed_kmh={}", minute * 60, if *drives { 36 } else { 0 }));
+        }
+    }
+    rows(&lines.join("\n"))
+}
+
+#[test]
+fn driving_adds_up_until_a_rest_of_twenty_minutes() {
+    // What a leg adds is told by the report that ends it; how long a stand takes to be recognised is no driving.
+    for (legs, driving_min, day_min) in [
+        (&[(60, true)][..], 59.0, 59.0),
+        (&[(60, true), (10, false), (60, true)], 118.0, 118.0),
+        (&[(60, true), (25, false), (60, true)], 59.0, 118.0),
+        (&[(60, true), (25, false)], 0.0, 59.0),
+        (&[(5, false), (30, true)], 29.0, 29.0),
+        (&[(600, true)], 599.0, 599.0),
+    ] {
+        let all = shift(legs);
+        let last = &all[all.len() - 1];
+        let told = [last.driving_s, last.driving_day_s].map(|s| s.unwrap() / 60.0);
+        assert!((told[0] - driving_min).abs() <= 3.0, "{legs:?}: {told:?}");
+        assert!((told[1] - day_min).abs() <= 3.0, "{legs:?}: {told:?}");
+    }
+}
+
+#[test]
+fn driving_is_forgotten_after_a_day_and_not_made_up_over_a_silence() {
+    let told = |track: &str| {
+        let all = rows(track);
+        let last = &all[all.len() - 1];
+        [last.driving_s, last.driving_day_s].map(|s| s.unwrap().round())
+    };
+    let hour: String = (0..61).map(|minute| format!("{} {} 40000 speed_kmh=36\n", minute * 60, minute * 600)).collect();
+    assert_eq!(told(&hour), [3600.0, 3600.0]);
+    assert_eq!(told(&format!("{hour}7200 60000 40000 speed_kmh=36")), [3600.0, 3600.0], "an hour of silence");
+    assert_eq!(told(&format!("{hour}{} 60000 40000 speed_kmh=36", 26 * 3600))[1], 0.0, "a day later");
+}
+
+#[test]
 fn a_timer_row_keeps_what_lasts_and_knows_nothing_of_the_moment() {
     let fold = fold_of(ColumnSet::all());
     let mut state = VehicleState::default();
@@ -425,7 +508,7 @@ fn settings_are_read_strictly() {
 
 #[test]
 fn the_state_of_a_vehicle_is_small() {
-    assert!(size_of::<VehicleState>() + size_of::<super::identity::Held>() < 900);
+    assert!(size_of::<VehicleState>() + size_of::<super::identity::Held>() < 1_100);
 }
 
 fn tracks() -> impl Strategy<Value = Vec<(DeviceReport, Time)>> {

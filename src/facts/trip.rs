@@ -22,6 +22,9 @@ struct Trip {
     /// Metres between fixes while moving.
     #[serde(with = "exact")]
     driven_m: f64,
+    /// The first gross mass that was told on it, kg.
+    #[serde(default, with = "exact::option")]
+    gross_kg: Option<f64>,
 }
 
 /// Where the vehicle stands between source and sink.
@@ -41,6 +44,7 @@ pub(super) struct Leg<'a> {
     pub odometer_m: Option<f64>,
     /// Metres from the previous fix while moving, else 0.
     pub driven_m: f64,
+    pub gross_kg: Option<f64>,
 }
 
 impl Trips {
@@ -56,7 +60,11 @@ impl Trips {
             self.source_id = source.cloned();
         }
         self.tell(row, leg.at);
-        if stay.is_some_and(|stay| matches!(stay.kind, PlaceKind::Sink | PlaceKind::Backfill)) {
+        let told = self.trip.as_ref().and_then(|trip| trip.gross_kg);
+        row.trip_gross_change_kg = leg.gross_kg.zip(told).map(|(now, first)| now - first);
+        let is_over = stay.is_some_and(|stay| matches!(stay.kind, PlaceKind::Sink | PlaceKind::Backfill));
+        row.trip_ended = Some(is_over && self.trip.is_some());
+        if is_over {
             self.trip = None;
         }
     }
@@ -85,11 +93,13 @@ impl Trip {
             odometer_start_m: leg.odometer_m,
             odometer_m: leg.odometer_m,
             driven_m: 0.0,
+            gross_kg: leg.gross_kg,
         }
     }
 
     fn add(&mut self, leg: Leg<'_>) {
         self.driven_m += leg.driven_m;
+        self.gross_kg = self.gross_kg.or(leg.gross_kg);
         self.odometer_m = leg.odometer_m.or(self.odometer_m);
     }
 

@@ -11,6 +11,8 @@ use super::{
 
 /// Since when everything is registered.
 const SINCE: &str = "2025-01-01T00:00:00+08:00";
+/// Orders for heavy pollution last some days.
+const ORDER_ENDED: &str = "2025-01-06T00:00:00+08:00";
 const LONG_AFTER: &str = "2045-01-01T00:00:00+08:00";
 
 impl City {
@@ -94,10 +96,10 @@ impl City {
         let working = self.vehicles.iter().filter(|v| !matches!(v.role, Role::Maintenance | Role::Suspended));
         table(header, working, |text, vehicle| {
             let permit = if vehicle.role == Role::NoPermit { String::new() } else { permit_id(vehicle) };
-            let length_m = self.path(vehicle.source, vehicle.sinks[0]).map_or(10_000.0, |path| path.length_m());
             let Vehicle { vehicle_id, driver_id, .. } = vehicle;
-            let (number, duration_s) = (&vehicle_id[1..], length_m / 8.0);
-            write!(text, "M{number},{vehicle_id},{permit},{SINCE},,{driver_id},{length_m:.0},{duration_s:.0}")
+            let number = &vehicle_id[1..];
+            // One manifest stands for all of its trips, so there is no plan of one.
+            write!(text, "M{number},{vehicle_id},{permit},{SINCE},,{driver_id},,")
         })
     }
 
@@ -127,6 +129,9 @@ impl City {
             let mut texts = vec![("zone_id", &*zone.zone_id), ("name", zone.name), ("kind", zone.kind)];
             if !zone.schedule.is_empty() {
                 texts.push(("schedule", zone.schedule));
+            }
+            if zone.kind == "control" {
+                texts.push(("valid_to", ORDER_ENDED));
             }
             let limit: Vec<_> = zone.speed_limit_kmh.map(|kmh| ("speed_limit_kmh", kmh)).into_iter().collect();
             area(&texts, &limit, &zone.area.ring())

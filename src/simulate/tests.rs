@@ -380,6 +380,9 @@ impl Judge {
             }
             "cover-open-loaded" => (Self::longest_s(track, 1, |fix| fix.open && moves(fix) && out(fix)), 75.0),
             "terminal-offline" => (silence, 420.0),
+            "overspeed-unsealed" => {
+                (Self::longest_s(track, 1, |fix| fix.open && fix.speed_kmh > 20.0 && out(fix)), 40.0)
+            }
             "blacklisted" => (Self::longest_s(track, 1, moves), 5.0),
             _ => panic!("no such rule: {rule}"),
         }
@@ -419,7 +422,8 @@ fn what_was_planted_can_be_measured_and_every_rule_is_broken() {
         );
         broken.insert(rule);
     }
-    let all: BTreeSet<&str> = Offence::ALL.iter().map(|offence| offence.rule_id()).collect();
+    let certain = Offence::ALL.iter().filter(|offence| offence.patience().margin_s.is_finite());
+    let all: BTreeSet<&str> = certain.map(|offence| offence.rule_id()).collect();
     assert_eq!(broken, all, "rules that were broken, and all rules");
 }
 

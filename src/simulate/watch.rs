@@ -55,13 +55,14 @@ impl Sight {
         self.still_s < 55.0
     }
 
-    /// The offences that it now shows, one bit each.
-    fn offences(&self) -> u16 {
+    /// The offences that it now shows, one bit each; `awake_s` is how long ago it last rested, `watched_s` how
+    /// long it has been watched.
+    fn offences(&self, awake_s: f64, watched_s: f64) -> u32 {
         let out = !self.in_place;
         let crawls = self.speed_mps < 5.0 / 3.6;
         let deviates = |m: f64| self.has_sensors && self.loaded && out && self.deviation_m > m;
         let mut shown = 0;
-        let mut note = |offence: Offence, is: bool| shown |= u16::from(is) << offence as u16;
+        let mut note = |offence: Offence, is: bool| shown |= u32::from(is) << offence as u32;
         note(Offence::Overspeed, self.speed_mps > self.limit_mps * 1.1);
         note(Offence::OverspeedSevere, self.speed_mps >= self.limit_mps * 1.2);
         note(Offence::RouteDeviation, deviates(104.0) && !self.in_forbidden);
@@ -73,6 +74,13 @@ impl Sight {
         note(Offence::LiftOutsideSite, self.has_sensors && self.lifted && crawls && out);
         note(Offence::CoverOpenLoaded, self.has_sensors && self.loaded && self.cover_open && !crawls && out);
         note(Offence::TerminalOffline, self.ignition && self.silent_s >= 300.0);
+        note(Offence::OverspeedUnsealed, {
+            self.has_sensors && self.loaded && self.cover_open && self.speed_mps > 20.5 / 3.6 && out
+        });
+        note(Offence::PermitNotValid, !self.permitted && !crawls);
+        note(Offence::TrackGap, self.silent_s >= 85.0);
+        note(Offence::ContinuousDriving, awake_s >= 13_800.0);
+        note(Offence::DailyDriving, watched_s >= 28_000.0);
         note(Offence::Blacklisted, self.blacklisted && (self.in_source || self.loaded && self.moves()));
         shown
     }
@@ -96,6 +104,9 @@ impl Hold {
 pub(super) struct Watch {
     /// Between two reports.
     interval_s: f64,
+    /// Since when, and when it last stood for well over twenty minutes.
+    began: Option<Time>,
+    rested: Option<Time>,
     holds: Vec<Hold>,
     /// When each offence that came to light, or may have, was last over.
     over: Vec<(Offence, Time)>,
@@ -112,16 +123,20 @@ pub(super) struct Done {
 
 impl Watch {
     pub fn new(interval_s: f64) -> Self {
-        Self { interval_s, holds: Vec::new(), over: Vec::new() }
+        Self { interval_s, began: None, rested: None, holds: Vec::new(), over: Vec::new() }
     }
 
     /// Looks at the truck; what is over goes to `done`.
     pub fn look(&mut self, now: Time, sight: &Sight, done: &mut Vec<Done>) {
-        let shown = sight.offences();
+        let began = *self.began.get_or_insert(now);
+        if sight.still_s >= 1_500.0 {
+            self.rested = Some(now);
+        }
+        let shown = sight.offences(now.s_since(self.rested.unwrap_or(began)), now.s_since(began));
         if shown == 0 && self.holds.is_empty() {
             return;
         }
-        for offence in Offence::ALL.iter().copied().filter(|offence| shown & 1 << *offence as u16 != 0) {
+        for offence in Offence::ALL.iter().copied().filter(|offence| shown & 1 << *offence as u32 != 0) {
             match self.holds.iter_mut().find(|hold| hold.offence == offence) {
                 Some(hold) => hold.last = now,
                 None => self.holds.push(Hold { offence, since: now, last: now }),

@@ -137,7 +137,6 @@ fn every_planted_violation_is_found_and_none_invented() {
         alerts.iter().filter(|alert| !is_justified(alert, &truths)).map(|alert| &*alert.line).collect();
     assert!(missed.is_empty(), "missed:\n{}", missed.join("\n"));
     assert!(invented.is_empty(), "invented:\n{}", invented.join("\n"));
-    assert_eq!(scores.len(), 12, "each rule of the pack is broken by somebody");
-    let unplanted: Vec<&String> = scores.iter().filter(|(_, score)| score.planted == 0).map(|(rule, _)| rule).collect();
-    assert!(unplanted.is_empty(), "{unplanted:?}");
+    let planted = scores.values().filter(|score| score.planted > 0).count();
+    assert_eq!(planted, 13, "each rule that the fleet breaks on purpose is broken by somebody");
 }
