@@ -26,6 +26,8 @@ pub struct RuleTerms<'a> {
     pub severity_default: Severity,
     /// Whether rows made by the clock are judged.
     pub asks_timer: bool,
+    /// Whether it judges sightings.
+    pub asks_sighting: bool,
     /// Whether the rule has a clearing predicate of its own; otherwise it clears by `not (when)`.
     pub has_clear: bool,
 }
@@ -107,7 +109,12 @@ impl VehicleAlerts {
         judgement: Judgement,
         message: impl FnOnce() -> String,
     ) -> Vec<Transition> {
-        if row.row_kind == Some("timer") && !rule.asks_timer {
+        let is_asked = match row.row_kind {
+            Some("timer") => rule.asks_timer,
+            Some("sighting") => rule.asks_sighting,
+            _ => true,
+        };
+        if !is_asked {
             return Vec::new();
         }
         let at = row.event_time.unwrap_or_default();

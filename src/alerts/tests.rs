@@ -343,6 +343,7 @@ impl Ruled {
             columns: &self.columns,
             severity_default: Severity::Notice,
             asks_timer: self.asks_timer,
+            asks_sighting: false,
             has_clear: self.has_clear,
         }
     }

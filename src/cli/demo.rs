@@ -60,6 +60,7 @@ const PACK: &[(&str, &str)] = &[
     ("manifests.yaml", include_str!("../../rules/manifests.yaml")),
     ("permits.yaml", include_str!("../../rules/permits.yaml")),
     ("route.yaml", include_str!("../../rules/route.yaml")),
+    ("sightings.yaml", include_str!("../../rules/sightings.yaml")),
     ("speed.yaml", include_str!("../../rules/speed.yaml")),
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("zones.yaml", include_str!("../../rules/zones.yaml")),

@@ -8,7 +8,7 @@ use super::{EngineError, clock::is_looked_at};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Text, Time, Transition},
+    model::{Body, Facts, Outcome, Record, Sighting, Text, Time, Transition},
     registry::Registry,
     rules::{RuleSet, Verdicts},
 };
@@ -72,6 +72,7 @@ struct Vehicle {
     alerts: VehicleAlerts,
     last_arrival: Time,
     last_event: Time,
+    last_sighting: Time,
 }
 
 /// Where a row of facts came from.
@@ -80,6 +81,9 @@ struct Origin {
     /// Place in [`Judge::vehicles`].
     vehicle: u32,
 }
+
+/// Before all that can be.
+const NEVER: Time = Time::from_millis(i64::MIN);
 
 /// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
 const ROWS: usize = 1_024;
@@ -129,6 +133,7 @@ impl Judge {
                 Body::Device(_) if record.outcome == Outcome::Evaluated => {
                     self.report(*index, record, vehicle_id, seen)
                 }
+                Body::Sighting(sighting) => self.sighting(*index, sighting, record.event_time, vehicle_id),
                 Body::Tick => self.tick(*index, record.recv_time, &mut findings)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
                 _ => {}
@@ -174,6 +179,25 @@ impl Judge {
         self.origins.push(Origin { record: index, vehicle: place });
     }
 
+    /// Folds a sighting. It may be older than the last report; one older than the last sighting says nothing new.
+    fn sighting(&mut self, index: u32, sighting: &Sighting, at: Time, vehicle_id: &Text) {
+        if !self.reference.rules.asks_sighting() {
+            return;
+        }
+        let place = match self.by_id.get(vehicle_id) {
+            Some(place) => *place,
+            None => self.meet(vehicle_id),
+        };
+        let vehicle = &mut self.vehicles[place as usize];
+        if at < vehicle.last_sighting {
+            return;
+        }
+        vehicle.last_sighting = at;
+        let row = self.rows.push_mut(Facts::default());
+        self.fold.fill(row, &mut vehicle.state, Input::Sighting { sighting, event_time: at });
+        self.origins.push(Origin { record: index, vehicle: place });
+    }
+
     /// A place for a vehicle that is new.
     fn meet(&mut self, id: &Text) -> u32 {
         let place = self.vehicles.len() as u32;
@@ -189,7 +213,9 @@ impl Judge {
         }
         let tick_ms = self.reference.tick_ms;
         let since = |vehicle: &Vehicle| self.listening_since.max(Some(vehicle.last_arrival)).unwrap_or_default();
-        let silence = (0u32..).zip(&self.vehicles).map(|(place, vehicle)| (place, at.ms_since(since(vehicle))));
+        // Who was only seen beside the road has no terminal that could be silent.
+        let reporting = (0u32..).zip(&self.vehicles).filter(|(_, vehicle)| vehicle.last_arrival > NEVER);
+        let silence = reporting.map(|(place, vehicle)| (place, at.ms_since(since(vehicle))));
         let mut silent: Vec<(u32, i64)> = silence.filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms)).collect();
         silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
         for (place, silent_ms) in silent {
@@ -229,8 +255,9 @@ impl Vehicle {
             id,
             state: VehicleState::default(),
             alerts: VehicleAlerts::default(),
-            last_arrival: Time::from_millis(i64::MIN),
-            last_event: Time::from_millis(i64::MIN),
+            last_arrival: NEVER,
+            last_event: NEVER,
+            last_sighting: NEVER,
         }
     }
 }
@@ -255,6 +282,7 @@ fn advance(
             columns: &rule.columns,
             severity_default: rule.severity_default,
             asks_timer: rule.asks_timer,
+            asks_sighting: rule.asks_sighting,
             has_clear: rule.clear.is_some(),
         };
         let judgement = Judgement {

@@ -75,6 +75,12 @@ impl Engine {
                     let shard = shard_of(&vehicle_id, self.shards.len());
                     parts[shard].push((index as u32, vehicle_id));
                 }
+                Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {
+                    if let Some(vehicle_id) = self.fold.vehicle_seen(sighting, record.event_time) {
+                        let shard = shard_of(&vehicle_id, self.shards.len());
+                        parts[shard].push((index as u32, vehicle_id));
+                    }
+                }
                 Body::Tick | Body::Start => parts.iter_mut().for_each(|part| part.push((index as u32, Text::from("")))),
                 _ => {}
             }

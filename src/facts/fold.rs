@@ -17,11 +17,12 @@ use super::{
     place::{self, Stay},
     road::{OnRoad, Passage},
     route::{Course, OffRoute},
+    sighting::Seen,
     trip::{Leg, Trips},
     zone,
 };
 use crate::{
-    model::{ColumnSet, DeviceReport, EventPhase, Facts, Text, Time, limits::EVENTS_PER_REPORT},
+    model::{ColumnSet, DeviceReport, EventPhase, Facts, Sighting, Text, Time, limits::EVENTS_PER_REPORT},
     registry::Registry,
     spatial::{Point, heading_deg},
 };
@@ -39,6 +40,8 @@ pub enum Input<'a> {
         /// Whether its position is good enough for geometry.
         use_position: bool,
     },
+    /// A sighting of the vehicle by its plate.
+    Sighting { sighting: &'a Sighting, event_time: Time },
     /// The clock: nothing has come for `silent_s` seconds.
     Timer { at: Time, silent_s: f64 },
 }
@@ -58,6 +61,7 @@ pub struct VehicleState {
     on_road: OnRoad,
     off_route: OffRoute,
     trips: Trips,
+    seen: Seen,
     #[serde(skip)]
     held: Option<Box<Held>>,
     #[serde(skip)]
@@ -136,6 +140,15 @@ impl Fold {
         vehicle.map_or_else(|| device_id.into(), |vehicle| vehicle.vehicle_id.clone())
     }
 
+    /// The vehicle that a sighting is of, by its plate; the plate itself when it is in no registry. `None` without a plate
+    /// that was read well enough.
+    pub fn vehicle_seen(&self, sighting: &Sighting, at: Time) -> Option<Text> {
+        let plate = sighting.plate.as_ref().filter(|plate| !plate.is_empty())?;
+        let is_sure = sighting.plate_confidence.is_none_or(|confidence| confidence >= self.settings.plate_confidence);
+        let vehicle = self.registry.vehicle_by_plate(plate, at);
+        is_sure.then(|| vehicle.map_or_else(|| plate.clone(), |vehicle| vehicle.vehicle_id.clone()))
+    }
+
     /// The next row of a vehicle. Reports come in order of event time.
     pub fn step(&self, state: &mut VehicleState, input: Input<'_>) -> Facts {
         let mut row = Facts::default();
@@ -149,6 +162,7 @@ impl Fold {
             Input::Report { report, event_time, use_position } => {
                 self.fold_report(row, state, report, event_time, use_position);
             }
+            Input::Sighting { sighting, event_time } => self.fold_sighting(row, state, sighting, event_time),
             Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
         }
     }
@@ -325,6 +339,37 @@ impl Fold {
     fn tell_kept(&self, row: &mut Facts, state: &VehicleState, at: Time) {
         if self.needs.place {
             place::tell(row, state.stay.as_ref(), at);
+        }
+        row.district_id = state.district_id.clone();
+    }
+
+    /// A row made by a sensor beside the road: what it saw, and what is registered of the plate.
+    fn fold_sighting(&self, row: &mut Facts, state: &mut VehicleState, sighting: &Sighting, at: Time) {
+        row.row_kind = Some("sighting");
+        let registry = &self.registry;
+        let plate = sighting.plate.clone().unwrap_or_else(|| Text::from(""));
+        let vehicle = registry.vehicle_by_plate(&plate, at);
+        let by_device = vehicle.map(|vehicle| &vehicle.device_id).filter(|device_id| !device_id.is_empty());
+        // The device that it carries says the same of it; without one, what is registered is looked up each time.
+        match by_device {
+            Some(device_id) => {
+                let device_id = device_id.clone();
+                self.hold(state, &device_id, at);
+                self.tell_registered(row, state, at, None);
+            }
+            None => {
+                let held = Held::of(registry, vehicle, &plate, at);
+                held.tell(row, registry, at, None);
+                if self.needs.local {
+                    tell_local(row, self.settings.zone.local(at));
+                }
+            }
+        }
+        let point = sighting.lon.zip(sighting.lat).map(|(lon, lat)| Point::new(lon, lat));
+        let point = point.filter(|point| point.is_on_globe());
+        state.seen.step(row, sighting, point, state.last_fix.as_ref(), at);
+        if let Some(held) = state.held.as_ref().filter(|_| by_device.is_some()) {
+            self.tell_permit(row, held, &state.trips, at);
         }
         row.district_id = state.district_id.clone();
     }

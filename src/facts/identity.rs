@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use super::permit;
 use crate::{
     model::{Facts, LocalTime, Text, Time},
-    registry::{Manifest, Registry, ZoneKind},
+    registry::{Manifest, Registry, Vehicle, ZoneKind},
 };
 
 /// What holds of the vehicle of one device from one instant to another: a cache, rebuilt when it no longer holds.
@@ -40,7 +40,11 @@ impl Held {
 
     /// Looks everything up.
     pub fn look_up(registry: &Arc<Registry>, device_id: &Text, at: Time) -> Self {
-        let vehicle = registry.vehicle_by_device(device_id, at);
+        Self::of(registry, registry.vehicle_by_device(device_id, at), device_id, at)
+    }
+
+    /// Looks up all of a vehicle; of none, `device_id` is all that is known.
+    pub fn of(registry: &Arc<Registry>, vehicle: Option<&Vehicle>, device_id: &Text, at: Time) -> Self {
         let vehicle_id = vehicle.map_or(device_id, |vehicle| &vehicle.vehicle_id).clone();
         let manifests = registry.manifests(&vehicle_id);
         let manifest = vehicle.and_then(|_| open_manifest(manifests, at));

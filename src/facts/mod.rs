@@ -2,7 +2,7 @@
 //!
 //! [`Fold::step`] takes the state of one vehicle and its next report (or the clock's tick) and gives one row of
 //! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, dark, driving, body, place, zone, road,
-//! permit, route, trip.
+//! permit, route, trip, sighting.
 //!
 //! Invariants:
 //! - Pure: no clock, no I/O, no locks. The same state and input give the same row, also after the state went through
@@ -27,6 +27,7 @@ mod place;
 mod road;
 mod route;
 mod settings;
+mod sighting;
 mod trip;
 mod zone;
 #[cfg(test)]

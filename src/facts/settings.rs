@@ -41,6 +41,8 @@ pub struct Settings {
     pub route_window: u32,
     /// This near to a permit's source or sinks no truck is off its route, metres. Default 500.
     pub route_end_grace_m: f64,
+    /// A plate read with less confidence than this names nobody. Default 0.8.
+    pub plate_confidence: f64,
     /// A fix less accurate than this changes nothing about the route, metres. Default 35.
     pub max_accuracy_m: f64,
 }
@@ -63,6 +65,7 @@ impl Default for Settings {
             route_off_fixes: 3,
             route_window: 4,
             route_end_grace_m: 500.0,
+            plate_confidence: 0.8,
             max_accuracy_m: 35.0,
         }
     }

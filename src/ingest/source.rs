@@ -34,6 +34,8 @@ use crate::model::{Time, limits};
 
 /// How long one write may take before the connection counts as lost, and how long leaving may take.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a broker may take to close a connection that we have left.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Requests of ours to the event loop: subscriptions and the farewell.
 const REQUESTS: usize = 16;
 
@@ -463,6 +465,9 @@ impl Connection {
             if !matches!(timeout(PATIENCE, farewell).await, Ok(Ok(()))) {
                 tracing::warn!(connection = self.index, "left the broker without a farewell");
             }
+            // A broker closes when it has read all that we wrote. Who came back before would find that it had not.
+            let closed = async { while network.read().await.is_ok() {} };
+            let _ = timeout(CLOSING, closed).await;
         }
         if self.is_connected {
             self.stats.connected.fetch_sub(1, Ordering::Relaxed);

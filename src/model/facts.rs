@@ -250,8 +250,17 @@ facts! {
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
     blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
     outage_filed: flag = "An outage is filed for it, which excuses going dark.";
+    sighting_kind: word maybe = "What saw it: `anpr`, `weigh`, `wash`, `spill`, `video`; only on rows of a sighting, as all that begins with sighting_.";
+    sighting_place_id: text maybe = "The place at whose gate it was seen.";
+    sighting_direction: text maybe = "Which way through the gate: `in` or `out`.";
+    sighting_cover: word maybe = "The cover as seen: `closed`, `open`, `moving`, `fault`, `unknown`.";
+    sighting_dirty: flag maybe = "Seen with mud on it.";
+    sighting_washed: flag maybe = "Seen to be washed.";
+    sighting_gross_kg: float maybe = "Gross mass on the weighbridge, kg.";
+    sighting_cloned: flag maybe = "The camera itself takes the plate for a copy.";
+    sighting_implied_kmh: float maybe = "Speed it takes from its last fix or sighting to here, km/h, the greater; NULL within 2 km.";
     silent_s: float maybe = "Only on timer rows: how long nothing has come, seconds of arrival time.";
-    row_kind: word = "`report`, or `timer` for rows made by the clock.";
+    row_kind: word = "`report`, `timer` for rows made by the clock, or `sighting`.";
 }
 
 impl Facts {

@@ -187,6 +187,9 @@ impl<'a> FileCheck<'a, '_> {
             clear: clear.as_ref().map(text),
             columns: asked.union(template.columns()).iter().collect(),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
+            asks_sighting: asked
+                .iter()
+                .any(|column| ["sighting_", "row_kind"].iter().any(|name| column.name().starts_with(name))),
             file: self.source.name.clone(),
             line: at.line,
             departments: departments.into(),

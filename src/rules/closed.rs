@@ -12,7 +12,9 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("lift", &["flat", "lifting", "full"]),
     ("place_kind", &["source", "sink", "backfill", "transfer", "depot", "workshop"]),
     ("permit_status", &["valid", "expired", "not_yet", "suspended", "revoked", "none"]),
-    ("row_kind", &["report", "timer"]),
+    ("sighting_kind", &["anpr", "weigh", "wash", "spill", "video"]),
+    ("sighting_cover", &["closed", "open", "moving", "fault", "unknown"]),
+    ("row_kind", &["report", "timer", "sighting"]),
 ];
 
 /// What is wrong with setting `column` against `word`, and what to do; `None` when it can match.
@@ -52,7 +54,7 @@ mod tests {
             ("cover", "opn", Some("did you mean `open`?")),
             ("load", "fulll", Some("did you mean `full`?")),
             ("place_kind", "sourc", Some("did you mean `source`?")),
-            ("row_kind", "xyz", Some("known are report, timer")),
+            ("row_kind", "xyz", Some("known are report, timer, sighting")),
             ("lift", "fault", Some("ask `lift_fault`")),
             ("cover", "unknown", Some("ask `cover is null`")),
         ] {

@@ -39,6 +39,7 @@ struct Plan {
     cases: Vec<(Severity, Vec<usize>)>,
     severity_default: Severity,
     asks_timer: bool,
+    asks_sighting: bool,
 }
 
 /// The verdicts of a set of rules over a batch of rows.
@@ -76,8 +77,9 @@ impl Program {
         };
         let batch = batch(schema, &self.columns, rows).map_err(|error| RuleErrors::Evaluate(error.to_string()))?;
         let mut work = Work { program: self, batch, results: vec![None; self.slots.len()], faults: 0 };
-        let from_reports = from_reports(rows);
-        let answers = self.plans.iter().map(|plan| plan.as_ref().map(|plan| work.answer(plan, from_reports.as_ref())));
+        let only_reports = !rows.iter().any(|row| matches!(row.row_kind, Some("timer" | "sighting")));
+        let mask = |plan: &Plan| if only_reports { None } else { asked(plan, rows) };
+        let answers = self.plans.iter().map(|plan| plan.as_ref().map(|plan| work.answer(plan, mask(plan).as_ref())));
         let answers = answers.collect();
         Ok(Verdicts { rows: rows.len(), answers, faults: work.faults })
     }
@@ -101,6 +103,7 @@ impl Plan {
             cases: terms.cases.iter().map(|(severity, predicate)| (*severity, place(predicate))).collect(),
             severity_default: rule.severity_default,
             asks_timer: rule.asks_timer,
+            asks_sighting: rule.asks_sighting,
         }
     }
 }
@@ -114,8 +117,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    fn answer(&mut self, plan: &Plan, from_reports: Option<&NullBuffer>) -> Answer {
-        let mask = if plan.asks_timer { None } else { from_reports };
+    fn answer(&mut self, plan: &Plan, mask: Option<&NullBuffer>) -> Answer {
         let when = masked(self.all(&plan.when), mask);
         let clear = plan.clear.as_ref().map(|parts| masked(self.all(parts), mask));
         let asked = when.true_count() > 0;
@@ -183,10 +185,14 @@ fn masked(answer: BooleanArray, mask: Option<&NullBuffer>) -> BooleanArray {
     BooleanArray::new(answer.values().clone(), nulls)
 }
 
-/// Which rows are reports; `None` when all are.
-fn from_reports(rows: &[Facts]) -> Option<NullBuffer> {
-    let by_clock = |row: &Facts| row.row_kind == Some("timer");
-    rows.iter().any(by_clock).then(|| rows.iter().map(|row| !by_clock(row)).collect())
+/// Which rows a rule is asked about; `None`: all. Those of the clock and of sightings only when it mentions them.
+fn asked(plan: &Plan, rows: &[Facts]) -> Option<NullBuffer> {
+    let is_strange = |row: &Facts| match row.row_kind {
+        Some("timer") => !plan.asks_timer,
+        Some("sighting") => !plan.asks_sighting,
+        _ => false,
+    };
+    rows.iter().any(is_strange).then(|| rows.iter().map(|row| !is_strange(row)).collect())
 }
 
 fn batch(schema: &SchemaRef, columns: &[Column], rows: &[Facts]) -> Result<RecordBatch, ArrowError> {

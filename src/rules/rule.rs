@@ -53,6 +53,8 @@ pub struct Rule {
     pub columns: Vec<Column>,
     /// Whether it judges rows made by the clock: it asks `silent_s` or `row_kind`.
     pub asks_timer: bool,
+    /// Whether it mentions a fact of sightings, or `row_kind`: only then does it judge them.
+    pub asks_sighting: bool,
     /// The file that it stands in, as named to the loader.
     pub file: Text,
     /// The line at which it begins, from 1.

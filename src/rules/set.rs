@@ -38,6 +38,7 @@ struct Inner {
     rules: Vec<Rule>,
     columns: ColumnSet,
     asks_timer: bool,
+    asks_sighting: bool,
     digest: String,
     program: Program,
 }
@@ -87,6 +88,11 @@ impl RuleSet {
         self.0.asks_timer
     }
 
+    /// Whether any enabled rule judges sightings.
+    pub fn asks_sighting(&self) -> bool {
+        self.0.asks_sighting
+    }
+
     /// Digest of all rules as loaded: 16 hexadecimal digits of SHA-256.
     pub fn digest(&self) -> &str {
         &self.0.digest
@@ -115,8 +121,9 @@ impl Inner {
         let always = ALWAYS.iter().filter_map(|name| Column::named(name)).collect::<ColumnSet>();
         let columns = enabled().fold(always, |set, rule| set.union(rule.needed()));
         let asks_timer = enabled().any(|rule| rule.asks_timer);
+        let asks_sighting = enabled().any(|rule| rule.asks_sighting);
         let digest = digest(rules.iter().map(|rule| &*rule.version));
-        Self { rules, columns, asks_timer, digest, program }
+        Self { rules, columns, asks_timer, asks_sighting, digest, program }
     }
 }
 

@@ -1,0 +1,64 @@
+//! Sightings: what a gate camera, weighbridge, wash bay or spill camera saw of a truck, told by its plate.
+//!
+//! A sighting is a row of its own (`row_kind` is `sighting`). It changes nothing of what devices report; what is
+//! remembered is where the truck was seen, for two sightings too far apart are two trucks with one plate.
+
+use serde::{Deserialize, Serialize};
+
+use super::{exact, gap::LastFix};
+use crate::{
+    model::{Facts, Sighting, Time},
+    spatial::{Point, distance_m},
+};
+
+/// Where and when it was seen last.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Seen {
+    last: Option<Spotted>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Spotted {
+    at: Time,
+    #[serde(with = "exact::point")]
+    point: Point,
+}
+
+impl Seen {
+    /// Fills `sighting_*`; `fix` is the last of the truck's own device. Of that and the last sighting the one that asks
+    /// for the greater speed counts.
+    pub fn step(
+        &mut self,
+        row: &mut Facts,
+        sighting: &Sighting,
+        place: Option<Point>,
+        fix: Option<&LastFix>,
+        at: Time,
+    ) {
+        row.sighting_kind = Some(sighting.kind.as_str());
+        row.sighting_place_id = sighting.place_id.clone();
+        row.sighting_direction = sighting.direction.clone();
+        row.sighting_cover = sighting.cover.map(|cover| cover.as_str());
+        row.sighting_dirty = sighting.dirty;
+        row.sighting_washed = sighting.washed;
+        row.sighting_gross_kg = sighting.gross_kg;
+        row.sighting_cloned = sighting.cloned;
+        (row.lon, row.lat) = (place.map(|point| point.lon), place.map(|point| point.lat));
+        let Some(point) = place else { return };
+        let known = [self.last.map(|last| (last.at, last.point)), fix.map(|fix| (fix.at, fix.point))];
+        let speed = |(then, there): (Time, Point)| implied_kmh(distance_m(there, point), at.s_since(then).abs());
+        row.sighting_implied_kmh = known.into_iter().flatten().filter_map(speed).reduce(f64::max);
+        if self.last.is_none_or(|last| last.at <= at) {
+            self.last = Some(Spotted { at, point });
+        }
+    }
+}
+
+/// Nearer than this is the same place, whatever the clocks say, metres: reach of a camera, drift and a minute's skew.
+const NEAR_M: f64 = 2_000.0;
+
+/// The speed that it takes; `None` when it is near or the time says nothing.
+fn implied_kmh(metres: f64, seconds: f64) -> Option<f64> {
+    (metres > NEAR_M).then(|| metres / seconds.max(1.0) * 3.6)
+}
