@@ -366,7 +366,11 @@ impl Fold {
             }
         }
         let point = sighting.lon.zip(sighting.lat).map(|(lon, lat)| Point::new(lon, lat));
-        let point = point.filter(|point| point.is_on_globe());
+        let gate = || {
+            let (number, _) = registry.places().named(sighting.place_id.as_deref()?, at)?;
+            Some(registry.places().index().area(number).middle())
+        };
+        let point = point.filter(|point| point.is_on_globe()).or_else(gate);
         state.seen.step(row, sighting, point, state.last_fix.as_ref(), at);
         if let Some(held) = state.held.as_ref().filter(|_| by_device.is_some()) {
             self.tell_permit(row, held, &state.trips, at);

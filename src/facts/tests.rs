@@ -498,6 +498,59 @@ fn a_timer_row_keeps_what_lasts_and_knows_nothing_of_the_moment() {
     assert_eq!(told("speed_kmh moving cover in_source in_forbidden off_route events alarms"), ["null"; 8].join(" "));
 }
 
+fn sighting(line: &str) -> (crate::model::Sighting, Time) {
+    let (seconds, fields) = line.split_once(' ').unwrap();
+    let time = at(seconds.parse().unwrap());
+    let mut json = serde_json::json!({ "sensor_id": "g", "device_time": time, "kind": "anpr" });
+    for (name, value) in fields.split(' ').map(|word| word.split_once('=').unwrap()) {
+        json[name] = serde_json::from_str(value).unwrap_or_else(|_| value.into());
+    }
+    (serde_json::from_value(json).expect(line), time)
+}
+
+#[test]
+fn a_sighting_tells_what_was_seen_and_what_is_registered_and_forgets_nothing() {
+    let fold = fold_of(ColumnSet::all());
+    let mut state = VehicleState::default();
+    run(&fold, &mut state, &[report("0 0 0 speed_kmh=0 load=full")]);
+    let mut seen = |line: &str, columns: &str| {
+        let (sighting, event_time) = sighting(line);
+        let row = fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time });
+        columns.split(' ').map(|name| value(&row, name)).collect::<Vec<_>>().join(" ")
+    };
+    let told =
+        "row_kind vehicle_id plate permit_status sighting_kind sighting_direction sighting_washed speed_kmh moving";
+    assert_eq!(
+        seen("60 plate=粤B1 place_id=src direction=out washed=false", told),
+        "sighting v1 粤B1 valid anpr out false null null"
+    );
+    assert_eq!(
+        seen("90 plate=粤B1 lon=114.3 lat=22.5 kind=weigh gross_kg=32000", "sighting_kind sighting_gross_kg"),
+        "weigh 32000"
+    );
+    assert_eq!(
+        seen("90 plate=粤X9 place_id=src", "vehicle_id plate vehicle_status permit_status"),
+        "粤X9 粤X9 unregistered null"
+    );
+    let after = run(&fold, &mut state, &[report("120 0 0 speed_kmh=0 load=full")]);
+    assert_eq!((after[0].stopped_s, after[0].gap_s), (Some(120.0), Some(120.0)));
+}
+
+#[test]
+fn a_sighting_is_of_the_vehicle_whose_plate_was_read_well_enough() {
+    let fold = fold_of(ColumnSet::all());
+    for (line, expected) in [
+        ("0 plate=粤B1", Some("v1")),
+        ("0 plate=粤B1 plate_confidence=0.8", Some("v1")),
+        ("0 plate=粤B1 plate_confidence=0.79", None),
+        ("0 plate=粤X9", Some("粤X9")),
+        ("0 place_id=src", None),
+    ] {
+        let (sighting, at) = sighting(line);
+        assert_eq!(fold.vehicle_seen(&sighting, at).as_deref(), expected, "{line}");
+    }
+}
+
 #[test]
 fn settings_are_read_strictly() {
     let read = serde_json::from_str::<Settings>;

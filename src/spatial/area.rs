@@ -43,6 +43,12 @@ impl Area {
         (!parts.is_empty()).then_some(Self { parts })
     }
 
+    /// The middle of its box: near enough to say where it is.
+    pub fn middle(&self) -> Point {
+        let bounds = self.parts.iter().skip(1).fold(self.parts[0].bounds, |all, part| all.with(&part.bounds));
+        Point::new((bounds.min[0] + bounds.max[0]) / 2.0, (bounds.min[1] + bounds.max[1]) / 2.0)
+    }
+
     /// Whether the point lies in it.
     pub fn contains(&self, p: Point) -> bool {
         self.parts.iter().any(|part| part.contains(p))
