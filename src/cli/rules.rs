@@ -15,7 +15,7 @@ use crate::{
     engine::{Reference, replay},
     model::{Alert, Body, DeadLetter, Record},
     registry::Registry,
-    rules::{RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
+    rules::{self, RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
 };
 
 #[derive(Subcommand)]
@@ -29,9 +29,22 @@ pub enum RulesCommand {
     Test {
         /// Folder of rules and their tests
         dir: PathBuf,
+        /// Write what came into the `expect` of every test that differs or has none; read the changes before you keep them
+        #[arg(long)]
+        complete: bool,
     },
     /// Print the JSON Schema of rule files, for completion and hover in editors
     Schema,
+    /// Say what a fact is: type, unit, when it is NULL, its words, and which rules read it; without a name list all facts
+    ExplainFact {
+        /// The fact, such as speed_kmh
+        name: Option<String>,
+        /// Folder of rules, to say which of them read it
+        #[arg(long, value_name = "DIR", default_value = "rules")]
+        rules: PathBuf,
+    },
+    /// Print the page of all facts and functions that a rule may use (docs/facts.md), in Markdown
+    Reference,
 }
 
 /// # Errors
@@ -39,12 +52,42 @@ pub enum RulesCommand {
 pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
     match command {
         RulesCommand::Check { dir } => check(dir),
-        RulesCommand::Test { dir } => test(dir),
+        RulesCommand::Test { dir, complete: true } => complete(dir),
+        RulesCommand::Test { dir, complete: false } => test(dir),
         RulesCommand::Schema => {
-            out!("{:#}", crate::rules::schema());
+            out!("{:#}", rules::schema());
+            Ok(ExitCode::SUCCESS)
+        }
+        RulesCommand::ExplainFact { name: None, .. } => {
+            print(&rules::fact_list());
+            Ok(ExitCode::SUCCESS)
+        }
+        RulesCommand::ExplainFact { name: Some(name), rules } => explain_fact(name, rules),
+        RulesCommand::Reference => {
+            print(&rules::reference()?);
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn print(text: &str) {
+    out!("{}", text.trim_end());
+}
+
+/// Without a folder of rules the fact is explained all the same.
+fn explain_fact(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
+    let column = match rules::fact_named(name) {
+        Ok(column) => column,
+        Err(problem) => bail!(problem),
+    };
+    if !folder.is_dir() {
+        print(&rules::explain(column, None));
+        say!("{}: no such folder, so nobody knows which rules read it; name one with --rules", folder.display());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(set) = reported(RuleSet::load(folder))? else { return Ok(ExitCode::FAILURE) };
+    print(&rules::explain(column, Some(&set)));
+    Ok(ExitCode::SUCCESS)
 }
 
 fn check(dir: &Path) -> anyhow::Result<ExitCode> {
@@ -76,6 +119,34 @@ fn test(dir: &Path) -> anyhow::Result<ExitCode> {
     }
     out!("{passed} passed, {failed} failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Every file is judged before the first is written.
+fn complete(dir: &Path) -> anyhow::Result<ExitCode> {
+    let Some(rules) = reported(RuleSet::load(dir))? else { return Ok(ExitCode::FAILURE) };
+    let Some(files) = reported(TestFile::read_dir_incomplete(dir))? else { return Ok(ExitCode::FAILURE) };
+    let mut completed = Vec::new();
+    for (file, text) in &files {
+        let came = file.cases.iter().map(|case| alerts_of(&rules, case)).collect::<anyhow::Result<Vec<_>>>()?;
+        let place = || format!("{}: failed to complete the tests; nothing was written", file.path.display());
+        completed.push((&file.path, file.complete(text, &came).with_context(place)?));
+    }
+    completed.retain(|(_, completed)| !completed.changed.is_empty());
+    for (path, completed) in &completed {
+        write_whole(path, &completed.text).with_context(|| format!("failed to write {}", path.display()))?;
+        completed.changed.iter().for_each(|name| out!("{}: filled in: {name}", path.display()));
+    }
+    let changed: usize = completed.iter().map(|(_, completed)| completed.changed.len()).sum();
+    out!("{changed} tests filled in, in {} files", completed.len());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Either the old text stands there or the new one.
+fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.new"));
+    std::fs::write(&beside, text)?;
+    std::fs::rename(&beside, path)
 }
 
 /// The value, or `None` after every problem has been said.

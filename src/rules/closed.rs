@@ -17,6 +17,11 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("row_kind", &["report", "timer", "sighting"]),
 ];
 
+/// The words that `column` may hold; `None` when it is open.
+pub(super) fn words(column: &str) -> Option<&'static [&'static str]> {
+    CLOSED.iter().find(|(name, _)| *name == column).map(|(_, words)| *words)
+}
+
 /// What is wrong with setting `column` against `word`, and what to do; `None` when it can match.
 pub(super) fn objection(column: &str, word: &str) -> Option<(String, String)> {
     let (_, words) = CLOSED.iter().find(|(name, words)| *name == column && !words.contains(&word))?;

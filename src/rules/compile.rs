@@ -3,7 +3,11 @@
 //! Stricter than SQL where SQL would guess: text is never compared to a number, `= null` is refused, and only functions
 //! that give the same answer for the same row are known.
 
-use std::{collections::HashMap, sync::Arc, thread};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    thread,
+};
 
 use datafusion::{
     arrow::{
@@ -18,8 +22,8 @@ use datafusion::{
     execution::{SessionStateBuilder, session_state::SessionState},
     functions::core::expr_fn::nullif,
     logical_expr::{
-        BinaryExpr, Expr, ExprSchemable, Operator, Volatility, expr::ScalarFunction, lit, simplify::SimplifyContext,
-        utils::split_conjunction_owned,
+        BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, expr::ScalarFunction, lit,
+        simplify::SimplifyContext, utils::split_conjunction_owned,
     },
     optimizer::simplify_expressions::ExprSimplifier,
     physical_expr::PhysicalExpr,
@@ -129,6 +133,14 @@ impl Compiler {
         let plan = |expr| self.state.create_physical_expr(expr, &df_schema);
         let exprs = slots.exprs.into_iter().map(plan).collect::<Result<_, _>>().map_err(failed)?;
         Ok((projected, exprs))
+    }
+
+    /// The functions that a predicate may call: those that give the same answer for the same row, by name.
+    pub fn functions(&self) -> Vec<Arc<ScalarUDF>> {
+        let registered = self.state.scalar_functions().values();
+        let steady = registered.filter(|function| function.signature().volatility == Volatility::Immutable);
+        let by_name: BTreeMap<&str, &Arc<ScalarUDF>> = steady.map(|function| (function.name(), function)).collect();
+        by_name.into_values().cloned().collect()
     }
 
     fn boolean(&self, expr: &Expr) -> Result<(), PredicateProblem> {

@@ -13,17 +13,20 @@
 //! - The answer for a row depends on that row alone, not on the batch it came in.
 //! - Rules stand in the order of their ids, so neither the files' names nor their order matters.
 //! - A rule that asks neither `silent_s` nor `row_kind` has no opinion on rows made by the clock.
-//! - Only `compile.rs` and `evaluate.rs` know DataFusion.
+//! - Only `compile.rs`, `evaluate.rs` and `functions.rs` know DataFusion.
 //!
 //! At the limits (`model::limits`): larger files, longer or deeper predicates and more rules are refused at load.
 
 mod check;
 mod closed;
 mod compile;
+mod complete;
 mod errors;
 mod evaluate;
 mod file;
+mod functions;
 mod message;
+mod reference;
 mod rule;
 mod schema;
 mod series;
@@ -33,8 +36,10 @@ mod test;
 #[cfg(test)]
 mod tests;
 
+pub use complete::{Completed, NotCompleted};
 pub use errors::{Problem, RuleErrors};
 pub use evaluate::Verdicts;
+pub use reference::{explain, fact_list, fact_named, reference};
 pub use rule::{Name, Rule};
 pub use schema::schema;
 pub use set::RuleSet;

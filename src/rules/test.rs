@@ -113,10 +113,26 @@ impl TestFile {
         let sources = file::read_dir(dir, file::is_test)?;
         let (mut files, mut problems) = (Vec::new(), Vec::new());
         for source in &sources {
-            let mut check = TestCheck { source, problems: Vec::new() };
+            let mut check = TestCheck { source, incomplete: false, problems: Vec::new() };
             let cases = check.file();
             problems.append(&mut check.problems);
             files.push(Self { path: PathBuf::from(&*source.name), cases });
+        }
+        if problems.is_empty() { Ok(files) } else { Err(RuleErrors::Invalid(problems)) }
+    }
+
+    /// Reads the tests of a folder with their texts, as they are read to be completed.
+    ///
+    /// # Errors
+    /// When a file can't be read, or with every problem in every file but expectations that lack.
+    pub fn read_dir_incomplete(dir: &Path) -> Result<Vec<(Self, String)>, RuleErrors> {
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
+        for source in file::read_dir(dir, file::is_test)? {
+            match Self::parse_incomplete(&source.name, &source.text) {
+                Ok(file) => files.push((file, source.text)),
+                Err(RuleErrors::Invalid(found)) => problems.extend(found),
+                Err(other) => return Err(other),
+            }
         }
         if problems.is_empty() { Ok(files) } else { Err(RuleErrors::Invalid(problems)) }
     }
@@ -126,8 +142,20 @@ impl TestFile {
     /// # Errors
     /// Every problem in it.
     pub fn parse(name: &str, text: &str) -> Result<Self, RuleErrors> {
+        Self::parse_as(name, text, false)
+    }
+
+    /// The same of a text whose tests may still lack what they expect, for [`Self::complete`].
+    ///
+    /// # Errors
+    /// Every other problem in it.
+    pub fn parse_incomplete(name: &str, text: &str) -> Result<Self, RuleErrors> {
+        Self::parse_as(name, text, true)
+    }
+
+    fn parse_as(name: &str, text: &str, incomplete: bool) -> Result<Self, RuleErrors> {
         let source = Source::new(name, text);
-        let mut check = TestCheck { source: &source, problems: Vec::new() };
+        let mut check = TestCheck { source: &source, incomplete, problems: Vec::new() };
         let cases = check.file();
         if check.problems.is_empty() {
             Ok(Self { path: PathBuf::from(name), cases })
@@ -148,32 +176,44 @@ impl TestFile {
 impl TestCase {
     /// The differences between what was expected and what came.
     pub fn compare(&self, alerts: &[Alert]) -> Vec<Difference> {
-        let mut left: Vec<&Alert> = alerts.iter().collect();
-        // Exact matches first, so that one expectation does not take another's alert.
-        let mut open: Vec<&Expected> = Vec::new();
-        for expected in &self.expect {
-            match left.iter().position(|alert| expected.is_about(alert) && expected.mismatches(alert).is_empty()) {
-                Some(index) => _ = left.remove(index),
-                None => open.push(expected),
-            }
-        }
+        let (pairs, surplus) = self.pairs(alerts);
         let mut differences = Vec::new();
-        for expected in open {
-            let about = left.iter().enumerate().filter(|(_, alert)| expected.is_about(alert));
-            match about.min_by_key(|(index, alert)| (expected.mismatches(alert).len(), *index)).map(|(index, _)| index)
-            {
+        for (expected, alert) in pairs {
+            match alert.map(|alert| expected.mismatches(alert)) {
                 None => differences.push(Difference::Missing(Box::new(expected.clone()))),
-                Some(index) => differences.push(Difference::Otherwise {
+                Some(fields) if fields.is_empty() => {}
+                Some(fields) => differences.push(Difference::Otherwise {
                     rule: expected.rule.clone(),
                     vehicle: expected.vehicle.clone(),
-                    fields: expected.mismatches(left.remove(index)),
+                    fields,
                 }),
             }
         }
-        differences.extend(left.into_iter().map(|alert| Difference::Surplus(Box::new(alert.clone()))));
+        differences.extend(surplus.into_iter().map(|alert| Difference::Surplus(Box::new(alert.clone()))));
         differences
     }
+
+    /// Each expectation with the alert that is nearest to it, and the alerts that nothing expects.
+    pub(super) fn pairs<'t>(&'t self, alerts: &'t [Alert]) -> (Vec<Pair<'t>>, Vec<&'t Alert>) {
+        let mut left: Vec<&Alert> = alerts.iter().collect();
+        let mut pairs: Vec<Pair<'t>> = self.expect.iter().map(|expected| (expected, None)).collect();
+        // Exact matches first, so that one expectation does not take another's alert.
+        for (expected, found) in &mut pairs {
+            let exact = |alert: &&Alert| expected.is_about(alert) && expected.mismatches(alert).is_empty();
+            *found = left.iter().position(exact).map(|index| left.remove(index));
+        }
+        for (expected, found) in pairs.iter_mut().filter(|(_, found)| found.is_none()) {
+            let about = left.iter().enumerate().filter(|(_, alert)| expected.is_about(alert));
+            let nearest = about.min_by_key(|(index, alert)| (expected.mismatches(alert).len(), *index));
+            let index = nearest.map(|(index, _)| index);
+            *found = index.map(|index| left.remove(index));
+        }
+        (pairs, left)
+    }
 }
+
+/// An expectation and the alert that it is about, if one came.
+pub(super) type Pair<'t> = (&'t Expected, Option<&'t Alert>);
 
 impl Expected {
     fn is_about(&self, alert: &Alert) -> bool {
@@ -249,6 +289,8 @@ impl fmt::Display for Difference {
 /// The check of one test file.
 pub(super) struct TestCheck<'a> {
     source: &'a Source,
+    /// Whether a test may lack what it expects.
+    incomplete: bool,
     problems: Vec<Problem>,
 }
 
@@ -273,10 +315,16 @@ impl TestCheck<'_> {
 
     fn case(&mut self, node: &Node) -> Option<TestCase> {
         let fields = self.map(node, &["name", "registry", "settings", "reports", "expect"], "a test")?;
-        let missing = ["name", "reports", "expect"].into_iter().filter(|name| find(fields, name).is_none());
+        let missing = ["name", "reports"].into_iter().filter(|name| find(fields, name).is_none());
         missing.for_each(|name| self.say(node.at, format!("`{name}` is missing"), None));
+        let expect = find(fields, "expect").filter(|node| node.value != NodeValue::Null);
+        if expect.is_none() && !self.incomplete {
+            let hint =
+                "`expect: []` says that nothing may come; `muckwatch rules test DIR --complete` fills in what came";
+            self.say(node.at, "`expect` is missing", Some(hint.into()));
+        }
         let reports = find(fields, "reports").map_or(&[][..], |node| self.list(node, "`reports`"));
-        let expect = find(fields, "expect").map_or(&[][..], |node| self.list(node, "`expect`"));
+        let expect = expect.map_or(&[][..], |node| self.list(node, "`expect`"));
         Some(TestCase {
             name: find(fields, "name").and_then(|node| self.text(node, "`name`")).unwrap_or_default(),
             file: self.source.name.to_string(),

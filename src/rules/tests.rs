@@ -726,3 +726,47 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let found = [0, 1, 2, 3].map(|row| verdicts.severity(offline, row).unwrap());
     assert_eq!(found, [Severity::Notice, Severity::Minor, Severity::Notice, Severity::Minor]);
 }
+
+/// What stands around the expectations stays; what came stands in them; a second time there is nothing to do.
+#[test]
+fn expectations_are_filled_in_and_nothing_else_is_touched() {
+    let reports = "    reports: [{ device_id: D1, device_time: \"2026-03-01T14:00:00Z\" }]";
+    let came = vec![alert("overspeed", "V1")];
+    let filled = "- { rule: overspeed, vehicle: V1, severity: ";
+    for (case, kept, changes) in [
+        ("    expect: []\n  # the end\n", vec!["expect:\n      ", filled, "\n  # the end\n"], 1),
+        ("    expect:\n  # the end\n", vec![filled, "\n  # the end\n"], 1),
+        ("", vec!["expect:\n      ", filled], 1),
+        ("    expect:\n    - { rule: overspeed, vehicle: V1 }\n", vec!["    - { rule: overspeed, vehicle: V1 }\n"], 0),
+        (
+            "    expect: # why\n    - { rule: overspeed, vehicle: V1, message: x }\n\n    # note\n    settings: {}\n",
+            vec!["vehicle: V1, message: \"", "\n\n    # note\n    settings: {}\n"],
+            1,
+        ),
+        ("    expect:\n      - rule: other\n        vehicle: V1\n", vec![filled], 1),
+    ] {
+        let text = format!("# head\ntests:\n  - name: \"a\"   # first\n{reports}\n{case}");
+        let file = TestFile::parse_incomplete("a_test.yaml", &text).expect(case);
+        let completed = file.complete(&text, std::slice::from_ref(&came)).expect(case);
+        assert_eq!(completed.changed.len(), changes, "{case}");
+        assert!(completed.text.starts_with("# head\ntests:\n  - name: \"a\"   # first\n"), "{}", completed.text);
+        kept.iter().for_each(|part| assert!(completed.text.contains(part), "{part} is not in:\n{}", completed.text));
+        let again = TestFile::parse("a_test.yaml", &completed.text).expect(case);
+        assert_eq!(
+            again.complete(&completed.text, std::slice::from_ref(&came)).expect(case).changed.len(),
+            0,
+            "{case}"
+        );
+        assert_eq!(changes == 0, text == completed.text, "{case}");
+    }
+}
+
+#[test]
+fn what_cannot_be_edited_is_refused_and_a_lacking_expectation_says_what_to_do() {
+    let flow = "tests:\n  - { name: a, reports: [], expect: [] }\n";
+    let file = TestFile::parse_incomplete("a_test.yaml", flow).unwrap();
+    assert!(file.complete(flow, &[vec![alert("overspeed", "V1")]]).is_err());
+    assert_eq!(file.complete(flow, &[vec![]]).unwrap().text, flow);
+    let error = TestFile::parse("a_test.yaml", "tests:\n  - { name: a, reports: [] }\n").unwrap_err().to_string();
+    assert!(error.contains("`expect` is missing") && error.contains("--complete"), "{error}");
+}

@@ -127,3 +127,41 @@ fn a_bad_registry_changes_nothing_and_every_problem_is_said() {
         assert!(text.contains(part), "{part} is not in:\n{text}");
     }
 }
+
+#[test]
+fn a_fact_is_explained_by_name_and_a_wrong_name_gives_the_nearest() {
+    let run = |name: &[&str]| {
+        program().args(["rules", "explain-fact"]).args(name).arg("--rules").arg(root().join("rules")).output().unwrap()
+    };
+    let cover = said(&run(&["cover"]));
+    for part in ["closed, open, moving", "NULL when", "cover-open-loaded"] {
+        assert!(cover.contains(part), "{part} is not in:\n{cover}");
+    }
+    assert!(said(&run(&[])).lines().count() > 60);
+    let wrong = run(&["covr"]);
+    assert!(!wrong.status.success() && said(&wrong).contains("`cover`"), "{}", said(&wrong));
+}
+
+#[test]
+fn tests_are_completed_with_what_came_and_pass_from_then_on() {
+    let city = City::new(1);
+    let tests = city.rules().join("new_test.yaml");
+    fs::write(
+        &tests,
+        "# Mine.\ntests:\n  - name: nothing comes of a report without anything\n    reports:\n      - { device_id: D0, device_time: \"2026-03-01T14:00:00Z\" }\n  # The end.\n",
+    )
+    .unwrap();
+    let run = |more: &[&str]| program().args(["rules", "test"]).arg(city.rules()).args(more).output().unwrap();
+    let before = run(&[]);
+    assert!(!before.status.success() && said(&before).contains("--complete"), "{}", said(&before));
+    let filled = run(&["--complete"]);
+    assert!(filled.status.success() && said(&filled).contains("filled in: nothing comes"), "{}", said(&filled));
+    let text = fs::read_to_string(&tests).unwrap();
+    assert!(
+        text.starts_with("# Mine.\n") && text.contains("    expect:") && text.ends_with("  # The end.\n"),
+        "{text}"
+    );
+    assert!(run(&[]).status.success(), "{}", said(&run(&[])));
+    assert!(said(&run(&["--complete"])).contains("0 tests filled in"));
+    assert_eq!(fs::read_to_string(&tests).unwrap(), text);
+}

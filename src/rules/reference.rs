@@ -1,0 +1,321 @@
+//! What a rule may read and call, in words: one fact, all facts, and the page of both.
+
+use std::fmt::Write;
+
+use super::{RuleErrors, RuleSet, closed, errors::nearest, functions};
+use crate::model::{Column, Kind};
+
+/// Endings of names and what they are measured in.
+const UNITS: &[(&str, &str)] = &[
+    ("_kmh", "kilometres an hour"),
+    ("_mps2", "metres a second, a second"),
+    ("_deg", "degrees"),
+    ("_kg", "kilograms"),
+    ("_s", "seconds"),
+    ("_m", "metres"),
+    ("_hour", "hours"),
+    ("_minute_of_day", "minutes"),
+    ("lat", "degrees"),
+    ("lon", "degrees"),
+];
+
+/// Which facts are NULL, and when.
+const UNKNOWN: &[(&[&str], &str)] = &[
+    (&["driver_id"], "neither a device nor an open manifest names a driver"),
+    (&["lat", "lon"], "the report has no position, or none to be trusted"),
+    (&["speed_kmh"], "the device reports none and the last two fixes imply none; on rows made by the clock"),
+    (&["heading_deg", "accuracy_m", "odometer_m"], "the device does not report it; on rows made by the clock"),
+    (
+        &["gap_s", "gap_m", "implied_speed_kmh"],
+        "there is no fix before this one, or none now; on rows made by the clock",
+    ),
+    (&["usual_gap_s"], "there was no gap before this one; on rows made by the clock"),
+    (
+        &["gap_odometer_m", "no_fix_odometer_m"],
+        "the device does not report its odometer, or it ran backwards; on rows made by the clock",
+    ),
+    (&["speed_recorder_kmh"], "the device does not report it; on rows made by the clock"),
+    (
+        &["manifest_driver_id", "manifest_planned_s", "manifest_planned_m"],
+        "there is no open manifest, or it does not say it",
+    ),
+    (&["driver_mismatch"], "nobody reported himself, or no open manifest names a driver"),
+    (&["trip_gross_change_kg"], "there is no trip, or no mass is known of its beginning or now"),
+    (
+        &[
+            "sighting_kind",
+            "sighting_place_id",
+            "sighting_direction",
+            "sighting_cover",
+            "sighting_dirty",
+            "sighting_washed",
+            "sighting_gross_kg",
+            "sighting_cloned",
+        ],
+        "the row is no sighting, or its sensor does not say it",
+    ),
+    (
+        &["sighting_implied_kmh"],
+        "the row is no sighting, nobody knows where it was, or its last fix or sighting is within two kilometres",
+    ),
+    (&["acceleration_mps2"], "one of the two reports has no speed; on rows made by the clock"),
+    (&["moving"], "it cannot be told yet; on rows made by the clock"),
+    (&["ignition"], "the device does not report it"),
+    (&["power", "antenna", "gross_kg"], "the device does not report it; on rows made by the clock"),
+    (&["load", "loaded"], "its sensor is missing, faulty or silent"),
+    (&["cover", "lift"], "its sensor is missing, faulty or silent; on rows made by the clock"),
+    (&["max_gross_kg"], "the registry does not say it"),
+    (&["place_id", "place_kind"], "it is in no place"),
+    (&["sink_permitted"], "it is in no sink, or nobody knows where it is; on rows made by the clock"),
+    (
+        &[
+            "in_source",
+            "in_sink",
+            "in_approved_place",
+            "in_forbidden",
+            "in_restricted",
+            "in_control",
+            "in_water",
+            "in_eco",
+            "zone_ids",
+        ],
+        "nobody knows where it is; on rows made by the clock",
+    ),
+    (
+        &["outside_operating_area"],
+        "no operating area is registered, or nobody knows where it is; on rows made by the clock",
+    ),
+    (&["district_id"], "it is in no district"),
+    (&["road_id", "road_name", "road_class", "road_distance_m"], "no road is near; on rows made by the clock"),
+    (&["speed_limit_kmh"], "neither zone nor road gives a limit; on rows made by the clock"),
+    (&["permit_id"], "there is no permit"),
+    (&["in_permit_window"], "there is no valid permit"),
+    (
+        &["route_id", "route_deviation_m", "off_route"],
+        "no valid permit names a route, or nobody knows where it is; on rows made by the clock",
+    ),
+    (&["manifest_id", "manifest_open_s"], "no manifest is open"),
+    (&["trip_id", "trip_source_id", "trip_s", "trip_distance_m"], "no trip is under way"),
+    (&["silent_s"], "the row is a report"),
+    (
+        &["stopped_s", "cover_fault", "lift_fault", "load_fault", "load_drop", "alarms", "events"],
+        "the row is made by the clock",
+    ),
+];
+
+/// Which settings shape which facts: keys of the configuration file.
+const SHAPED_BY: &[(&[&str], &[&str])] = &[
+    (&["local_hour", "local_minute_of_day", "local_weekday"], &["time_zone"]),
+    (&["in_forbidden", "in_restricted", "in_control", "zone_ids", "in_permit_window"], &["time_zone"]),
+    (
+        &["moving", "stopped_s"],
+        &["facts.stop_speed_kmh", "facts.leave_speed_kmh", "facts.stop_radius_m", "facts.stop_s", "facts.drift_m"],
+    ),
+    (&["speed_kmh", "implied_speed_kmh", "acceleration_mps2"], &["facts.max_gap_s"]),
+    (
+        &["road_id", "road_name", "road_class", "road_distance_m", "speed_limit_kmh"],
+        &["facts.road_radius_m", "facts.road_stickiness_m"],
+    ),
+    (
+        &["off_route"],
+        &[
+            "facts.route_buffer_m",
+            "facts.route_clear_share",
+            "facts.route_off_fixes",
+            "facts.route_window",
+            "facts.route_end_grace_m",
+            "facts.max_accuracy_m",
+        ],
+    ),
+    (&["driving_s"], &["facts.rest_s", "facts.max_gap_s"]),
+    (&["driving_day_s"], &["facts.max_gap_s"]),
+    (&["silent_s"], &["silence.tick_s"]),
+];
+
+/// The fact called `name`.
+///
+/// # Errors
+/// That there is none, with the nearest name.
+pub fn fact_named(name: &str) -> Result<Column, String> {
+    Column::named(name).ok_or_else(|| match nearest(name, Column::all().map(Column::name)) {
+        Some(near) => format!("no fact is called `{name}`; did you mean `{near}`?"),
+        None => format!("no fact is called `{name}`; `muckwatch rules explain-fact` lists them all"),
+    })
+}
+
+/// Every fact on a line: name, type, whether it may be NULL, meaning.
+pub fn fact_list() -> String {
+    let lines = Column::all().map(|column| {
+        let spec = column.spec();
+        let null = if null_when(spec.name).is_some() { "or NULL" } else { "" };
+        format!("{:<23}{:<14}{null:<9}{}\n", spec.name, type_of(spec.kind), spec.doc)
+    });
+    lines.collect()
+}
+
+/// All about one fact, and which of `rules` read it.
+pub fn explain(column: Column, rules: Option<&RuleSet>) -> String {
+    let spec = column.spec();
+    let mut text = format!("{}\n  {}\n", spec.name, spec.doc);
+    let mut say = |what: &str, value: String| _ = writeln!(text, "  {what:<12}{value}");
+    say("type", type_of(spec.kind).to_owned());
+    if let Some(unit) = unit(spec.name, spec.kind) {
+        say("unit", unit.to_owned());
+    }
+    say("NULL when", null_when(spec.name).unwrap_or("never").to_owned());
+    if let Some(words) = closed::words(spec.name) {
+        say("words", words.join(", "));
+    }
+    let settings = shaped_by(spec.name);
+    if !settings.is_empty() {
+        say("settings", settings.join(", "));
+    }
+    if let Some(rules) = rules {
+        let readers = rules.rules().iter().filter(|rule| rule.needed().contains(column));
+        let readers: Vec<&str> = readers.map(|rule| &*rule.id).collect();
+        say("read by", if readers.is_empty() { "no rule".to_owned() } else { readers.join(", ") });
+    }
+    text
+}
+
+/// The page of all facts and functions, in Markdown.
+///
+/// # Errors
+/// When the functions cannot be listed, which is a defect here.
+pub fn reference() -> Result<String, RuleErrors> {
+    let mut page = String::from(HEAD);
+    for column in Column::all() {
+        let spec = column.spec();
+        let null = null_when(spec.name).unwrap_or("never");
+        let unit = unit(spec.name, spec.kind).map(|unit| format!(", {unit}")).unwrap_or_default();
+        let settings: Vec<String> = shaped_by(spec.name).iter().map(|key| format!("`{key}`")).collect();
+        let kind = type_of(spec.kind);
+        _ = writeln!(page, "| `{}` | {kind}{unit} | {} | {null} | {} |", spec.name, spec.doc, settings.join(", "));
+    }
+    page.push_str(FUNCTIONS);
+    for function in functions::functions()? {
+        let aliases: Vec<String> = function.aliases.iter().map(|name| format!("`{name}`")).collect();
+        let also = if aliases.is_empty() { String::new() } else { format!(" Also {}.", aliases.join(", ")) };
+        let example = function.example.map(|call| format!("`{}`", cell(&call))).unwrap_or_default();
+        _ = writeln!(
+            page,
+            "| `{}` | `{}` | {}{also} | {example} |",
+            function.name,
+            cell(&function.form),
+            cell(&function.doc)
+        );
+    }
+    Ok(page)
+}
+
+const HEAD: &str = "# Facts and functions
+
+Printed by `muckwatch rules reference`; a test keeps it true. `muckwatch rules explain-fact NAME` says the same of one
+fact, and which of your rules read it.
+
+## Facts
+
+A rule's `when` is an SQL predicate over these. NULL is *unknown*: a comparison with it neither fires nor clears a rule.
+
+| fact | type | meaning | NULL when | settings |
+|---|---|---|---|---|
+";
+
+const FUNCTIONS: &str = "
+## Operators and functions
+
+`and`, `or`, `not`, `=`, `<>`, `<`, `<=`, `>`, `>=`, `+`, `-`, `*`, `/`, `%`, `in (…)`, `between … and …`, `like`,
+`is null`, `is true`, `is false`, `is unknown` (and with `not`), `case when … then … else … end`, `cast(… as …)`.
+Division by zero is unknown. Functions that depend on when they are asked, or on chance, are refused. Two to begin with:
+`array_has(events, 'fatigue')` asks a list, `coalesce(load, 'empty') = 'empty'` says what unknown counts as.
+
+| function | call | gives | example |
+|---|---|---|---|
+";
+
+/// Fit for a cell of a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|")
+}
+
+fn type_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Text => "text",
+        Kind::Float => "number",
+        Kind::Int => "whole number",
+        Kind::Flag => "true/false",
+        Kind::Time => "time (UTC)",
+        Kind::TextList => "list of text",
+    }
+}
+
+fn unit(name: &str, kind: Kind) -> Option<&'static str> {
+    let measured = matches!(kind, Kind::Float | Kind::Int);
+    UNITS.iter().find(|(ending, _)| measured && name.ends_with(ending)).map(|(_, unit)| *unit)
+}
+
+fn null_when(name: &str) -> Option<&'static str> {
+    UNKNOWN.iter().find(|(names, _)| names.contains(&name)).map(|(_, when)| *when)
+}
+
+fn shaped_by(name: &str) -> &'static [&'static str] {
+    SHAPED_BY.iter().find(|(names, _)| names.contains(&name)).map_or(&[], |(_, keys)| keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_may_be_null_says_when_and_every_name_is_one_of_the_table() {
+        for column in Column::all().filter(|column| column.spec().nullable) {
+            assert!(null_when(column.name()).is_some(), "{}", column.name());
+        }
+        let names = UNKNOWN.iter().flat_map(|(names, _)| *names).chain(SHAPED_BY.iter().flat_map(|(names, _)| *names));
+        for name in names {
+            assert!(Column::named(name).is_some(), "{name}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_units_and_texts_have_none() {
+        for (name, expected) in [
+            ("speed_kmh", Some("kilometres an hour")),
+            ("trip_s", Some("seconds")),
+            ("lat", Some("degrees")),
+            ("local_weekday", None),
+            ("plate", None),
+        ] {
+            assert_eq!(unit(name, Column::named(name).unwrap().spec().kind), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fact_is_explained_with_its_words_its_settings_and_its_readers() {
+        let rule = "rules:\n  - id: open-cover\n    when: cover = 'open' and moving\n    severity: minor\n    departments: [company]\n";
+        let rules = RuleSet::parse(&[("a.yaml", rule)]).unwrap();
+        for (name, expected) in [
+            ("cover", &["closed, open, moving", "faulty", "read by     open-cover"][..]),
+            ("moving", &["facts.stop_speed_kmh", "read by     open-cover"]),
+            ("vehicle_id", &["NULL when   never", "open-cover"]),
+            ("speed_kmh", &["kilometres an hour", "no rule"]),
+        ] {
+            let text = explain(Column::named(name).unwrap(), Some(&rules));
+            expected.iter().for_each(|part| assert!(text.contains(part), "{part} is not in:\n{text}"));
+        }
+        assert_eq!(fact_list().lines().count(), Column::all().len());
+    }
+
+    #[test]
+    fn an_unknown_name_gives_the_nearest() {
+        assert!(fact_named("sped_kmh").unwrap_err().contains("`speed_kmh`"));
+        assert!(fact_named("banana").unwrap_err().contains("lists them all"));
+    }
+
+    #[test]
+    fn the_page_in_docs_is_the_one_that_the_code_prints() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/facts.md");
+        let kept = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(kept == reference().unwrap(), "refresh it: muckwatch rules reference > docs/facts.md");
+    }
+}
