@@ -87,7 +87,10 @@ fn numbers(folder: &Path, kind: &str) -> Vec<Vec<f64>> {
     let path = folder.join(name).with_extension(kind);
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{}: {word}", path.display()));
-    text.lines().map(|line| line.split_whitespace().map(number).collect()).filter(|row: &Vec<f64>| !row.is_empty()).collect()
+    text.lines()
+        .map(|line| line.split_whitespace().map(number).collect())
+        .filter(|row: &Vec<f64>| !row.is_empty())
+        .collect()
 }
 
 fn drive(folder: &Path) -> Drive {
@@ -133,7 +136,8 @@ fn score(drive: &Drive, rate_s: i64) -> Score {
         let at = Time::from_millis(*ms);
         let before = index.checked_sub(1).map(|index| track[index].1);
         score.nearest += is_true(nearest(&drive.registry, *fix, at, None));
-        score.with_heading += is_true(nearest(&drive.registry, *fix, at, before.map(|before| heading_deg(before, *fix))));
+        score.with_heading +=
+            is_true(nearest(&drive.registry, *fix, at, before.map(|before| heading_deg(before, *fix))));
     }
     let columns: ColumnSet = ["road_id"].iter().filter_map(|name| Column::named(name)).collect();
     let fold = Fold::new(Arc::clone(&drive.registry), columns, settings());

@@ -98,13 +98,7 @@ thread_local! {
 
 impl OnRoad {
     /// Fills `road_*`; gives the road's limit, km/h. No road within reach: `None` all.
-    pub fn step(
-        &mut self,
-        row: &mut Facts,
-        registry: &Registry,
-        passage: Passage,
-        settings: &Settings,
-    ) -> Option<f64> {
+    pub fn step(&mut self, row: &mut Facts, registry: &Registry, passage: Passage, settings: &Settings) -> Option<f64> {
         if registry.roads().is_empty() {
             return None;
         }
@@ -236,12 +230,7 @@ impl Belief {
 }
 
 /// What the next row is judged from: this fix, or the last that counted while this one is near it or near no road.
-fn remember(
-    last: Option<Anchor>,
-    found: &[Candidate<'_>],
-    passage: Passage,
-    settings: &Settings,
-) -> Option<Anchor> {
+fn remember(last: Option<Anchor>, found: &[Candidate<'_>], passage: Passage, settings: &Settings) -> Option<Anchor> {
     let Some(best) = found.first() else { return last };
     match last {
         Some(anchor) if distance_m(anchor.spot, passage.spot) < 2.0 * settings.road_sigma_m => {

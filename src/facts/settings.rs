@@ -25,10 +25,10 @@ pub struct Settings {
     pub drift_m: f64,
     /// Speeds and segments are not implied over a longer gap between fixes, seconds. Default 300.
     pub max_gap_s: f64,
-    /// Roads are looked for within this radius, metres. Default 30.
+    /// Roads are looked for within this radius, metres: five sigmas. Default 50.
     pub road_radius_m: f64,
     /// Standard deviation of a fix from the road it was taken on, metres: the receiver's error, half the road's width and
-    /// the map's error together. Default 8.
+    /// the map's error together. Default 10.
     pub road_sigma_m: f64,
     /// Standard deviation of a course from that of the road, degrees. Default 25.
     pub road_course_deg: f64,
@@ -40,7 +40,7 @@ pub struct Settings {
     pub road_detour_mps: f64,
     /// What a step costs at most that no road allows, as a difference of logarithms: 8 is 1 in 3000. Default 8.
     pub road_break: f64,
-    /// What turning round on a road costs, metres of detour. Default 30.
+    /// What turning round costs, metres of detour; a right angle costs half of it. Default 30.
     pub road_turn_m: f64,
     /// How far from a route's line is still on it where the route does not say, metres. Default 100.
     pub route_buffer_m: f64,
@@ -66,8 +66,8 @@ impl Default for Settings {
             stop_s: 60.0,
             drift_m: 100.0,
             max_gap_s: 300.0,
-            road_radius_m: 30.0,
-            road_sigma_m: 8.0,
+            road_radius_m: 50.0,
+            road_sigma_m: 10.0,
             road_course_deg: 25.0,
             road_detour_m: 3.0,
             road_detour_mps: 1.0,

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::{LineIndex, LocalFrame, Point, distance_m};
+use super::{LineIndex, LocalFrame, Point, distance_m, heading_deg};
 
 /// Ends of segments that lie so near to each other are one node, metres: what rounding coordinates to seven decimals makes.
 const MEET_M: f64 = 0.05;
@@ -30,6 +30,7 @@ struct Stretch {
     to: u32,
     line: u32,
     length_m: f32,
+    heading_deg: f32,
     oneway: bool,
 }
 
@@ -47,7 +48,7 @@ pub struct Spot {
 pub struct Reach {
     /// Longer ways are not looked for, metres.
     pub limit_m: f64,
-    /// What turning round at a node costs, metres.
+    /// What turning round at a node costs, metres; a right angle costs half of it, straight on nothing.
     pub turn_m: f64,
     /// Nodes that are visited at most; beyond them all counts as out of reach.
     pub nodes: usize,
@@ -74,6 +75,7 @@ impl Network {
                 to: nodes.at(b),
                 line: line as u32,
                 length_m: distance_m(a, b) as f32,
+                heading_deg: heading_deg(a, b) as f32,
                 oneway: oneway(line),
             })
             .collect();
@@ -88,15 +90,17 @@ impl Network {
         (place < end).then_some(place)
     }
 
-    /// The line of a segment and its number within the line.
-    pub fn line(&self, segment: u32) -> (usize, usize) {
-        let line = self.stretches[segment as usize].line as usize;
-        (line, (segment - self.first[line]) as usize)
-    }
-
     /// The segment's length, metres.
     pub fn length_m(&self, segment: u32) -> f64 {
         f64::from(self.stretches[segment as usize].length_m)
+    }
+
+    /// How much a way turns that comes to a node by one segment and leaves it by another: 0 straight on, 1 back.
+    fn turn(&self, by: u32, onto: u32, node: u32) -> f64 {
+        let (by, onto) = (self.stretches[by as usize], self.stretches[onto as usize]);
+        let arrives = if by.to == node { by.heading_deg } else { by.heading_deg + 180.0 };
+        let leaves = if onto.from == node { onto.heading_deg } else { onto.heading_deg + 180.0 };
+        (1.0 - f64::from(leaves - arrives).to_radians().cos()) / 2.0
     }
 
     fn leaving(&self, node: u32) -> &[u32] {
@@ -171,7 +175,7 @@ impl Nodes {
 /// The shortest ways from one spot to others (Dijkstra 1959), with buffers that are used again.
 #[derive(Debug, Default)]
 pub struct Walk {
-    /// Metres as bits (the order of positive floats is that of their bits), node, node before.
+    /// Metres as bits (the order of positive floats is that of their bits), node, segment that led there.
     open: BinaryHeap<Reverse<(u64, u32, u32)>>,
     settled: FxHashSet<u32>,
 }
@@ -191,7 +195,7 @@ impl Walk {
         ways.clear();
         ways.extend(to.iter().map(|spot| within_segment(network, from, *spot)));
         self.set_out(network, from);
-        while let Some(Reverse((bits, node, before))) = self.open.pop() {
+        while let Some(Reverse((bits, node, by))) = self.open.pop() {
             let m = f64::from_bits(bits);
             let all_known = || ways.iter().all(|way| *way <= m);
             if m > reach.limit_m || self.settled.len() >= reach.nodes || all_known() {
@@ -201,14 +205,14 @@ impl Walk {
                 continue;
             }
             for (spot, way) in to.iter().zip(ways.iter_mut()).filter(|(spot, _)| spot.segment != from.segment) {
-                *way = way.min(m + enter_m(network, *spot, node, before, reach.turn_m));
+                *way = way.min(m + enter_m(network, *spot, node, by, reach.turn_m));
             }
             for place in network.leaving(node) {
                 let stretch = network.stretches[*place as usize];
                 let other = if stretch.from == node { stretch.to } else { stretch.from };
                 if passable(stretch.line as usize) && !self.settled.contains(&other) {
-                    let turn_m = if other == before { reach.turn_m } else { 0.0 };
-                    self.open.push(Reverse(((m + f64::from(stretch.length_m) + turn_m).to_bits(), other, node)));
+                    let turn_m = reach.turn_m * network.turn(by, *place, node);
+                    self.open.push(Reverse(((m + f64::from(stretch.length_m) + turn_m).to_bits(), other, *place)));
                 }
             }
         }
@@ -220,9 +224,9 @@ impl Walk {
         self.settled.clear();
         let stretch = network.stretches[from.segment as usize];
         let rest_m = (f64::from(stretch.length_m) - from.along_m).max(0.0);
-        self.open.push(Reverse((rest_m.to_bits(), stretch.to, stretch.from)));
+        self.open.push(Reverse((rest_m.to_bits(), stretch.to, from.segment)));
         if !stretch.oneway {
-            self.open.push(Reverse((from.along_m.max(0.0).to_bits(), stretch.from, stretch.to)));
+            self.open.push(Reverse((from.along_m.max(0.0).to_bits(), stretch.from, from.segment)));
         }
     }
 }
@@ -236,13 +240,14 @@ fn within_segment(network: &Network, from: Spot, to: Spot) -> f64 {
 }
 
 /// From a node to a spot on a segment that may be entered there; infinite when it may not.
-fn enter_m(network: &Network, spot: Spot, node: u32, before: u32, turn_m: f64) -> f64 {
+fn enter_m(network: &Network, spot: Spot, node: u32, by: u32, turn_m: f64) -> f64 {
     let stretch = network.stretches[spot.segment as usize];
-    let turn = |other: u32| if other == before { turn_m } else { 0.0 };
-    let ahead = if stretch.from == node { spot.along_m.max(0.0) + turn(stretch.to) } else { f64::INFINITY };
-    if stretch.to == node && !stretch.oneway {
-        let back = (f64::from(stretch.length_m) - spot.along_m).max(0.0) + turn(stretch.from);
-        return ahead.min(back);
-    }
-    ahead
+    let within_m = if stretch.from == node {
+        spot.along_m.max(0.0)
+    } else if stretch.to == node && !stretch.oneway {
+        (f64::from(stretch.length_m) - spot.along_m).max(0.0)
+    } else {
+        return f64::INFINITY;
+    };
+    within_m + turn_m * network.turn(by, spot.segment, node)
 }
