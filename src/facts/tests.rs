@@ -434,7 +434,7 @@ fn roads_follow_from_the_way_driven() {
         (
             PARALLEL,
             "0 0 -3 | 2 30 -3 | 4 60 23 | 6 90 23 | 8 120 23 | 10 150 23 | 12 180 23 | 14 210 23",
-            "a a a a b b b b",
+            "a a a b b b b b",
         ),
         // The first fix alone cannot tell: the smaller id. Then the way can.
         (OPPOSITE, "0 0 0 | 2 -30 0 | 4 -60 0 | 34 -500 0 | 64 -800 0", "e w w w w"),
