@@ -24,11 +24,8 @@ use super::{
 use crate::{
     model::{ColumnSet, DeviceReport, EventPhase, Facts, Sighting, Text, Time, limits::EVENTS_PER_REPORT},
     registry::Registry,
-    spatial::{Point, heading_deg},
+    spatial::Point,
 };
-
-/// A gap between fixes shorter than this gives no course, metres.
-const COURSE_M: f64 = 10.0;
 
 /// What a vehicle's next row is made from.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +128,12 @@ impl Fold {
     /// Over `registry`, filling at least the columns of `needed`. What a column that is newly needed remembers begins
     /// afresh at the next report.
     pub fn new(registry: Arc<Registry>, needed: ColumnSet, settings: Settings) -> Self {
-        Self { registry, needs: Needs::new(needed), settings, none: Arc::from([]) }
+        let needs = Needs::new(needed);
+        if needs.road {
+            // Now rather than at the first report.
+            registry.network();
+        }
+        Self { registry, needs, settings, none: Arc::from([]) }
     }
 
     /// The vehicle that carried the device at `at`; the device's own id when it is in no registry.
@@ -295,12 +297,11 @@ impl Fold {
     }
 
     fn tell_road(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>, spot: Point) -> Option<f64> {
-        let driven = moment.gap.as_ref().zip(moment.fix).filter(|(gap, _)| gap.m >= COURSE_M);
-        let course = moment.report.heading_deg.or(driven.map(|(gap, fix)| heading_deg(gap.from.point, fix)));
         // Standing receivers report courses at random.
-        let course_deg = course.filter(|_| row.speed_kmh.is_some_and(|kmh| kmh >= self.settings.stop_speed_kmh));
-        let course_deg = course_deg.filter(|_| row.moving != Some(false));
-        state.on_road.step(row, &self.registry, Passage { spot, course_deg }, moment.at, &self.settings)
+        let is_fast = row.speed_kmh.is_some_and(|kmh| kmh >= self.settings.stop_speed_kmh);
+        let is_moving = is_fast && row.moving != Some(false);
+        let passage = Passage { spot, at: moment.at, is_moving, heading_deg: moment.report.heading_deg };
+        state.on_road.step(row, &self.registry, passage, &self.settings)
     }
 
     /// Route, trip and permit.

@@ -1,88 +1,250 @@
-//! Roads: the one it is on, by nearness, course and where it was before.
+//! Roads: the one it is on, by matching its way against the network of roads as the fixes come.
+//!
+//! A hidden Markov model after Newson & Krumm, "Hidden Markov Map Matching Through Noise and Sparseness" (ACM GIS
+//! 2009): the states are segments near the fix; how well a state explains the fix falls with its distance as a Gaussian,
+//! how well two states follow each other falls exponentially with the difference between the way along the roads and
+//! the straight way between the fixes. Theirs looks at the whole track (Viterbi); here a row is judged at once, so
+//! only the forward half runs. As theirs, a step is taken only from a fix two sigmas away or more: the errors of
+//! fixes nearby are alike, and taking each for a new witness would believe noise. Rows in between are judged from the
+//! last such fix and leave nothing.
+//!
+//! Maps lack links and trucks break rules, so no step is impossible: it costs at most `road_break`. Where nothing
+//! leads from what was believed to what is seen, all cost the same, which is to start afresh.
+
+use std::{cell::RefCell, cmp::Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::Settings;
+use super::{Settings, exact};
 use crate::{
-    model::{Facts, Text, Time},
+    model::{Facts, Text, Time, limits},
     registry::{Registry, Road},
-    spatial::{Point, heading_difference_deg},
+    spatial::{LineHit, Network, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
 };
 
-/// A road whose course differs more from the truck's is none it drives on, degrees.
-const MAX_TURN_DEG: f64 = 60.0;
-/// What a degree of difference in course costs, metres: 40 degrees weigh as much as 10 m.
-const M_PER_DEG: f64 = 0.25;
+/// A road that leads against the course that the truck reports is none it drives on, degrees.
+const MAX_TURN_DEG: f64 = 90.0;
+/// A course against which no road can be told costs no more than this, in units of log-probability.
+const MAX_TURN_COST: f64 = 6.0;
+/// The straight way between two fixes is a course when they lie so far apart, metres: more than their error, less
+/// than streets between two corners.
+const CHORD_M: std::ops::RangeInclusive<f64> = 10.0..=60.0;
+/// What is less likely than the best by this much (in units of log-probability) is forgotten.
+const FORGET: f64 = 10.0;
 
-/// The road it was on last.
+/// What is believed of the road that it is on.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct OnRoad {
-    road_id: Option<Text>,
+    anchor: Option<Anchor>,
+}
+
+/// The last fix that counted, and where it may have been then.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Anchor {
+    /// When a road was last near.
+    seen: Time,
+    #[serde(with = "exact::point")]
+    spot: Point,
+    /// At most [`limits::ROAD_CANDIDATES`].
+    beliefs: Vec<Belief>,
+}
+
+/// A spot on a road, named so that it is found again in another snapshot of the registry.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Belief {
+    road_id: Text,
+    /// The segment's number within the road.
+    segment: u32,
+    #[serde(with = "exact")]
+    along_m: f64,
+    /// By how much it is less likely than the best, as a difference of logarithms.
+    #[serde(with = "exact")]
+    cost: f64,
 }
 
 /// A spot and, when it moves, its course.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Passage {
     pub spot: Point,
-    /// Degrees from north, only while moving.
-    pub course_deg: Option<f64>,
+    pub at: Time,
+    /// Neither standing nor slower than that.
+    pub is_moving: bool,
+    /// Reported, degrees from north.
+    pub heading_deg: Option<f64>,
 }
 
-struct Match<'a> {
+/// A segment that it may be on.
+#[derive(Clone, Copy, Debug)]
+struct Candidate<'a> {
     road: &'a Road,
-    distance_m: f64,
-    cost_m: f64,
+    hit: LineHit,
+    spot: Spot,
+    cost: f64,
+}
+
+/// Buffers of a thread, used again.
+#[derive(Default)]
+struct Buffers {
+    walk: Walk,
+    ways: Vec<f64>,
+    spots: Vec<Spot>,
+    likelihoods: Vec<f64>,
+}
+
+thread_local! {
+    static BUFFERS: RefCell<Buffers> = RefCell::default();
 }
 
 impl OnRoad {
     /// Fills `road_*`; gives the road's limit, km/h. No road within reach: `None` all.
-    pub fn step(
-        &mut self,
-        row: &mut Facts,
+    pub fn step(&mut self, row: &mut Facts, registry: &Registry, passage: Passage, settings: &Settings) -> Option<f64> {
+        if registry.roads().is_empty() {
+            return None;
+        }
+        let last = self.anchor.take().filter(|anchor| passage.at.s_since(anchor.seen) <= settings.max_gap_s);
+        let mut found = candidates(registry, passage, last.as_ref(), settings);
+        if let Some(anchor) = &last {
+            BUFFERS.with_borrow_mut(|buffers| anchor.follow(&mut found, registry, passage, settings, buffers));
+        }
+        found.sort_by(Candidate::order);
+        self.anchor = remember(last, &found, passage, settings);
+        let best = found.first()?;
+        row.road_id = Some(best.road.road_id.clone());
+        row.road_name = best.road.name.clone();
+        row.road_class = Some(best.road.class.clone());
+        row.road_distance_m = Some(best.hit.distance_m);
+        Some(best.road.limit_kmh())
+    }
+}
+
+impl Candidate<'_> {
+    /// The likelier first; ties go to the nearer, then to the smaller id.
+    fn order(&self, other: &Self) -> Ordering {
+        let cost = self.cost.total_cmp(&other.cost);
+        let order = cost.then(self.hit.distance_m.total_cmp(&other.hit.distance_m));
+        order.then_with(|| self.road.road_id.cmp(&other.road.road_id)).then(self.hit.segment.cmp(&other.hit.segment))
+    }
+}
+
+/// The likeliest segments by distance and course alone, of each road the likeliest.
+fn candidates<'a>(
+    registry: &'a Registry,
+    passage: Passage,
+    last: Option<&Anchor>,
+    settings: &Settings,
+) -> Vec<Candidate<'a>> {
+    let network = registry.network();
+    let chord = last.filter(|_| passage.is_moving && passage.heading_deg.is_none());
+    let chord = chord.filter(|anchor| CHORD_M.contains(&distance_m(anchor.spot, passage.spot)));
+    let chord_deg = chord.map(|anchor| heading_deg(anchor.spot, passage.spot));
+    let reported_deg = passage.heading_deg.filter(|_| passage.is_moving);
+    let mut found: Vec<Candidate<'a>> = Vec::with_capacity(limits::ROAD_CANDIDATES);
+    registry.roads().near(passage.spot, settings.road_radius_m, passage.at, |road, hit| {
+        let turn = |course_deg: f64| turn_deg(road, hit.heading_deg, course_deg);
+        if reported_deg.is_some_and(|deg| turn(deg) > MAX_TURN_DEG) {
+            return;
+        }
+        let turn_cost = reported_deg.or(chord_deg).map_or(0.0, |deg| turn_cost(turn(deg), settings));
+        let Some(spot) = spot_of(network, &hit) else { return };
+        let cost = (hit.distance_m / settings.road_sigma_m).powi(2) / 2.0 + turn_cost;
+        add(&mut found, Candidate { road, hit, spot, cost });
+    });
+    found
+}
+
+/// Keeps the likeliest of each road, and of those the likeliest.
+fn add<'a>(found: &mut Vec<Candidate<'a>>, candidate: Candidate<'a>) {
+    let same = found.iter().position(|known| known.hit.line == candidate.hit.line);
+    let full = found.len() >= limits::ROAD_CANDIDATES;
+    let worst = || (0..found.len()).max_by(|a, b| found[*a].order(&found[*b]));
+    match same.or_else(|| if full { worst() } else { None }) {
+        Some(place) if candidate.order(&found[place]).is_lt() => found[place] = candidate,
+        Some(_) => {}
+        None => found.push(candidate),
+    }
+}
+
+fn spot_of(network: &Network, hit: &LineHit) -> Option<Spot> {
+    let segment = network.segment(hit.line, hit.segment)?;
+    Some(Spot { segment, along_m: hit.share * network.length_m(segment) })
+}
+
+/// The angle between course and road, either way along it unless it is one-way.
+fn turn_deg(road: &Road, heading_deg: f64, course_deg: f64) -> f64 {
+    let turn = heading_difference_deg(heading_deg, course_deg);
+    if road.oneway { turn } else { turn.min(180.0 - turn) }
+}
+
+fn turn_cost(turn_deg: f64, settings: &Settings) -> f64 {
+    ((turn_deg / settings.road_course_deg).powi(2) / 2.0).min(MAX_TURN_COST)
+}
+
+impl Anchor {
+    /// Adds to each candidate what it costs to have come there from what was believed.
+    fn follow(
+        &self,
+        found: &mut [Candidate<'_>],
         registry: &Registry,
         passage: Passage,
-        at: Time,
         settings: &Settings,
-    ) -> Option<f64> {
-        let best = self.best(registry, passage, at, settings);
-        self.road_id = best.as_ref().map(|found| found.road.road_id.clone());
-        let found = best?;
-        row.road_id = Some(found.road.road_id.clone());
-        row.road_name = found.road.name.clone();
-        row.road_class = Some(found.road.class.clone());
-        row.road_distance_m = Some(found.distance_m);
-        Some(found.road.limit_kmh())
-    }
-
-    /// The cheapest road within reach; ties go to the smaller id.
-    fn best<'a>(&self, registry: &'a Registry, passage: Passage, at: Time, settings: &Settings) -> Option<Match<'a>> {
-        let mut best: Option<Match<'a>> = None;
-        registry.roads().near(passage.spot, settings.road_radius_m, at, |road, hit| {
-            let Some(turn_deg) = turn_deg(road, hit.heading_deg, passage.course_deg) else { return };
-            let stays = self.road_id.as_ref().is_some_and(|known| *known == road.road_id);
-            let bonus_m = if stays { settings.road_stickiness_m } else { 0.0 };
-            let cost_m = hit.distance_m + turn_deg * M_PER_DEG - bonus_m;
-            let found = Match { road, distance_m: hit.distance_m, cost_m };
-            if best.as_ref().is_none_or(|known| found.precedes(known)) {
-                best = Some(found);
+        buffers: &mut Buffers,
+    ) {
+        let network = registry.network();
+        let straight_m = distance_m(self.spot, passage.spot);
+        let detour_m = settings.road_detour_m + settings.road_detour_mps * passage.at.s_since(self.seen).max(0.0);
+        let reach = Reach {
+            limit_m: straight_m + settings.road_break * detour_m,
+            turn_m: settings.road_turn_m,
+            nodes: limits::ROAD_NODES,
+        };
+        let Buffers { walk, ways, spots, likelihoods } = buffers;
+        spots.clear();
+        spots.extend(found.iter().map(|candidate| candidate.spot));
+        likelihoods.clear();
+        likelihoods.resize(found.len(), 0.0);
+        let passable = |line: usize| registry.roads().get(line).valid.contains(passage.at);
+        for belief in &self.beliefs {
+            let Some(from) = belief.spot(registry, passage.at) else { continue };
+            walk.measure(network, from, spots, reach, passable, ways);
+            for (likelihood, way_m) in likelihoods.iter_mut().zip(&*ways) {
+                let cost = ((way_m - straight_m).abs() / detour_m).min(settings.road_break);
+                *likelihood += (-belief.cost - cost).exp();
             }
-        });
-        best
+        }
+        for (candidate, likelihood) in found.iter_mut().zip(likelihoods) {
+            // None of what was believed is there any more: all begin alike.
+            candidate.cost -= if *likelihood > 0.0 { likelihood.ln() } else { 0.0 };
+        }
     }
 }
 
-impl Match<'_> {
-    fn precedes(&self, other: &Match<'_>) -> bool {
-        let order = self.cost_m.total_cmp(&other.cost_m).then(self.distance_m.total_cmp(&other.distance_m));
-        order.then_with(|| self.road.road_id.cmp(&other.road.road_id)).is_lt()
+impl Belief {
+    /// `None` when the registry no longer has it.
+    fn spot(&self, registry: &Registry, at: Time) -> Option<Spot> {
+        let line = registry.road_number(&self.road_id, at)?;
+        let network = registry.network();
+        let segment = network.segment(line, self.segment as usize)?;
+        Some(Spot { segment, along_m: self.along_m.min(network.length_m(segment)) })
     }
 }
 
-/// The angle between course and road, either way along it unless it is one-way; `None` when it cannot be this road.
-fn turn_deg(road: &Road, heading_deg: f64, course_deg: Option<f64>) -> Option<f64> {
-    let Some(course_deg) = course_deg else { return Some(0.0) };
-    let turn = heading_difference_deg(heading_deg, course_deg);
-    let turn = if road.oneway { turn } else { turn.min(180.0 - turn) };
-    (turn <= MAX_TURN_DEG).then_some(turn)
+/// What the next row is judged from: this fix, or the last that counted while this one is near it or near no road.
+fn remember(last: Option<Anchor>, found: &[Candidate<'_>], passage: Passage, settings: &Settings) -> Option<Anchor> {
+    let Some(best) = found.first() else { return last };
+    match last {
+        Some(anchor) if distance_m(anchor.spot, passage.spot) < 2.0 * settings.road_sigma_m => {
+            Some(Anchor { seen: passage.at, ..anchor })
+        }
+        _ => {
+            let likely = found.iter().filter(|candidate| candidate.cost - best.cost <= FORGET);
+            let beliefs = likely.map(|candidate| Belief {
+                road_id: candidate.road.road_id.clone(),
+                segment: candidate.hit.segment as u32,
+                along_m: candidate.spot.along_m,
+                cost: candidate.cost - best.cost,
+            });
+            Some(Anchor { seen: passage.at, spot: passage.spot, beliefs: beliefs.collect() })
+        }
+    }
 }

@@ -27,10 +27,23 @@ pub struct Settings {
     pub max_gap_s: f64,
     /// A stand of this length is a rest, seconds. Default 1,200.
     pub rest_s: f64,
-    /// Roads are looked for within this radius, metres. Default 30.
+    /// Roads are looked for within this radius, metres: five sigmas. Default 50.
     pub road_radius_m: f64,
-    /// Another road must be nearer than the last one by this much, metres. Default 10.
-    pub road_stickiness_m: f64,
+    /// Standard deviation of a fix from the road it was taken on, metres: the receiver's error, half the road's width and
+    /// the map's error together. Default 10.
+    pub road_sigma_m: f64,
+    /// Standard deviation of a course from that of the road, degrees. Default 25.
+    pub road_course_deg: f64,
+    /// By how much the way along the roads differs from the straight one between two fixes of one instant, metres: the
+    /// mean. Default 3.
+    pub road_detour_m: f64,
+    /// What each second between two fixes adds to that, metres per second. Newson & Krumm (2009) measured 0.5 m at 1 s
+    /// to 35 m at 30 s. Default 1.
+    pub road_detour_mps: f64,
+    /// What a step costs at most that no road allows, as a difference of logarithms: 8 is 1 in 3000. Default 8.
+    pub road_break: f64,
+    /// What turning round costs, metres of detour; a right angle costs half of it. Default 30.
+    pub road_turn_m: f64,
     /// How far from a route's line is still on it where the route does not say, metres. Default 100.
     pub route_buffer_m: f64,
     /// Back on the route within this share of the buffer. Default 0.6.
@@ -58,8 +71,13 @@ impl Default for Settings {
             drift_m: 100.0,
             max_gap_s: 300.0,
             rest_s: 1_200.0,
-            road_radius_m: 30.0,
-            road_stickiness_m: 10.0,
+            road_radius_m: 50.0,
+            road_sigma_m: 10.0,
+            road_course_deg: 25.0,
+            road_detour_m: 3.0,
+            road_detour_mps: 1.0,
+            road_break: 8.0,
+            road_turn_m: 30.0,
             route_buffer_m: 100.0,
             route_clear_share: 0.6,
             route_off_fixes: 3,

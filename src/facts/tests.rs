@@ -370,7 +370,7 @@ fn a_manifest_keeps_the_routes_of_its_permit() {
 }
 
 #[test]
-fn roads_are_matched_by_nearness_course_and_memory() {
+fn roads_give_their_limits() {
     for (track, expected) in [
         ("0 500 2 speed_kmh=40 heading_deg=90", "a 50"),
         ("0 500 2 speed_kmh=40 heading_deg=90\n10 600 13 speed_kmh=40 heading_deg=90", "a 50 | a 50"),
@@ -382,6 +382,71 @@ fn roads_are_matched_by_nearness_course_and_memory() {
         ("0 500 8000", "null null"),
     ] {
         check(track, "road_id speed_limit_kmh", expected);
+    }
+}
+
+/// Roads as `id` or `id>` (one-way) with their points; the roads on which the fixes were, from a state that goes through
+/// serde at every step as well as from one that does not.
+fn roads_of(roads: &[(&str, &[(f64, f64)])], track: &str) -> String {
+    let feature = |(name, points): &(&str, &[(f64, f64)])| {
+        let (id, oneway) = (name.trim_end_matches('>'), name.ends_with('>'));
+        line(&format!(r#""road_id":"{id}","name":"","class":"primary","oneway":{oneway}"#), points)
+    };
+    let text = collection(&roads.iter().map(feature).collect::<Vec<_>>());
+    let registry = Arc::new(Registry::parse(&[("roads.geojson", &text)]).unwrap_or_else(|error| panic!("{error}")));
+    let columns = Column::named("road_id").into_iter().collect();
+    let fold = Fold::new(registry, columns, Settings::default());
+    let (mut state, mut restored) = (VehicleState::default(), VehicleState::default());
+    let step = |text: &str| {
+        let (report, event_time) = report(text.trim());
+        let input = Input::Report { report: &report, event_time, use_position: true };
+        restored = serde_json::from_str(&serde_json::to_string(&restored).unwrap()).unwrap();
+        let row = fold.step(&mut state, input);
+        assert_eq!(row.road_id, fold.step(&mut restored, input).road_id, "{text}");
+        assert_eq!(serde_json::to_string(&state).unwrap(), serde_json::to_string(&restored).unwrap(), "{text}");
+        row.road_id.map_or_else(|| "-".to_owned(), |id| id.to_string())
+    };
+    track.split('|').map(step).collect::<Vec<_>>().join(" ")
+}
+
+const CROSSING: &[(&str, &[(f64, f64)])] =
+    &[("a", &[(-900., 0.), (0., 0.), (900., 0.)]), ("x", &[(0., -500.), (0., 0.), (0., 500.)])];
+const PARALLEL: &[(&str, &[(f64, f64)])] = &[("a", &[(-900., 0.), (900., 0.)]), ("b", &[(-900., 20.), (900., 20.)])];
+const OPPOSITE: &[(&str, &[(f64, f64)])] = &[("e>", &[(-900., 0.), (900., 0.)]), ("w>", &[(900., 0.), (-900., 0.)])];
+/// `x` branches off `a`; `n` runs beside `x` and meets nothing.
+const BRANCH: &[(&str, &[(f64, f64)])] = &[
+    ("a", &[(-900., 0.), (300., 0.), (900., 0.)]),
+    ("x", &[(300., 0.), (300., 500.)]),
+    ("n", &[(312., 30.), (312., 500.)]),
+];
+
+#[test]
+fn roads_follow_from_the_way_driven() {
+    for (roads, track, expected) in [
+        // The crossing road is the nearest for a moment.
+        (CROSSING, "0 -60 4 | 2 -30 4 | 4 -1 6 | 6 30 4 | 8 60 4", "a a a a a"),
+        (CROSSING, "0 -60 0 | 2 -30 0 | 4 -3 2 | 6 1 30 | 8 0 60", "a a a x x"),
+        // The neighbour is nearer, and nothing else speaks for it.
+        (PARALLEL, "0 0 -3 | 2 30 -3 | 4 60 -3 | 6 90 13 | 8 120 13 | 10 150 13", "a a a a a a"),
+        // It was long ago.
+        (PARALLEL, "0 0 -3 | 2 30 -3 | 4 60 -3 | 400 800 13 speed_kmh=40", "a a a b"),
+        // It must have changed roads, though the map shows no link.
+        (
+            PARALLEL,
+            "0 0 -3 | 2 30 -3 | 4 60 23 | 6 90 23 | 8 120 23 | 10 150 23 | 12 180 23 | 14 210 23",
+            "a a a b b b b b",
+        ),
+        // The first fix alone cannot tell: the smaller id. Then the way can.
+        (OPPOSITE, "0 0 0 | 2 -30 0 | 4 -60 0 | 34 -500 0 | 64 -800 0", "e w w w w"),
+        (OPPOSITE, "0 0 0 | 2 30 0 | 4 60 0 | 34 500 0 | 64 800 0", "e e e e e"),
+        (OPPOSITE, "0 0 0 speed_kmh=40 heading_deg=270", "w"),
+        (BRANCH, "0 0 0 | 30 308 250", "a x"),
+        (BRANCH, "0 308 250", "n"),
+        (PARALLEL, "0 0 -80 | 30 0 -3 | 60 300 -80 | 90 600 -3", "- a - a"),
+    ] {
+        assert_eq!(roads_of(roads, track), expected, "{track}");
+        let reversed: Vec<_> = roads.iter().rev().copied().collect();
+        assert_eq!(roads_of(&reversed, track), expected, "in another order: {track}");
     }
 }
 

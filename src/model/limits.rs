@@ -20,6 +20,10 @@ pub const UNREGISTERED_DEVICES: usize = 20_000;
 pub const FINGERPRINTS_PER_DEVICE: usize = 64;
 /// Alarms and events kept of one report. More: the rest stay in the journal's `ext` only.
 pub const EVENTS_PER_REPORT: usize = 64;
+/// Roads on which one vehicle may be at once. More: the least likely are forgotten.
+pub const ROAD_CANDIDATES: usize = 8;
+/// Nodes of the road network that one search for a way visits. More: no way.
+pub const ROAD_NODES: usize = 1_000;
 /// Alert machines one vehicle may have in flight. More: the oldest idle one goes.
 pub const MACHINES_PER_VEHICLE: usize = 256;
 /// Hits remembered for a rule's `count` window. More: refused when the rule is loaded.

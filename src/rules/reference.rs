@@ -114,7 +114,15 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
     (&["speed_kmh", "implied_speed_kmh", "acceleration_mps2"], &["facts.max_gap_s"]),
     (
         &["road_id", "road_name", "road_class", "road_distance_m", "speed_limit_kmh"],
-        &["facts.road_radius_m", "facts.road_stickiness_m"],
+        &[
+            "facts.road_radius_m",
+            "facts.road_sigma_m",
+            "facts.road_course_deg",
+            "facts.road_detour_m",
+            "facts.road_detour_mps",
+            "facts.road_break",
+            "facts.road_turn_m",
+        ],
     ),
     (
         &["off_route"],

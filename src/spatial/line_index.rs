@@ -48,6 +48,8 @@ pub struct LineHit {
     pub heading_deg: f64,
     /// The nearest spot on it.
     pub point: Point,
+    /// How far along the segment that is, 0 to 1.
+    pub share: f64,
 }
 
 /// What is looked for: all that is within the radius of the frame's origin, and so within the square.
@@ -87,6 +89,13 @@ impl LineIndex {
         self.segments
     }
 
+    /// Calls `each(line, number, first point, last point)` for every segment, more than once for one in several cells.
+    pub(super) fn segments_of(&self, mut each: impl FnMut(usize, usize, Point, Point)) {
+        for piece in &self.pieces {
+            each(piece.line as usize, piece.number as usize, piece.segment.a, piece.segment.b);
+        }
+    }
+
     /// Calls `found` once for every segment within `radius_m` of the point, in no particular order.
     pub fn near(&self, p: Point, radius_m: f64, mut found: impl FnMut(LineHit)) {
         let frame = LocalFrame::at(p);
@@ -123,6 +132,7 @@ impl LineIndex {
                     distance_m: distance2.sqrt(),
                     heading_deg: f64::from(piece.heading_deg),
                     point,
+                    share: t,
                 });
             }
         }

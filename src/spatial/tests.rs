@@ -394,3 +394,40 @@ fn points_off_the_globe_are_told() {
         assert_eq!(p(lon, lat).is_on_globe(), on, "{lon} {lat}");
     }
 }
+
+#[test]
+fn ways_lead_through_ends_that_meet() {
+    let frame = LocalFrame::at(Point::new(114.0, 22.6));
+    let line = |points: &[(f64, f64)]| vec![points.iter().map(|(x, y)| frame.to_point(*x, *y)).collect::<Vec<_>>()];
+    // A corner whose ends are 2 cm apart, a road that crosses the first without a node, and one that is one-way.
+    let lines = [
+        line(&[(0., 0.), (100., 0.)]),
+        line(&[(100., 0.02), (100., 100.)]),
+        line(&[(50., -50.), (50., 50.)]),
+        line(&[(100., 100.), (0., 100.)]),
+    ];
+    let index = LineIndex::new(lines.iter().map(Vec::as_slice));
+    let network = Network::new(&index, |line| line == 3);
+    let reach = |limit_m: f64, nodes: usize| Reach { limit_m, turn_m: 0.0, nodes };
+    let mut walk = Walk::default();
+    for (from, to, reach, expected) in [
+        ((0, 10.), (0, 90.), reach(500., 100), 80.),
+        ((0, 90.), (0, 10.), reach(500., 100), 80.),
+        ((0, 10.), (1, 30.), reach(500., 100), 120.),
+        ((1, 30.), (0, 10.), reach(500., 100), 120.),
+        ((0, 10.), (3, 40.), reach(500., 100), 230.),
+        ((3, 40.), (0, 10.), reach(500., 100), f64::INFINITY),
+        ((3, 40.), (3, 10.), reach(500., 100), -30.),
+        ((0, 10.), (2, 50.), reach(500., 100), f64::INFINITY),
+        ((0, 10.), (3, 40.), reach(150., 100), f64::INFINITY),
+        ((0, 10.), (3, 40.), reach(500., 1), f64::INFINITY),
+    ] {
+        let spot = |(line, along_m)| Spot { segment: network.segment(line, 0).unwrap(), along_m };
+        let mut ways = Vec::new();
+        walk.measure(&network, spot(from), &[spot(to)], reach, |_| true, &mut ways);
+        let near = (ways[0] - expected).abs() < 0.5 || ways[0] == expected;
+        assert!(near, "{from:?} to {to:?}: {} instead of {expected}", ways[0]);
+    }
+    assert_eq!(network.segment(0, 1), None);
+    assert_eq!(network.segment(4, 0), None);
+}

@@ -1,0 +1,177 @@
+//! Map matching against drives whose true route is known: Kubicka et al., "Dataset for testing and training of
+//! map-matching algorithms" (IEEE IV 2015).
+//!
+//! `cargo bench --bench matching`. The drives lie where `MUCKWATCH_REAL_DATA` (default `../shared/data`) says, in
+//! `kubicka-map-matching`: of each the network (`.nodes`, `.arcs`), the fixes (`.track`) and the route driven
+//! (`.route`). Fixes have no speed and no heading; every row is judged at once, with the past alone.
+
+#![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+
+use std::{collections::BTreeSet, fmt::Write as _, fs, path::Path, path::PathBuf, sync::Arc, time::Instant};
+
+use muckwatch::{
+    facts::{Fold, Input, Settings, VehicleState},
+    model::{Column, ColumnSet, DeviceReport, Time},
+    registry::Registry,
+    spatial::{Point, heading_deg, heading_difference_deg},
+};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Seconds between fixes.
+const RATES_S: [i64; 2] = [1, 30];
+
+/// One drive.
+struct Drive {
+    name: String,
+    registry: Arc<Registry>,
+    /// When, milliseconds, and where.
+    track: Vec<(i64, Point)>,
+    route: BTreeSet<usize>,
+}
+
+/// Fixes on an arc of the true route.
+#[derive(Clone, Copy, Default)]
+struct Score {
+    fixes: usize,
+    nearest: usize,
+    with_heading: usize,
+    matched: usize,
+    seconds: f64,
+}
+
+fn main() {
+    let data = std::env::var("MUCKWATCH_REAL_DATA").unwrap_or_else(|_| "../shared/data".into());
+    let folder = PathBuf::from(data).join("kubicka-map-matching");
+    let Ok(entries) = fs::read_dir(&folder) else {
+        return println!("no drives in {}: nothing measured", folder.display());
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    let drives: Vec<Drive> = folders.iter().map(|folder| drive(folder)).collect();
+    for rate_s in RATES_S {
+        println!("a fix every {rate_s} s          fixes  nearest  with heading  matched   per fix");
+        let mut all = Score::default();
+        for drive in &drives {
+            let score = score(drive, rate_s);
+            print(&drive.name, &score);
+            all = all.with(&score);
+        }
+        print("all", &all);
+    }
+}
+
+fn print(name: &str, score: &Score) {
+    let share = |hits: usize| hits as f64 / score.fixes.max(1) as f64;
+    let (nearest, with_heading, matched) = (share(score.nearest), share(score.with_heading), share(score.matched));
+    let us = score.seconds * 1e6 / score.fixes.max(1) as f64;
+    println!("{name:<20} {:>9}    {nearest:.3}         {with_heading:.3}    {matched:.3}  {us:>5.1} us", score.fixes);
+}
+
+impl Score {
+    fn with(self, other: &Self) -> Self {
+        Self {
+            fixes: self.fixes + other.fixes,
+            nearest: self.nearest + other.nearest,
+            with_heading: self.with_heading + other.with_heading,
+            matched: self.matched + other.matched,
+            seconds: self.seconds + other.seconds,
+        }
+    }
+}
+
+/// Lines of numbers.
+fn numbers(folder: &Path, kind: &str) -> Vec<Vec<f64>> {
+    let name = folder.file_name().expect("a folder has a name");
+    let path = folder.join(name).with_extension(kind);
+    let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let number = |word: &str| word.parse().unwrap_or_else(|_| panic!("{}: {word}", path.display()));
+    text.lines()
+        .map(|line| line.split_whitespace().map(number).collect())
+        .filter(|row: &Vec<f64>| !row.is_empty())
+        .collect()
+}
+
+fn drive(folder: &Path) -> Drive {
+    let nodes = numbers(folder, "nodes");
+    let mut roads = String::from(r#"{"type":"FeatureCollection","datum":"wgs84","features":["#);
+    for (arc, ends) in numbers(folder, "arcs").iter().enumerate() {
+        let (from, to) = (&nodes[ends[0] as usize], &nodes[ends[1] as usize]);
+        let comma = if arc > 0 { "," } else { "" };
+        write!(
+            roads,
+            r#"{comma}{{"type":"Feature","properties":{{"road_id":"{arc}","name":"","class":"secondary","oneway":true}},"geometry":{{"type":"LineString","coordinates":[[{},{}],[{},{}]]}}}}"#,
+            from[0], from[1], to[0], to[1]
+        )
+        .expect("writing to a String cannot fail");
+    }
+    roads.push_str("]}");
+    let registry = Registry::parse(&[("roads.geojson", &roads)]).unwrap_or_else(|error| panic!("{error}"));
+    let fix = |row: &Vec<f64>| ((row[2] * 1000.0) as i64, Point::new(row[0], row[1]));
+    Drive {
+        name: folder.file_name().expect("a folder has a name").to_string_lossy().into_owned(),
+        registry: Arc::new(registry),
+        track: numbers(folder, "track").iter().map(fix).collect(),
+        route: numbers(folder, "route").iter().flatten().map(|arc| *arc as usize).collect(),
+    }
+}
+
+/// Every fix of the track that is at least so long after the one before.
+fn thinned(track: &[(i64, Point)], rate_s: i64) -> Vec<(i64, Point)> {
+    let mut kept: Vec<(i64, Point)> = Vec::new();
+    for fix in track {
+        if kept.last().is_none_or(|last| fix.0 - last.0 >= rate_s * 1000) {
+            kept.push(*fix);
+        }
+    }
+    kept
+}
+
+fn score(drive: &Drive, rate_s: i64) -> Score {
+    let track = thinned(&drive.track, rate_s);
+    let is_true = |arc: Option<usize>| usize::from(arc.is_some_and(|arc| drive.route.contains(&arc)));
+    let mut score = Score { fixes: track.len(), ..Score::default() };
+    for (index, (ms, fix)) in track.iter().enumerate() {
+        let at = Time::from_millis(*ms);
+        let before = index.checked_sub(1).map(|index| track[index].1);
+        score.nearest += is_true(nearest(&drive.registry, *fix, at, None));
+        score.with_heading +=
+            is_true(nearest(&drive.registry, *fix, at, before.map(|before| heading_deg(before, *fix))));
+    }
+    let columns: ColumnSet = ["road_id"].iter().filter_map(|name| Column::named(name)).collect();
+    let fold = Fold::new(Arc::clone(&drive.registry), columns, settings());
+    let mut state = VehicleState::default();
+    let began = Instant::now();
+    for (ms, fix) in &track {
+        let at = Time::from_millis(*ms);
+        let report = DeviceReport {
+            device_id: "d".into(),
+            device_time: at,
+            lon: Some(fix.lon),
+            lat: Some(fix.lat),
+            ..DeviceReport::default()
+        };
+        let row = fold.step(&mut state, Input::Report { report: &report, event_time: at, use_position: true });
+        score.matched += is_true(row.road_id.and_then(|id| id.parse().ok()));
+    }
+    score.seconds = began.elapsed().as_secs_f64();
+    score
+}
+
+fn settings() -> Settings {
+    Settings::default()
+}
+
+/// The nearest arc; with a course, a degree off it weighs as much as a quarter of a metre.
+fn nearest(registry: &Registry, fix: Point, at: Time, course_deg: Option<f64>) -> Option<usize> {
+    let mut best: Option<(f64, usize)> = None;
+    registry.roads().near(fix, 50.0, at, |road, hit| {
+        let turn_deg = course_deg.map_or(0.0, |course| heading_difference_deg(hit.heading_deg, course));
+        let found = (hit.distance_m + turn_deg / 4.0, road.road_id.parse().unwrap_or(usize::MAX));
+        if best.is_none_or(|best| found < best) {
+            best = Some(found);
+        }
+    });
+    best.map(|(_, arc)| arc)
+}
