@@ -61,6 +61,7 @@ const PACK: &[(&str, &str)] = &[
     ("permits.yaml", include_str!("../../rules/permits.yaml")),
     ("route.yaml", include_str!("../../rules/route.yaml")),
     ("sightings.yaml", include_str!("../../rules/sightings.yaml")),
+    ("sites.yaml", include_str!("../../rules/sites.yaml")),
     ("speed.yaml", include_str!("../../rules/speed.yaml")),
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("zones.yaml", include_str!("../../rules/zones.yaml")),

@@ -629,6 +629,7 @@ const PACK: &[(&str, &str)] = &[
     ("zones.yaml", include_str!("../../rules/zones.yaml")),
     ("permits.yaml", include_str!("../../rules/permits.yaml")),
     ("body.yaml", include_str!("../../rules/body.yaml")),
+    ("sites.yaml", include_str!("../../rules/sites.yaml")),
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("devices.yaml", include_str!("../../rules/devices.yaml")),
     ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
