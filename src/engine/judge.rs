@@ -8,9 +8,9 @@ use super::{EngineError, clock::is_looked_at};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Sighting, Text, Time, Transition},
+    model::{Body, Facts, Outcome, Record, Severity, Sighting, Text, Time, Transition, Verdict},
     registry::Registry,
-    rules::{RuleSet, Verdicts},
+    rules::{Rule, RuleSet, Verdicts},
 };
 
 /// What reports are judged against: replaced as a whole when rules or registry change.
@@ -30,14 +30,33 @@ impl Reference {
     }
 }
 
-/// A transition and where in its batch it was found.
+/// What was found, and where in its batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Index of the record in the batch.
     pub record: u32,
-    /// Index of the rule in the set.
-    pub rule: u32,
-    pub transition: Transition,
+    /// Place of the rule in the order of judging.
+    pub turn: u32,
+    pub what: Found,
+}
+
+/// What a rule found at a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// An alert of this vehicle changed.
+    Change(Transition),
+    /// A row that the rule counts over vehicles, and how grave it is.
+    Hit(Box<Facts>, Option<Severity>),
+}
+
+impl Finding {
+    /// The vehicle that it was found of.
+    pub fn vehicle_id(&self) -> &str {
+        match &self.what {
+            Found::Change(transition) => &transition.alert().vehicle_id,
+            Found::Hit(row, _) => row.vehicle_id.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// Where a vehicle was last seen.
@@ -272,29 +291,37 @@ fn advance(
     alerts: &mut VehicleAlerts,
     findings: &mut Vec<Finding>,
 ) {
-    for (number, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.enabled) {
-        let terms = RuleTerms {
-            id: &rule.id,
-            version: &rule.version,
-            timing: &rule.timing,
-            key: &rule.key,
-            departments: &rule.departments,
-            columns: &rule.columns,
-            severity_default: rule.severity_default,
-            asks_timer: rule.asks_timer,
-            asks_sighting: rule.asks_sighting,
-            has_clear: rule.clear.is_some(),
-        };
-        let judgement = Judgement {
-            when: verdicts.when(number, index),
-            clear: verdicts.clear(number, index),
-            severity: verdicts.severity(number, index),
-        };
-        let transitions = alerts.judge(&terms, row, judgement, || rule.message(row));
-        findings.extend(transitions.into_iter().map(|transition| Finding {
-            record: origin.record,
-            rule: number as u32,
-            transition,
-        }));
+    for (turn, number) in (0_u32..).zip(rules.order()) {
+        let (number, rule) = (*number as usize, &rules.rules()[*number as usize]);
+        let when = verdicts.when(number, index);
+        let mut found = |what| findings.push(Finding { record: origin.record, turn, what });
+        if rule.tally.is_some() {
+            if when == Verdict::True {
+                found(Found::Hit(Box::new(row.clone()), verdicts.severity(number, index)));
+            }
+            continue;
+        }
+        let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));
+        let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.message(row));
+        transitions.into_iter().for_each(|transition| found(Found::Change(transition)));
+    }
+}
+
+/// What alerts need to know of a rule.
+pub(super) fn terms(rule: &Rule) -> RuleTerms<'_> {
+    RuleTerms {
+        id: &rule.id,
+        version: &rule.version,
+        timing: &rule.timing,
+        key: &rule.key,
+        departments: &rule.departments,
+        columns: &rule.columns,
+        severity_default: rule.severity_default,
+        asks_timer: rule.asks_timer,
+        asks_sighting: rule.asks_sighting,
+        has_clear: rule.clear.is_some(),
+        incident: rule.incident.as_ref(),
+        inhibited_by: &rule.inhibited_by,
+        tally: rule.tally.as_ref(),
     }
 }
