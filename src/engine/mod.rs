@@ -19,7 +19,7 @@ mod settle;
 mod shards;
 
 pub use clock::Ticker;
-pub use judge::{Finding, Found, Judge, LastPosition, Reference};
+pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Reference, Seen};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
 

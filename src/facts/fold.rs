@@ -85,7 +85,7 @@ impl Needs {
         let any = |names: &[&str]| columns.contains_any(names);
         let permit = any(&["permit_id", "permit_status", "in_permit_window"]);
         let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
-            || any(&["trip_gross_change_kg"])
+            || any(&["trip_gross_change_kg", "source_gate", "recent_alerts"])
             || permit;
         let limit = any(&["speed_limit_kmh"]);
         let zone = limit

@@ -249,6 +249,8 @@ facts! {
     trip_distance_m: float maybe = "How far it has gone, metres.";
     trip_ended: flag = "This report ends the trip: it is in a sink or a backfill site.";
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
+    source_gate: word maybe = "It has just come into a source (`in`) or just left one (`out`); NULL otherwise.";
+    recent_alerts: int maybe = "Alerts of this vehicle, major or graver, that opened in the 30 days before; only told where source_gate is.";
     blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
     outage_filed: flag = "An outage is filed for it, which excuses going dark.";
     sighting_kind: word maybe = "What saw it: `anpr`, `weigh`, `wash`, `spill`, `video`; only on rows of a sighting, as all that begins with sighting_.";

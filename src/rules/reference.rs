@@ -21,6 +21,8 @@ const UNITS: &[(&str, &str)] = &[
 
 /// Which facts are NULL, and when.
 const UNKNOWN: &[(&[&str], &str)] = &[
+    (&["cell_id"], "nobody knows where it is; on rows made by the clock"),
+    (&["source_gate", "recent_alerts"], "it neither comes into a source nor leaves one at this report"),
     (&["driver_id"], "neither a device nor an open manifest names a driver"),
     (&["lat", "lon"], "the report has no position, or none to be trusted"),
     (&["speed_kmh"], "the device reports none and the last two fixes imply none; on rows made by the clock"),
