@@ -765,6 +765,7 @@ const PACK: &[(&str, &str)] = &[
     ("devices.yaml", include_str!("../../rules/devices.yaml")),
     ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
     ("fleets.yaml", include_str!("../../rules/fleets.yaml")),
+    ("mute.yaml", include_str!("../../rules/mute.yaml")),
 ];
 
 /// A lawful truck under way: everything known, nothing wrong.
