@@ -238,7 +238,8 @@ facts! {
     in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";
     route_id: text maybe = "The nearest permitted route.";
     route_deviation_m: float maybe = "Metres to that route's line.";
-    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace.";
+    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace; who left is back when going along one or resting at it, not when crossing it.";
+    off_route_s: float maybe = "How long it has been off, from the first fix beyond, without silences, seconds; 0 on its route.";
     manifest_id: text maybe = "The open manifest.";
     manifest_open_s: float maybe = "How long it has been open, seconds.";
     manifest_planned_s: float maybe = "How long the open manifest plans to take, seconds.";
