@@ -15,10 +15,11 @@
 mod clock;
 mod judge;
 mod replay;
+mod settle;
 mod shards;
 
 pub use clock::Ticker;
-pub use judge::{Finding, Judge, LastPosition, Reference};
+pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Reference, Seen};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
 

@@ -1,6 +1,7 @@
 //! Vehicles spread by hash over judges on threads of their own.
 
 use std::{
+    collections::VecDeque,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use rustc_hash::FxHasher;
 
-use super::{EngineError, Finding, Judge, LastPosition, Reference};
+use super::{EngineError, Finding, Judge, Reference, Seen, settle::Settler};
 use crate::{
     facts::Fold,
     model::{Body, Outcome, Record, Text, Transition, limits},
@@ -21,7 +22,10 @@ use crate::{
 pub struct Engine {
     fold: Fold,
     shards: Vec<Shard>,
-    pending: usize,
+    settler: Settler,
+    /// What each pending batch is judged against, the oldest first.
+    pending: VecDeque<Reference>,
+    reference: Reference,
 }
 
 struct Shard {
@@ -39,7 +43,7 @@ enum Job {
 struct Done {
     batch: Arc<Vec<Record>>,
     findings: Vec<Finding>,
-    seen: Vec<LastPosition>,
+    seen: Seen,
     vehicles: usize,
 }
 
@@ -49,8 +53,8 @@ pub struct Judged {
     pub batch: Arc<Vec<Record>>,
     /// In order of the records, then of rules, then of vehicles: the same for any number of shards.
     pub transitions: Vec<Transition>,
-    /// Where vehicles were seen, in order of arrival within each shard.
-    pub seen: Vec<LastPosition>,
+    /// Where vehicles were seen and how risky they are, in order of arrival within each shard.
+    pub seen: Seen,
     /// How many vehicles the engine knows now.
     pub vehicles: usize,
 }
@@ -59,7 +63,8 @@ impl Engine {
     /// Starts `shards` threads (at least one).
     pub fn start(reference: &Reference, shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|number| Shard::start(number, reference.clone())).collect();
-        Self { fold: reference.fold(), shards, pending: 0 }
+        let (settler, pending) = (Settler::default(), VecDeque::new());
+        Self { fold: reference.fold(), shards, settler, pending, reference: reference.clone() }
     }
 
     /// Hands a batch over; waits while a shard's queue is full.
@@ -85,7 +90,7 @@ impl Engine {
                 _ => {}
             }
         }
-        self.pending += 1;
+        self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
             shard.send(Job::Batch { batch: Arc::clone(&batch), mine })?;
         }
@@ -94,12 +99,12 @@ impl Engine {
 
     /// How many batches are submitted and not yet taken by [`Engine::take`].
     pub fn pending(&self) -> usize {
-        self.pending
+        self.pending.len()
     }
 
     /// Whether another batch may be submitted without the risk of waiting for ever: results must be taken in between.
     pub fn has_room(&self) -> bool {
-        self.pending < limits::SHARD_QUEUE
+        self.pending.len() < limits::SHARD_QUEUE
     }
 
     /// The oldest batch submitted, judged; waits for it. `None` when nothing is pending.
@@ -107,12 +112,9 @@ impl Engine {
     /// # Errors
     /// When a rule cannot be evaluated or a shard has stopped.
     pub fn take(&mut self) -> Result<Option<Judged>, EngineError> {
-        if self.pending == 0 {
-            return Ok(None);
-        }
-        self.pending -= 1;
+        let Some(reference) = self.pending.pop_front() else { return Ok(None) };
         let parts: Vec<Done> = self.shards.iter().map(Shard::receive).collect::<Result<_, _>>()?;
-        Ok(Some(merge(parts)))
+        Ok(Some(merge(parts, &reference, &mut self.settler)))
     }
 
     /// Judges all that is submitted from now on by other rules or another registry.
@@ -121,6 +123,7 @@ impl Engine {
     /// When a shard has stopped.
     pub fn replace(&mut self, reference: &Reference) -> Result<(), EngineError> {
         self.fold = reference.fold();
+        self.reference = reference.clone();
         self.shards.iter().try_for_each(|shard| shard.send(Job::Replace(Box::new(reference.clone()))))
     }
 }
@@ -170,7 +173,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
                 continue;
             }
         };
-        let mut seen = Vec::new();
+        let mut seen = Seen::default();
         let done = judge.judge(&batch, &mine, &mut seen).map(|findings| Done {
             batch,
             findings,
@@ -184,22 +187,21 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     }
 }
 
-fn merge(parts: Vec<Done>) -> Judged {
+fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judged {
     let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
     let mut findings = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     let mut vehicles = 0;
     for part in parts {
         findings.extend(part.findings);
-        seen.extend(part.seen);
+        seen.positions.extend(part.seen.positions);
+        seen.risks.extend(part.seen.risks);
         vehicles += part.vehicles;
     }
-    // Stable: two transitions of one rule and vehicle at one record stay in the order in which they were found.
-    findings.sort_by(|a, b| {
-        let key = |finding: &Finding| (finding.record, finding.rule);
-        key(a).cmp(&key(b)).then_with(|| a.transition.alert().vehicle_id.cmp(&b.transition.alert().vehicle_id))
-    });
-    Judged { batch, transitions: findings.into_iter().map(|finding| finding.transition).collect(), seen, vehicles }
+    // Stable: two findings of one rule and vehicle at one record stay in the order in which they were found.
+    findings.sort_by(|a, b| (a.record, a.turn, a.vehicle_id()).cmp(&(b.record, b.turn, b.vehicle_id())));
+    let transitions = settler.settle(reference, &batch, findings);
+    Judged { batch, transitions, seen, vehicles }
 }
 
 /// The shard of a vehicle: the same for the same number of shards, in every process.

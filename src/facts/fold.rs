@@ -79,6 +79,7 @@ pub(super) struct Needs {
     pub local: bool,
     pub place: bool,
     pub zone: bool,
+    pub cell: bool,
     pub district: bool,
     pub road: bool,
     pub permit: bool,
@@ -100,7 +101,7 @@ impl Needs {
         let sensors = any(&["cover_still_trips", "load_disagreed_trips"]);
         let standing = any(&["place_status", "place_approved"]);
         let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
-            || any(&["trip_gross_change_kg"])
+            || any(&["trip_gross_change_kg", "source_gate", "recent_alerts"])
             || permit
             || aside
             || sensors;
@@ -113,10 +114,11 @@ impl Needs {
             local: zone || permit || any(&["local_hour", "local_minute_of_day", "local_weekday"]),
             place: trip || place || standing || any(&["sink_permitted"]),
             zone,
+            cell: any(&["cell_id"]),
             district: any(&["district_id"]),
             road: limit || aside || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
             permit,
-            route: aside || any(&["route_id", "route_deviation_m", "off_route"]),
+            route: aside || any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
             clock: any(&["clock_skew_s"]),
             turn: any(&["turn_deg", "turn_s", "turn_min_speed_kmh", "turn_acceleration_mps2"]),
@@ -287,6 +289,9 @@ impl Fold {
             place::follow(&mut state.stay, &state.around, registry, at);
             self.tell_place(row, state, moment);
         }
+        if self.needs.cell {
+            row.cell_id = Some(place::cell_id(spot));
+        }
         if self.needs.district {
             let district = state.around.district.map(|number| &registry.districts().get(number as usize).district_id);
             if state.district_id.as_ref() != district {
@@ -336,8 +341,7 @@ impl Fold {
         let VehicleState { held: Some(held), stay, trips, off_route, sensors, body, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
-            let accuracy_m = moment.report.accuracy_m;
-            off_route.step(row, &Course { registry, in_force, spot, accuracy_m, at }, &self.settings);
+            off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
         }
         if self.needs.trip {
             let driven_m = moment.gap.as_ref().filter(|_| row.moving != Some(false)).map_or(0.0, |gap| gap.m);

@@ -236,6 +236,7 @@ facts! {
     in_eco: flag = "In an ecological protection zone.";
     outside_operating_area: flag maybe = "Outside every operating area; NULL when none is registered.";
     zone_ids: list = "The zones it is in whose schedule holds.";
+    cell_id: text maybe = "The cell of 200 m by 200 m it is in: row and column of a fixed grid, such as `12532_43210`.";
     district_id: text maybe = "The district it is in.";
     road_id: text maybe = "The road it is on.";
     road_name: text maybe = "That road's name.";
@@ -247,7 +248,8 @@ facts! {
     in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";
     route_id: text maybe = "The nearest permitted route.";
     route_deviation_m: float maybe = "Metres to that route's line.";
-    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace.";
+    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace; who left is back when going along one or resting at it, not when crossing it.";
+    off_route_s: float maybe = "How long it has been off, from the first fix beyond, without silences, seconds; 0 on its route.";
     manifest_id: text maybe = "The open manifest.";
     manifest_open_s: float maybe = "How long it has been open, seconds.";
     manifest_planned_s: float maybe = "How long the open manifest plans to take, seconds.";
@@ -260,6 +262,8 @@ facts! {
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
     trip_aside_s: float maybe = "The longest stand of this trip more than 50 m away from every road and permitted route and outside every place, seconds; 0 without one.";
     trip_returning: flag maybe = "It has come back from that stand: half the way to the trip's source at least, and 500 m.";
+    source_gate: word maybe = "It has just come into a source (`in`) or just left one (`out`); NULL otherwise.";
+    recent_alerts: int maybe = "Alerts of this vehicle, major or graver, that opened in the 30 days before; only told where source_gate is.";
     blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
     outage_filed: flag = "An outage is filed for it, which excuses going dark.";
     sighting_kind: word maybe = "What saw it: `anpr`, `weigh`, `wash`, `spill`, `video`; only on rows of a sighting, as all that begins with sighting_.";

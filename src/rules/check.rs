@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+mod relations;
+pub(super) mod risk;
+
 use super::{
     Name, Problem, Rule, RuleErrors,
     compile::{Compiler, Predicate},
@@ -19,6 +22,14 @@ pub(super) struct Terms {
     pub cases: Vec<(Severity, Predicate)>,
 }
 
+/// What the files of a folder hold.
+pub(super) struct Checked {
+    /// In order of id.
+    pub rules: Vec<Rule>,
+    pub terms: Vec<Terms>,
+    pub risk: Option<risk::Sheet>,
+}
+
 /// The keys of a rule, as the contract has them.
 pub(super) const RULE_KEYS: &[&str] = &[
     "id",
@@ -32,6 +43,9 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "clear",
     "cooldown",
     "key",
+    "over",
+    "incident",
+    "inhibited_by",
     "severity",
     "departments",
     "message",
@@ -54,19 +68,27 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("disabled", "enabled"),
     ("text", "message"),
     ("title", "name"),
+    ("suppressed_by", "inhibited_by"),
+    ("merge", "incident"),
+    ("group", "key"),
 ];
 
 /// Checks every file and compiles every rule; the rules come back in order of id.
 ///
 /// # Errors
 /// Every problem, in order of file, line and column.
-pub(super) fn check(sources: &[Source]) -> Result<(Vec<Rule>, Vec<Terms>), RuleErrors> {
+pub(super) fn check(sources: &[Source]) -> Result<Checked, RuleErrors> {
     let compiler = Compiler::new()?;
     let mut found = Found::default();
     for source in sources {
         match source.parse() {
             Ok(root) => {
-                FileCheck { source, compiler: &compiler, problems: &mut found.problems }.rules(&root, &mut found.drafts)
+                let mut problems = std::mem::take(&mut found.problems);
+                let mut file = FileCheck { source, compiler: &compiler, problems: &mut problems };
+                file.rules(&root, &mut found.drafts);
+                file.mutes(&root, &mut found.mutes);
+                file.risk(&root, &mut found);
+                found.problems = problems;
             }
             Err(problem) => found.problems.push(problem),
         }
@@ -77,6 +99,9 @@ pub(super) fn check(sources: &[Source]) -> Result<(Vec<Rule>, Vec<Terms>), RuleE
 #[derive(Default)]
 struct Found<'a> {
     drafts: Vec<Draft<'a>>,
+    /// Where every rule is muted.
+    mutes: Vec<Written>,
+    risk: Option<risk::Sheet>,
     problems: Vec<Problem>,
 }
 
@@ -84,12 +109,15 @@ struct Found<'a> {
 struct Draft<'a> {
     source: &'a Source,
     id: Option<(Text, Position)>,
+    /// Rules that it names, and as what.
+    named: Vec<relations::Named>,
     ready: Option<(Rule, Terms)>,
 }
 
 impl Found<'_> {
-    fn finish(mut self) -> Result<(Vec<Rule>, Vec<Terms>), RuleErrors> {
+    fn finish(mut self) -> Result<Checked, RuleErrors> {
         self.duplicates();
+        self.names();
         if let Some(draft) = self.drafts.get(limits::RULES) {
             let at = draft.id.as_ref().map_or(Position::START, |(_, at)| *at);
             self.problems.push(draft.source.problem(at, format!("more than {} rules", limits::RULES), None));
@@ -100,8 +128,10 @@ impl Found<'_> {
             return Err(RuleErrors::Invalid(self.problems));
         }
         let mut ready: Vec<_> = self.drafts.into_iter().filter_map(|draft| draft.ready).collect();
+        ready.iter_mut().for_each(|(rule, terms)| relations::mute(rule, terms, &self.mutes));
         ready.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-        Ok(ready.into_iter().unzip())
+        let (rules, terms) = ready.into_iter().unzip();
+        Ok(Checked { rules, terms, risk: self.risk })
     }
 
     fn duplicates(&mut self) {
@@ -130,8 +160,9 @@ impl<'a> FileCheck<'a, '_> {
         let NodeValue::Map(entries) = &root.value else {
             return self.say(root.at, format!("expected `rules:` with a list of rules, found {}", root.kind()), None);
         };
-        self.known_keys(entries, &["rules"], &[], "the file");
+        self.known_keys(entries, &["rules", "mute", "risk"], &[], "the file");
         match find(entries, "rules") {
+            None if ["mute", "risk"].iter().any(|key| find(entries, key).is_some()) => {}
             None => self.say(root.at, "`rules` is missing", Some("begin the file with `rules:`".into())),
             Some(node) => {
                 for item in self.list(node, "`rules`").unwrap_or_default() {
@@ -149,30 +180,51 @@ impl<'a> FileCheck<'a, '_> {
                 format!("expected a rule, found {}", node.kind()),
                 Some("begin it with `- id: …`".into()),
             );
-            return Draft { source: self.source, id: None, ready: None };
+            return Draft { source: self.source, id: None, named: Vec::new(), ready: None };
         };
         self.known_keys(entries, RULE_KEYS, SYNONYMS, "a rule");
         let id = self.id(entries, node.at);
-        let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default());
+        let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default(), None);
         let ready = built.filter(|_| self.problems.len() == before);
-        Draft { source: self.source, id, ready }
+        let named = relations::named(entries);
+        Draft { source: self.source, id, named, ready }
     }
 
-    fn build(&mut self, entries: &[Entry], at: Position, id: Text) -> Option<(Rule, Terms)> {
+    /// The rule that entries describe; `given` is what they leave out.
+    fn build(
+        &mut self,
+        entries: &[Entry],
+        at: Position,
+        id: Text,
+        given: Option<risk::Given>,
+    ) -> Option<(Rule, Terms)> {
         let name = self.name(entries);
         let description = self.optional_text(entries, "description");
+        let over = self.over(entries);
+        let (given_when, given_severity) = given.map(|given| (given.when, (given.severity, given.cases))).unzip();
         let when = match find(entries, "when") {
+            _ if given_when.is_some() => given_when,
+            Some(node) if over.is_some() => {
+                self.say(node.at, "`over` counts alerts: there are no rows to ask", Some("leave out `when`".into()));
+                None
+            }
             Some(node) => self.predicate(node),
+            None if over.is_some() => self.never(),
             None => {
                 self.say(at, "`when` is missing", Some("write `when: speed_kmh > 60`".into()));
                 None
             }
         };
         let (clear, clear_ms) = self.clear(entries);
-        let timing = self.timing(entries, clear_ms);
-        let (severity_default, cases) = self.severity(entries);
-        let template = self.template(entries, name.in_language("en").unwrap_or(&id));
         let key = self.key(entries);
+        let tally = self.tally(entries, &key, over);
+        let timing = self.timing(entries, clear_ms, tally.is_some());
+        let (severity_default, cases) = given_severity.unwrap_or_else(|| self.severity(entries));
+        let template = self.template(entries, name.in_language("en").unwrap_or(&id));
+        if tally.as_ref().is_some_and(|tally| tally.over.is_some()) {
+            self.told_by_alerts(entries, &key, &template);
+        }
+        let incident = self.incident(entries, tally.is_some());
         let departments = self.words(entries, "departments");
         let (enabled, shadow) = (self.flag(entries, "enabled", true), self.flag(entries, "shadow", false));
         let labels = self.labels(entries);
@@ -183,7 +235,7 @@ impl<'a> FileCheck<'a, '_> {
         let text = |predicate: &Written| Text::from(&*predicate.text);
         let mut rule = Rule {
             version: Text::default(),
-            when: text(&when),
+            when: tally.as_ref().and_then(relations::counted).unwrap_or_else(|| text(&when)),
             clear: clear.as_ref().map(text),
             columns: asked.union(template.columns()).iter().collect(),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
@@ -200,9 +252,13 @@ impl<'a> FileCheck<'a, '_> {
             key,
             severity_default,
             labels,
+            incident,
+            inhibited_by: relations::inhibitors(entries),
+            tally,
             enabled,
             shadow,
             template,
+            risk: None,
         };
         let message = find(entries, "message").and_then(scalar).unwrap_or_default();
         rule.version = version(&rule, &cases, &message).into();
@@ -282,17 +338,17 @@ impl<'a> FileCheck<'a, '_> {
         (when, self.duration(fields, "for", 0))
     }
 
-    fn timing(&mut self, entries: &[Entry], clear_ms: i64) -> Timing {
+    fn timing(&mut self, entries: &[Entry], clear_ms: i64, tallies: bool) -> Timing {
         let default = Timing::default();
         let timing = Timing {
             hold_ms: self.duration(entries, "for", 0),
             min_samples: self.count(entries, "min_samples", 1, limits::COUNT_HITS).unwrap_or(1),
             max_gap_ms: self.duration(entries, "max_gap", default.max_gap_ms),
-            count: self.count_window(entries),
+            count: if tallies { None } else { self.count_window(entries) },
             clear_ms,
             cooldown_ms: self.duration(entries, "cooldown", 0),
         };
-        if let (Some(node), true) = (find(entries, "count"), timing.hold_ms > 0) {
+        if let (Some(node), true) = (find(entries, "count").filter(|_| !tallies), timing.hold_ms > 0) {
             self.say(
                 node.at,
                 "`count` stands instead of `for`: a rule has one of them",
@@ -429,8 +485,10 @@ impl<'a> FileCheck<'a, '_> {
                 }
             }
         }
-        if vehicle.is_some_and(|vehicle| !key.contains(&vehicle)) {
-            let hint = "an alert is always about one vehicle: write `key: [vehicle_id, …]`";
+        let counts = find(entries, "count").is_some() || find(entries, "over").is_some();
+        if vehicle.is_some_and(|vehicle| !key.contains(&vehicle)) && !counts {
+            let hint =
+                "write `key: [vehicle_id, …]`, or count over many vehicles with `count: { vehicles: 3, within: 1d }`";
             self.say(node.at, "the key lacks `vehicle_id`", Some(hint.into()));
         }
         key
@@ -664,7 +722,7 @@ fn version(rule: &Rule, cases: &[(Severity, Written)], message: &str) -> String 
         "timing": rule.timing, "key": names(&rule.key), "severity": rule.severity_default,
         "cases": cases.iter().map(|(severity, case)| (severity, &case.text)).collect::<Vec<_>>(),
         "departments": rule.departments, "message": message, "enabled": rule.enabled, "shadow": rule.shadow,
-        "labels": rule.labels,
+        "labels": rule.labels, "incident": rule.incident, "inhibited_by": rule.inhibited_by, "tally": rule.tally,
     });
     digest([content.to_string().as_str()].into_iter())
 }

@@ -5,9 +5,12 @@ use std::{path::Path, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Rule, RuleErrors, Verdicts, check, compile,
+    Rule, RuleErrors, Verdicts,
+    check::{self, Checked, risk::Sheet},
+    compile,
     evaluate::Program,
     file::{self, Source},
+    risk::RiskSheet,
 };
 use crate::model::{Column, ColumnSet, Facts};
 
@@ -39,8 +42,12 @@ struct Inner {
     columns: ColumnSet,
     asks_timer: bool,
     asks_sighting: bool,
+    tallies: bool,
+    /// Rules in the order in which they are judged: what inhibits comes before what it inhibits.
+    order: Vec<u32>,
     digest: String,
     program: Program,
+    risk: Option<Arc<RiskSheet>>,
 }
 
 impl RuleSet {
@@ -70,10 +77,13 @@ impl RuleSet {
 
     fn from_sources(sources: Vec<Source>, enable: Vec<String>) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
-            let (mut rules, terms) = check::check(&sources)?;
+            let Checked { mut rules, terms, risk } = check::check(&sources)?;
             rules.iter_mut().for_each(|rule| rule.enabled |= enable.iter().any(|id| **id == *rule.id));
+            let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
+            let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
+            let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));
             let program = Program::new(&rules, terms)?;
-            Ok(Self(Arc::new(Inner::new(rules, program))))
+            Ok(Self(Arc::new(Inner::new(rules, judged, program, risk))))
         })
     }
 
@@ -102,6 +112,21 @@ impl RuleSet {
         self.0.asks_sighting
     }
 
+    /// How risky a truck is before it departs, when an enabled sheet says so.
+    pub fn risk(&self) -> Option<&Arc<RiskSheet>> {
+        self.0.risk.as_ref()
+    }
+
+    /// Whether any enabled rule counts over vehicles or alerts.
+    pub fn has_tallies(&self) -> bool {
+        self.0.tallies
+    }
+
+    /// Indices of the enabled rules in the order in which they are judged: what inhibits comes before what it inhibits.
+    pub fn order(&self) -> &[u32] {
+        &self.0.order
+    }
+
     /// Digest of all rules as loaded: 16 hexadecimal digits of SHA-256.
     pub fn digest(&self) -> &str {
         &self.0.digest
@@ -120,20 +145,53 @@ impl RuleSet {
 impl Default for RuleSet {
     /// No rules.
     fn default() -> Self {
-        Self(Arc::new(Inner::new(Vec::new(), Program::default())))
+        Self(Arc::new(Inner::new(Vec::new(), ColumnSet::default(), Program::default(), None)))
     }
 }
 
 impl Inner {
-    fn new(rules: Vec<Rule>, program: Program) -> Self {
+    fn new(rules: Vec<Rule>, judged: ColumnSet, program: Program, risk: Option<Arc<RiskSheet>>) -> Self {
         let enabled = || rules.iter().filter(|rule| rule.enabled);
         let always = ALWAYS.iter().filter_map(|name| Column::named(name)).collect::<ColumnSet>();
-        let columns = enabled().fold(always, |set, rule| set.union(rule.needed()));
+        let columns = enabled().fold(always.union(judged), |set, rule| set.union(rule.needed()));
         let asks_timer = enabled().any(|rule| rule.asks_timer);
         let asks_sighting = enabled().any(|rule| rule.asks_sighting);
+        let tallies = enabled().any(|rule| rule.tally.is_some());
+        let order = order(&rules);
         let digest = digest(rules.iter().map(|rule| &*rule.version));
-        Self { rules, columns, asks_timer, asks_sighting, digest, program }
+        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program, risk }
     }
+}
+
+/// Compiles a sheet and hands it to the rule that alerts by it; `None` when that one is disabled.
+fn link(sheet: Sheet, rules: &mut [Rule]) -> Result<Option<Arc<RiskSheet>>, RuleErrors> {
+    let Ok(rule) = rules.binary_search_by(|rule| rule.id.cmp(&sheet.rule_id)) else { return Ok(None) };
+    let (reasons, terms): (Vec<Rule>, Vec<_>) = sheet.reasons.into_iter().unzip();
+    let program = Program::new(&reasons, terms)?;
+    let sheet =
+        Arc::new(RiskSheet { rule_id: sheet.rule_id, weights: sheet.weights, reasons, levels: sheet.levels, program });
+    rules[rule].risk = Some(Arc::clone(&sheet));
+    Ok(rules[rule].enabled.then_some(sheet))
+}
+
+/// The enabled rules, each after those that inhibit it. There are no rings: they are refused when loaded.
+fn order(rules: &[Rule]) -> Vec<u32> {
+    fn visit(index: usize, rules: &[Rule], seen: &mut [bool], order: &mut Vec<u32>) {
+        if std::mem::replace(&mut seen[index], true) {
+            return;
+        }
+        for id in &rules[index].inhibited_by {
+            if let Ok(before) = rules.binary_search_by(|rule| rule.id.cmp(id)) {
+                visit(before, rules, seen, order);
+            }
+        }
+        if rules[index].enabled {
+            order.push(index as u32);
+        }
+    }
+    let (mut seen, mut order) = (vec![false; rules.len()], Vec::with_capacity(rules.len()));
+    (0..rules.len()).for_each(|index| visit(index, rules, &mut seen, &mut order));
+    order
 }
 
 /// 16 hexadecimal digits of SHA-256 over the parts, each on a line.

@@ -145,6 +145,31 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nlabels: [x]", "expected labels, found a list"),
         ("when: loaded\nwhen: moving", "not readable as YAML"),
         ("when: loaded\n  for: [", "not readable as YAML"),
+        ("when: loaded\ninhibited_by: [a-rul]", "4:20: there is no rule `a-rul` | did you mean `a-rule`?"),
+        ("when: loaded\ninhibited_by: [a-rule]", "`a-rule` and `a-rule` inhibit each other"),
+        ("when: loaded\nincident: 5", "expected the incident's name, found a number"),
+        ("when: loaded\nincident: { within: 5m }", "`name` is missing"),
+        ("over: [b]\ncount: { at_least: 3, within: 1d }", "3:12: there is no rule `b`"),
+        ("over: [a-rule]\ncount: { at_least: 3, within: 1d }", "`a-rule` counts itself"),
+        ("over: []\ncount: { at_least: 3, within: 1d }", "no rule whose alerts are counted"),
+        ("over: { b: 0 }\ncount: { at_least: 3, within: 1d }", "expected a whole number from 1 to 1000 for `b`"),
+        ("over: [a-rule]\nwhen: loaded\ncount: { at_least: 3, within: 1d }", "`over` counts alerts"),
+        ("over: [a-rule]", "`count` is missing"),
+        ("over: [a-rule]\ncount: { at_least: 3 }", "`within` or `per` is missing"),
+        ("over: [a-rule]\ncount: { within: 1d }", "`count` says not how many"),
+        ("over: [a-rule]\ncount: { at_least: 3, per: week }", "unknown period `week` | periods are day, month"),
+        ("over: [a-rule]\ncount: { at_least: 3, per: year, within: 1d }", "`per` stands instead of `within`"),
+        ("over: [a-rule]\nfor: 5s\ncount: { at_least: 3, per: year }", "`for` has no meaning for a rule that counts"),
+        ("over: [a-rule]\nkey: [speed_kmh]\ncount: { at_least: 3, per: year }", "an alert carries no `speed_kmh`"),
+        ("over: [a-rule]\nmessage: '{load}'\ncount: { at_least: 3, per: year }", "an alert carries no `load`"),
+        (
+            "when: loaded\nkey: [company_id]\nclear: { when: moving }\ncount: { vehicles: 3, within: 1d }",
+            "`clear` has no",
+        ),
+        ("when: loaded\nkey: [company_id]\nincident: x\ncount: { vehicles: 3, within: 1d }", "nobody's incident"),
+        ("when: loaded\nkey: [district_id]\ncount: { vehicles: 3, share: 0.2, within: 1d }", "a share of what?"),
+        ("when: loaded\nkey: [company_id]\ncount: { vehicles: 3, share: 20, within: 1d }", "a share between 0 and 1"),
+        ("when: loaded\ncount: { vehicles: 3, within: 1d }", "unknown key `vehicles` in `count`"),
     ] {
         let found = brief(&rule(rest));
         if !found.iter().any(|line| line.contains(expected)) {
@@ -162,6 +187,14 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("rules:\n  - id: a--b\n    when: loaded", "kebab-case"),
         ("rules:\n  - when: loaded", "`id` is missing"),
         ("rules:\n  - id: 5\n    when: loaded", "expected text for `id`, found a number"),
+        ("mute: loaded", "expected a list for `mute`"),
+        ("mute:\n  - loaded", "expected `reason` and `when`"),
+        ("mute:\n  - reason: x", "2:5: `when` is missing"),
+        ("mute:\n  - when: lodaed", "2:11: unknown column `lodaed`"),
+        (
+            "rules:\n  - id: a\n    when: loaded\n    inhibited_by: [b]\n  - id: b\n    when: loaded\n    inhibited_by: [a]",
+            "4:20: `a` and `b` inhibit each other",
+        ),
     ] {
         let found = brief(text);
         assert!(
@@ -169,6 +202,104 @@ fn every_wrong_field_is_refused_with_a_reason() {
             "{text}\n  expected {expected}\n  found    {found:?}"
         );
     }
+}
+
+#[test]
+fn where_the_folder_is_muted_true_becomes_unknown_and_false_stays() {
+    let mute = "mute:\n  - { reason: in repair, when: vehicle_status = 'maintenance' }\n  - { when: outage_filed }\n";
+    let set = RuleSet::parse(&[("a.yaml", &rule("when: speed_kmh > 60")), ("mute.yaml", mute)]).expect("it loads");
+    let row = |status: &str, filed, kmh| Facts {
+        vehicle_status: Some(status.into()),
+        outage_filed: filed,
+        speed_kmh: kmh,
+        ..Facts::default()
+    };
+    for (row, expected) in [
+        (row("active", Some(false), Some(80.0)), Verdict::True),
+        (row("active", None, Some(80.0)), Verdict::True),
+        (row("maintenance", Some(false), Some(80.0)), Verdict::Unknown),
+        (row("active", Some(true), Some(80.0)), Verdict::Unknown),
+        (row("maintenance", Some(true), Some(50.0)), Verdict::False),
+        (row("maintenance", Some(true), None), Verdict::Unknown),
+    ] {
+        let verdicts = set.evaluate(std::slice::from_ref(&row)).expect("it is judged");
+        assert_eq!(verdicts.when(0, 0), expected, "{row:?}");
+    }
+    let needed: Vec<&str> = set.columns().iter().map(Column::name).collect();
+    assert!(needed.contains(&"outage_filed") && needed.contains(&"vehicle_status"), "{needed:?}");
+    let own: Vec<&str> = set.rules()[0].columns.iter().map(|column| column.name()).collect();
+    assert_eq!(own, ["plate", "speed_kmh"], "an alert shows what its rule reads");
+    assert_ne!(set.rules()[0].version, load(&rule("when: speed_kmh > 60")).rules()[0].version);
+}
+
+/// A sheet with one reason more than what `rest` says.
+fn sheet(rest: &str) -> String {
+    let rest = rest.replace('\n', "\n  ");
+    format!("risk:\n  id: risky\n  {rest}\n")
+}
+
+#[test]
+fn a_sheet_of_risks_adds_up_what_holds_and_names_what_is_unknown() {
+    let set = load(&sheet(
+        "levels: { minor: 40, major: 70 }\nreasons:\n  - { id: heavy, weight: 30, when: loaded }\n  - { id: fast, name: too fast, weight: 40, when: speed_kmh > 60 }",
+    ));
+    let rule = &set.rules()[0];
+    let row = |loaded, kmh, gate| Facts {
+        loaded,
+        speed_kmh: kmh,
+        source_gate: gate,
+        plate: Some("P1".into()),
+        ..Facts::default()
+    };
+    for (row, score, verdict, severity, unknown) in [
+        (row(Some(true), Some(80.0), Some("in")), 70, Verdict::True, Some(Severity::Major), 0),
+        (row(Some(false), Some(80.0), Some("out")), 40, Verdict::True, Some(Severity::Minor), 0),
+        (row(None, Some(80.0), Some("in")), 40, Verdict::True, Some(Severity::Minor), 1),
+        (row(Some(true), None, Some("in")), 30, Verdict::False, None, 1),
+        (row(Some(true), Some(80.0), None), 70, Verdict::Unknown, None, 0),
+        (row(None, None, Some("in")), 0, Verdict::False, None, 2),
+    ] {
+        let verdicts = set.evaluate(std::slice::from_ref(&row)).expect("it is judged");
+        assert_eq!((verdicts.when(0, 0), verdicts.severity(0, 0)), (verdict, severity), "{row:?}");
+        let risk = set.risk().expect("a sheet").assess(&[row]).expect("it is assessed").remove(0);
+        assert_eq!((risk.score, risk.unknown.len()), (score, unknown));
+        assert_eq!(risk.level.is_some(), score >= 40);
+    }
+    let message = rule.message(&row(Some(true), Some(80.0), Some("in")));
+    assert_eq!(message, "P1: risk 70 before departure: heavy (30), too fast (40)");
+    let other = load(&sheet("levels: { minor: 40 }\nreasons: [{ id: heavy, weight: 31, when: loaded }]"));
+    assert_ne!(other.rules()[0].version, rule.version);
+}
+
+#[test]
+fn every_wrong_sheet_of_risks_is_refused_with_a_reason() {
+    let reasons = "reasons: [{ id: heavy, weight: 30, when: loaded }]";
+    for (rest, expected) in [
+        ("levels: { minor: 40 }".to_owned(), "`reasons` is missing"),
+        (reasons.to_owned(), "`levels` is missing"),
+        (format!("levels: 40\n{reasons}"), "expected severities with their scores, found a number"),
+        (format!("levels: {{ grave: 40 }}\n{reasons}"), "unknown severity `grave`"),
+        (format!("levels: {{ minor: 40, major: 40 }}\n{reasons}"), "a graver level must begin at a higher score"),
+        (format!("levels: {{ minor: 40 }}\n{reasons}\nwhen: loaded"), "unknown key `when` in `risk`"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, when: loaded }]".to_owned(), "`weight` is missing"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 0, when: loaded }]".to_owned(), "from 1 to 1000"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 5, when: loded }]".to_owned(), "did you mean `loaded`?"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 5 }]".to_owned(), "`when` is missing"),
+    ] {
+        let found = brief(&sheet(&rest));
+        assert!(found.iter().any(|line| line.contains(expected)), "{rest}\n  expected {expected}\n  found {found:?}");
+    }
+    let both = refused(&[
+        ("a.yaml", &sheet(&format!("levels: {{ minor: 4 }}\n{reasons}"))),
+        ("b.yaml", &sheet(&format!("levels: {{ minor: 4 }}\n{reasons}"))),
+    ]);
+    assert!(both.contains("b.yaml:2:3: there is a sheet of risks already"), "{both}");
+}
+
+#[test]
+fn what_inhibits_is_judged_first() {
+    let text = "rules:\n  - { id: a, when: loaded, inhibited_by: [c] }\n  - { id: b, when: loaded }\n  - { id: c, when: loaded, inhibited_by: [b] }\n";
+    assert_eq!(load(text).order(), [1, 2, 0]);
 }
 
 #[test]
@@ -512,6 +643,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         place_id: None,
         road_id: None,
         facts: [("speed_kmh".to_owned(), serde_json::json!(80.0))].into_iter().collect(),
+        joined: Vec::new(),
     }
 }
 
@@ -633,6 +765,8 @@ const PACK: &[(&str, &str)] = &[
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("devices.yaml", include_str!("../../rules/devices.yaml")),
     ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
+    ("fleets.yaml", include_str!("../../rules/fleets.yaml")),
+    ("mute.yaml", include_str!("../../rules/mute.yaml")),
 ];
 
 /// A lawful truck under way: everything known, nothing wrong.
@@ -696,7 +830,7 @@ fn the_pack_raises_what_it_should_and_nothing_else() {
         (|f| f.cover = Some("open"), &["cover-open-loaded", "overspeed-unsealed"]),
         (|f| (f.cover, f.vehicle_status) = (Some("open"), Some("maintenance".into())), &[]),
         (|f| f.blacklisted = Some(true), &["blacklisted"]),
-        (|f| (f.row_kind, f.silent_s) = (Some("timer"), Some(301.0)), &["terminal-offline"]),
+        (|f| (f.row_kind, f.silent_s) = (Some("timer"), Some(301.0)), &["mass-offline", "terminal-offline"]),
         (|f| (f.row_kind, f.silent_s, f.outage_filed) = (Some("timer"), Some(90_000.0), Some(true)), &[]),
         (|f| (f.row_kind, f.silent_s, f.ignition) = (Some("timer"), Some(1_000.0), Some(false)), &[]),
     ];
@@ -713,7 +847,8 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let set = RuleSet::parse(PACK).unwrap();
     for rule in set.rules() {
         assert!(rule.name.languages().count() == 2 && rule.description.is_some(), "{}", rule.id);
-        assert!(!rule.departments.is_empty() && rule.message(&lawful()).starts_with("粤B00001: "), "{}", rule.id);
+        let says_who = rule.tally.is_some() || rule.message(&lawful()).starts_with("粤B00001: ");
+        assert!(!rule.departments.is_empty() && says_who, "{}", rule.id);
     }
     let silent = |silent_s, manifest: Option<&str>| Facts {
         row_kind: Some("timer"),

@@ -106,6 +106,7 @@ impl Served {
             registry: registry_seen,
             rules: rules_seen,
             positions: Arc::clone(&positions),
+            risks: Arc::default(),
             metrics: Arc::clone(&metrics),
             ready: ready_seen,
             stream: stream.clone(),
@@ -182,6 +183,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         place_id: None,
         road_id: None,
         facts: Map::new(),
+        joined: Vec::new(),
     }
 }
 
