@@ -13,3 +13,4 @@ mod fleet;
 mod house;
 mod line;
 mod support;
+mod traps;
