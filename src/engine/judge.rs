@@ -44,7 +44,7 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Found {
     /// An alert of this vehicle changed.
-    Change(Transition),
+    Change(Box<Transition>),
     /// A row that the rule counts over vehicles, and how grave it is.
     Hit(Box<Facts>, Option<Severity>),
 }
@@ -368,7 +368,8 @@ impl Vehicle {
     /// Keeps when grave alerts opened; not those about risk, or a risk would be one for having been one.
     fn remember(&mut self, findings: &[Finding], risk: Option<&Arc<RiskSheet>>) {
         for finding in findings {
-            let Found::Change(Transition::Opened(alert)) = &finding.what else { continue };
+            let Found::Change(transition) = &finding.what else { continue };
+            let Transition::Opened(alert) = &**transition else { continue };
             let is_risk = risk.is_some_and(|sheet| *sheet.rule_id == *alert.rule_id);
             if alert.severity >= Severity::Major && !is_risk {
                 if self.opened.len() >= RECENT_ALERTS {
@@ -407,7 +408,7 @@ fn advance(
         }
         let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));
         let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.message(row));
-        transitions.into_iter().for_each(|transition| found(Found::Change(transition)));
+        transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
     }
 }
 

@@ -25,7 +25,7 @@ impl Settler {
         let mut told = Vec::with_capacity(findings.len());
         if !reference.rules.has_tallies() {
             told.extend(findings.into_iter().filter_map(|finding| match finding.what {
-                Found::Change(transition) => Some(transition),
+                Found::Change(transition) => Some(*transition),
                 Found::Hit(..) => None,
             }));
             return told;
@@ -55,7 +55,7 @@ impl Settler {
                 let hit = Hit { row: &row, severity, points: 1, fleet, alert: None };
                 self.count(reference, rule, hit, told);
             }
-            Found::Change(transition) => self.admit(reference, rule, transition, told),
+            Found::Change(transition) => self.admit(reference, rule, *transition, told),
         }
     }
 

@@ -12,5 +12,6 @@ mod commands;
 mod fleet;
 mod house;
 mod line;
+mod outage;
 mod support;
 mod traps;
