@@ -15,8 +15,8 @@ pub(super) struct Clock {
     arrived: Time,
 }
 
-/// Between two live reports arrival may take so many times the interval of measurement, or its inverse.
-const JITTER: i64 = 2;
+/// Of the interval of measurement, the arrival of live reports strays at most so many parts of a hundred.
+const JITTER_PERCENT: i64 = 25;
 /// After a longer silence nobody knows what is live, milliseconds.
 const MAX_INTERVAL_MS: i64 = 3_600_000;
 
@@ -27,8 +27,7 @@ impl Clock {
         let (between_ms, came_ms) = (measured.ms_since(self.measured), arrived.ms_since(self.arrived));
         *self = Self { measured, arrived };
         let is_live = (1..=MAX_INTERVAL_MS).contains(&between_ms)
-            && came_ms <= between_ms.saturating_mul(JITTER)
-            && between_ms <= came_ms.saturating_mul(JITTER);
+            && (came_ms - between_ms).abs() * 100 <= between_ms * JITTER_PERCENT;
         if is_live && !report.hist {
             row.clock_skew_s = Some(measured.s_since(arrived));
         }

@@ -18,7 +18,7 @@ use super::{
     place::{self, Stay},
     road::{OnRoad, Passage},
     route::{Course, OffRoute},
-    sensors::{Reading, Sensors},
+    sensors::Sensors,
     sighting::Seen,
     trip::{Leg, Trips},
     turn::{self, Turn},
@@ -338,7 +338,7 @@ impl Fold {
     /// Route, trip and permit.
     fn tell_journey(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
         let at = moment.at;
-        let VehicleState { held: Some(held), stay, trips, off_route, sensors, body, .. } = state else { return };
+        let VehicleState { held: Some(held), stay, trips, off_route, sensors, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
             off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
@@ -358,7 +358,7 @@ impl Fold {
             trips.look_aside(row, &self.registry, moment.spot, at);
         }
         if self.needs.sensors {
-            sensors.step(row, Reading { cover: moment.report.cover, load: body.load, in_source: row.in_source });
+            sensors.step(row, moment.report.cover);
         }
         self.tell_permit(row, held, trips, at);
     }
@@ -403,7 +403,7 @@ impl Fold {
             }
         }
         let gate = sighting.place_id.as_deref().map(|place_id| registry.places().named(place_id, at));
-        row.sighting_place_registered = gate.map(|gate| gate.is_some());
+        row.sighting_place_registered = gate.map(|gate| gate.is_some()).filter(|_| !registry.places().is_empty());
         let gate = gate.flatten().map(|(number, _)| registry.places().index().area(number).middle());
         let point = sighting.lon.zip(sighting.lat).map(|(lon, lat)| Point::new(lon, lat));
         let point = point.filter(|point| point.is_on_globe()).or(gate);

@@ -77,7 +77,7 @@ pub(super) fn tell_standing(row: &mut Facts, stay: Option<&Stay>, around: &Aroun
     let mut here = around.places.iter().map(|number| &all[*number as usize]);
     row.place_status = here.find(|place| place.place_id == stay.place_id).map(|place| place.status.as_str());
     let is_end = matches!(stay.kind, PlaceKind::Source | PlaceKind::Sink);
-    row.place_approved = is_end.then(|| registry.place_approved(&stay.place_id, at));
+    row.place_approved = is_end.then(|| registry.place_approved(&stay.place_id, at)).flatten();
 }
 
 /// A place that was crossed between two fixes though neither lies in it: a visit of no dwell. It is told in `place_id`,

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cover, Facts, Load};
+use crate::model::{Cover, Facts};
 
 /// Who is in a source for less passes through, seconds.
 const LOADING_S: f64 = 180.0;
@@ -23,26 +23,18 @@ pub(super) struct Sensors {
     disagreed_trips: u8,
 }
 
-/// What a report says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
-    pub cover: Option<Cover>,
-    /// The last that is known.
-    pub load: Option<Load>,
-    /// Whether it is in a source; `None` when nobody knows where it is.
-    pub in_source: Option<bool>,
-}
-
 impl Sensors {
-    /// Takes a report of which `trip_ended` is told, and fills `cover_still_trips` and `load_disagreed_trips`.
-    pub fn step(&mut self, row: &mut Facts, reading: Reading) {
-        let cover = reading.cover.filter(|cover| !matches!(cover, Cover::Fault | Cover::Unknown));
+    /// Takes a report of which load, place and the end of a trip are told, and fills `cover_still_trips` and
+    /// `load_disagreed_trips`.
+    pub fn step(&mut self, row: &mut Facts, cover: Option<Cover>) {
+        let cover = cover.filter(|cover| !matches!(cover, Cover::Fault | Cover::Unknown));
         let is_new = cover.is_some_and(|cover| self.cover.is_some_and(|known| known != cover));
         self.cover = cover.or(self.cover);
-        let ended = u8::from(row.trip_ended == Some(true));
+        // What was not told at the end of a trip says nothing of it.
+        let ended = u8::from(row.trip_ended == Some(true) && cover.is_some());
         self.still_trips = if is_new { 0 } else { self.still_trips.saturating_add(ended) };
-        if let Some(in_source) = reading.in_source {
-            self.pass(in_source, reading.load.map(|load| load != Load::Empty));
+        if let Some(in_source) = row.in_source {
+            self.pass(in_source, row.loaded);
             self.may_load |= in_source && row.place_dwell_s.is_some_and(|dwell_s| dwell_s >= LOADING_S);
         }
         row.cover_still_trips = self.cover.map(|_| i64::from(self.still_trips));

@@ -159,9 +159,10 @@ impl Registry {
         is_held(&self.outages, vehicle_id, at)
     }
 
-    /// Whether any valid permit, of whatever vehicle, names the place as its source or as a sink.
-    pub fn place_approved(&self, place_id: &str, at: Time) -> bool {
-        is_held(&self.approvals, place_id, at)
+    /// Whether any valid permit, of whatever vehicle, names the place as its source or as a sink; `None` when no permit is
+    /// registered at all.
+    pub fn place_approved(&self, place_id: &str, at: Time) -> Option<bool> {
+        (!self.approvals.is_empty()).then(|| is_held(&self.approvals, place_id, at))
     }
 
     pub fn company(&self, company_id: &str, at: Time) -> Option<&Company> {

@@ -278,12 +278,13 @@ fn a_place_is_approved_while_any_valid_permit_names_it() {
     let registry = Registry::parse(&[("permits.csv", &text)]).unwrap();
     for (at, expected) in [(99, false), (100, true), (250, true), (399, true), (400, false), (500, true), (600, false)]
     {
-        assert_eq!(["S", "K", "L"].map(|id| registry.place_approved(id, ms(at))), [expected; 3], "{at}");
+        assert_eq!(["S", "K", "L"].map(|id| registry.place_approved(id, ms(at))), [Some(expected); 3], "{at}");
     }
-    assert!(!registry.place_approved("X", ms(100)));
+    assert_eq!(registry.place_approved("X", ms(100)), Some(false));
+    assert_eq!(Registry::default().place_approved("X", ms(100)), None);
     let open = format!("{text}P9,V9,S,,valid,,\n");
     let registry = Registry::parse(&[("permits.csv", &open)]).unwrap();
-    assert_eq!([-1, 450, 5_000].map(|at| registry.place_approved("S", ms(at))), [true; 3]);
+    assert_eq!([-1, 450, 5_000].map(|at| registry.place_approved("S", ms(at))), [Some(true); 3]);
 }
 
 #[test]

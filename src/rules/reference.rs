@@ -53,10 +53,10 @@ const UNKNOWN: &[(&[&str], &str)] = &[
             "sighting_washed",
             "sighting_gross_kg",
             "sighting_cloned",
-            "sighting_place_registered",
         ],
         "the row is no sighting, or its sensor does not say it",
     ),
+    (&["sighting_place_registered"], "the row is no sighting at a place, or no place at all is registered"),
     (&["sighting_wash_s"], "the row is no sighting at a place, or no wash bay there ever saw it washed"),
     (&["sighting_distance_m"], "the row is no sighting, or its own last fix is over a minute away"),
     (
@@ -84,7 +84,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
     (&["place_status"], "it is in no place, or nobody knows where it is; on rows made by the clock"),
     (
         &["place_approved"],
-        "it is in neither a source nor a sink, or nobody knows where it is; on rows made by the clock",
+        "it is in neither a source nor a sink, no permit at all is registered, or nobody knows where it is; on rows made by the clock",
     ),
     (&["sink_permitted"], "it is in no sink, or nobody knows where it is; on rows made by the clock"),
     (
