@@ -15,7 +15,7 @@ use super::{args::Sources, front::Front, input::Lines, ledger::table};
 use crate::{
     config::Config,
     engine::{Reference, Replayed, replay},
-    model::{Body, Record, Time},
+    model::{Body, Outcome, Record, Time},
     registry::Registry,
     rules::RuleSet,
 };
@@ -57,7 +57,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let reference = reference(&args.sources, &args.rules)?;
-    let front = Front::of(&reference);
+    let front = Front::of(&reference).with_format(args.sources.format);
     let records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
     let replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
     write_alerts(&args.alerts, &replayed)?;
@@ -96,6 +96,9 @@ impl Records {
 
     fn warn(&mut self, record: &Record) {
         let Body::DeadLetter(letter) = &record.body else { return };
+        if record.outcome != Outcome::Rejected {
+            return;
+        }
         self.unread += 1;
         if self.unread <= WARNINGS {
             say!("{}: {}", letter.topic, letter.problem);

@@ -22,6 +22,7 @@ pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,
 };
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
+pub(crate) use report::words;
 pub use report::{
     Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,
 };

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, process::Output};
 
+use serde_json::json;
+
 use crate::{
     city::{City, START_MS},
     support::{program, real_data, root},
@@ -51,6 +53,33 @@ fn a_replay_gives_the_same_bytes_with_any_number_of_shards_packed_or_not() {
     assert!(summary.contains("balanced") && !summary.contains("NOT"), "{summary}");
     assert_eq!(replay(&city.registry(), &city.rules(), &plain, "4").0, alerts);
     assert_eq!(replay(&city.registry(), &city.rules(), &packed, "3").0, alerts);
+}
+
+#[test]
+fn a_recording_of_another_dialect_is_replayed() {
+    let city = City::new(1);
+    let message = |s: i64| {
+        let position = json!({"fixTime": START_MS + s * 1000, "latitude": 22.5, "longitude": 113.9, "speed": 40.0});
+        json!({"tst": "2026-03-01T22:00:30.000000+0800", "topic": "positions", "qos": 1,
+            "payload": {"position": position, "device": {"uniqueId": "D0"}}})
+    };
+    let input = city.file("recorded.jsonl", &[0, 10, 20].map(message));
+    let folder = tempfile::tempdir().unwrap();
+    let alerts = folder.path().join("alerts.jsonl");
+    let run = |format: &str| {
+        program()
+            .args(["replay", "--format", format])
+            .args([Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()])
+            .args([Path::new("--input"), &input, Path::new("--alerts"), &alerts])
+            .output()
+            .unwrap()
+    };
+    let output = run("traccar");
+    assert!(output.status.success(), "{}", said(&output));
+    let found = fs::read_to_string(&alerts).unwrap();
+    assert!(found.contains("\"vehicle_id\":\"V0\"") && found.contains("74 km/h"), "{found}{}", said(&output));
+    let wrong = said(&run("nmea"));
+    assert!(wrong.contains("native, emqx-jt808, owntracks, traccar, teltonika"), "{wrong}");
 }
 
 #[test]

@@ -103,7 +103,12 @@ pub struct Served {
 impl Served {
     /// Starts it on `data` and waits until it says that it is ready.
     pub fn start(broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
-        let mut child = program()
+        Self::start_with(program(), broker, data, registry, rules)
+    }
+
+    /// As [`Served::start`], with settings of its own in the environment.
+    pub fn start_with(mut program: Command, broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
+        let mut child = program
             .args(["serve", "--http", "127.0.0.1:0", "--mqtt", broker])
             .arg("--data")
             .arg(data)
