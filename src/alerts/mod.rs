@@ -45,4 +45,4 @@ mod machine;
 mod tests;
 
 pub use book::{Judgement, RuleTerms, VehicleAlerts};
-pub use machine::{Machine, Step};
+pub use machine::{Hold, Machine, Phase, Step};

@@ -63,7 +63,7 @@ pub struct Sources {
     /// Folder of registry files (vehicles.csv, permits.csv, places.geojson …)
     #[arg(long, value_name = "DIR")]
     pub registry: PathBuf,
-    /// Files of reports, one JSON object a line, in order of arrival; .gz and .zst too
+    /// Files of reports, one JSON object a line, in order of arrival; .gz and .zst too; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub input: Vec<PathBuf>,
     /// Dialect of the files: native, emqx-jt808, owntracks, traccar or teltonika; of the last four a line may be a message

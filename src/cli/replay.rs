@@ -66,7 +66,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What files are judged against.
-fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
+///
+/// # Errors
+/// When the rules, the registry or the time zone are wrong.
+pub fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
     let config = Config::for_files(&sources.time_zone)?;
     Ok(Reference {
         registry: Arc::new(Registry::read_dir(&sources.registry)?),
@@ -92,6 +95,11 @@ impl Records {
     /// Opens nothing yet.
     pub fn of(files: &[PathBuf], front: Front) -> Self {
         Self { lines: Lines::of(files), front, ready: Vec::new().into_iter(), unread: 0 }
+    }
+
+    /// As [`Records::of`], showing no progress.
+    pub fn quietly(files: &[PathBuf], front: Front) -> Self {
+        Self { lines: Lines::quietly(files), ..Self::of(&[], front) }
     }
 
     fn warn(&mut self, record: &Record) {

@@ -33,6 +33,9 @@ pub enum RulesCommand {
         #[arg(long)]
         complete: bool,
     },
+    /// Show how one rule judges the reports of a file, a line where something changes: what it says and why, how long it has held,
+    /// when it fires, clears and cools down
+    Watch(super::watch::WatchArgs),
     /// Print the JSON Schema of rule files, for completion and hover in editors
     Schema,
     /// Say what a fact is: type, unit, when it is NULL, its words, and which rules read it; without a name list all facts
@@ -54,6 +57,7 @@ pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
         RulesCommand::Check { dir } => check(dir),
         RulesCommand::Test { dir, complete: true } => complete(dir),
         RulesCommand::Test { dir, complete: false } => test(dir),
+        RulesCommand::Watch(args) => super::watch::run(args),
         RulesCommand::Schema => {
             out!("{:#}", rules::schema());
             Ok(ExitCode::SUCCESS)

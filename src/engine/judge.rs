@@ -52,6 +52,21 @@ pub struct LastPosition {
     pub heading_deg: Option<f64>,
 }
 
+/// One row, judged: for those who watch.
+pub struct Look<'a> {
+    pub vehicle_id: &'a Text,
+    pub row: &'a Facts,
+    pub verdicts: &'a Verdicts,
+    /// The row's place in the verdicts.
+    pub index: usize,
+    /// The vehicle's alerts after the row.
+    pub alerts: &'a VehicleAlerts,
+    /// What the row changed.
+    pub findings: &'a [Finding],
+}
+
+type Watch = Box<dyn FnMut(&Look<'_>) + Send>;
+
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
     reference: Reference,
@@ -63,6 +78,7 @@ pub struct Judge {
     listening_since: Option<Time>,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
+    watch: Option<Watch>,
 }
 
 /// What is kept of one vehicle.
@@ -100,7 +116,13 @@ impl Judge {
             listening_since: None,
             rows: Vec::new(),
             origins: Vec::new(),
+            watch: None,
         }
+    }
+
+    /// Shows every row that it judges to `watch`, in order.
+    pub fn watched_by(self, watch: impl FnMut(&Look<'_>) + Send + 'static) -> Self {
+        Self { watch: Some(Box::new(watch)), ..self }
     }
 
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
@@ -239,8 +261,13 @@ impl Judge {
         let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
             let vehicle = &mut self.vehicles[origin.vehicle as usize];
+            let before = findings.len();
             if raised[index] || !vehicle.alerts.is_quiet() {
                 advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
+            }
+            if let Some(watch) = &mut self.watch {
+                let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
+                watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
             }
         }
         self.rows.clear();

@@ -16,11 +16,13 @@ mod clock;
 mod judge;
 mod replay;
 mod shards;
+mod watch;
 
 pub use clock::Ticker;
-pub use judge::{Finding, Judge, LastPosition, Reference};
+pub use judge::{Finding, Judge, LastPosition, Look, Reference};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
+pub use watch::watch;
 
 /// Why a batch could not be judged.
 #[derive(Debug, thiserror::Error)]

@@ -648,6 +648,34 @@ impl<'a> Words<'a> {
 
 const SPLIT: &str = "split it into several rules";
 
+/// The texts of a predicate between those `and`s that stand in no brackets and in no `case`; the whole where an `or` stands there.
+pub(super) fn conjuncts(text: &str) -> Vec<&str> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap_or_default();
+    let (mut parts, mut begin) = (Vec::new(), 0);
+    let (mut depth, mut ranges) = (0_i32, 0);
+    for token in &tokens {
+        depth += match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => 1,
+            Token::RParen | Token::RBracket | Token::RBrace => -1,
+            Token::Word(word) if word.keyword == Keyword::CASE => 1,
+            Token::Word(word) if word.keyword == Keyword::END => -1,
+            _ => 0,
+        };
+        match &token.token {
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::OR => return vec![text],
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::BETWEEN => ranges += 1,
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::AND && ranges > 0 => ranges -= 1,
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::AND => {
+                parts.push(&text[begin..offset(text, token.span.start)]);
+                begin = offset(text, token.span.end);
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[begin..]);
+    parts
+}
+
 /// A place by line and column as a byte offset.
 fn offset(text: &str, at: Location) -> usize {
     let before: usize = text.split_inclusive('\n').take((at.line.max(1) - 1) as usize).map(str::len).sum();

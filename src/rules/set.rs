@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Rule, RuleErrors, Verdicts, check, compile,
+    errors::nearest,
     evaluate::Program,
     file::{self, Source},
 };
@@ -76,6 +77,11 @@ impl RuleSet {
     /// The index of a rule.
     pub fn index_of(&self, rule_id: &str) -> Option<usize> {
         self.0.rules.binary_search_by(|rule| (*rule.id).cmp(rule_id)).ok()
+    }
+
+    /// The rule whose id is nearest to a word, when one is near enough to be what was meant.
+    pub fn nearest(&self, word: &str) -> Option<&str> {
+        nearest(word, self.0.rules.iter().map(|rule| &*rule.id))
     }
 
     /// Every column that an enabled rule reads, is keyed by or shows, and what an alert always carries.

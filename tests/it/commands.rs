@@ -171,6 +171,55 @@ fn a_fact_is_explained_by_name_and_a_wrong_name_gives_the_nearest() {
     assert!(!wrong.status.success() && said(&wrong).contains("`cover`"), "{}", said(&wrong));
 }
 
+const WATCHED: &str = "\
+fast
+  when speed_kmh > 60 and loaded
+  for 20 s, 3 reports or more, max_gap 60 s
+  clear when speed_kmh <= 60, for 10 s; cool-down 60 s
+2026-03-01 22:00:00 粤B00000 true    held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:00:10 粤B00000 unknown held for 0 of 20 s, 1 of 3 samples, clock stopped by unknown | true: speed_kmh > 60 (speed_kmh=70) | unknown: loaded (loaded=null)
+2026-03-01 22:00:20 粤B00000 false   hold broken by false; idle | false: speed_kmh > 60 (speed_kmh=40) | true: loaded (loaded=true)
+2026-03-01 22:00:30 粤B00000 true    held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:00 粤B00000 true    hold begun anew: 90 s since the last true, max_gap is 60 s; held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:10 粤B00000 true    held for 10 of 20 s, 2 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:20 粤B00000 true    FIRES as major: 粤B00000 70 km/h; open since 2026-03-01 22:02:20 as major | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true) | clear false: speed_kmh <= 60 (speed_kmh=70)
+2026-03-01 22:02:30 粤B00000 true    RAISED to critical; open since 2026-03-01 22:02:20 as critical | true: speed_kmh > 60 (speed_kmh=95) | true: loaded (loaded=true) | clear false: speed_kmh <= 60 (speed_kmh=95)
+2026-03-01 22:02:50 粤B00000 false   open since 2026-03-01 22:02:20 as critical, clearing: held for 0 of 10 s | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true) | clear true: speed_kmh <= 60 (speed_kmh=50)
+2026-03-01 22:03:00 粤B00000 false   CLEARED; cooling down until 2026-03-01 22:04:00 | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true)
+2026-03-01 22:03:20 粤B00000 true    held for 0 of 20 s, 1 of 3 samples, cooling down until 2026-03-01 22:04:00 | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:04:10 粤B00000 false   hold broken by false; idle | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true)
+";
+
+#[test]
+fn a_rule_is_watched_from_hold_to_cool_down() {
+    let city = City::new(2);
+    let rule = "rules:\n  - id: fast\n    when: speed_kmh > 60\n      and loaded\n    for: 20s\n    min_samples: 3\n    max_gap: 60s\n    clear: { when: speed_kmh <= 60, for: 10s }\n    cooldown: 60s\n    severity:\n      - { critical: speed_kmh > 90 }\n      - major\n    departments: [traffic_police]\n    message: \"{plate} {speed_kmh:.0} km/h\"\n";
+    fs::write(city.rules().join("speed.yaml"), rule).unwrap();
+    let report = |(s, speed_kmh, load): (i64, i64, &str)| {
+        json!({"device_id": "D0", "device_time": START_MS + s * 1000, "lat": 22.5, "lon": 113.9, "speed_kmh": speed_kmh,
+            "load": load})
+    };
+    let sparse = [(0, 70, "full"), (10, 70, "fault"), (20, 40, "full"), (30, 70, "full"), (120, 70, "full")];
+    let dense = [(130, 70, "full"), (140, 70, "full"), (150, 95, "full"), (160, 72, "full"), (170, 50, "full")];
+    let after = [(180, 50, "full"), (190, 50, "full"), (200, 70, "full"), (250, 50, "full"), (260, 50, "full")];
+    let reports: Vec<_> = sparse.into_iter().chain(dense).chain(after).map(report).collect();
+    let input = city.file("reports.jsonl", &reports);
+    let run = |rule: &str, input: &Path, more: &[&str]| {
+        let folders = [Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()];
+        let mut command = program();
+        command.args(["rules", "watch", rule]).args(folders).args([Path::new("--input"), input]).args(more);
+        command.stdin(fs::File::open(city.folder.path().join("reports.jsonl")).unwrap()).output().unwrap()
+    };
+    let shown = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown(&run("fast", &input, &[])), WATCHED);
+    assert_eq!(shown(&run("fast", Path::new("-"), &["--vehicle", "粤B00000"])), WATCHED);
+    assert_eq!(shown(&run("fast", &input, &["--all", "--vehicle", "V0"])).lines().count(), 4 + reports.len());
+    let nobody = run("fast", &input, &["--vehicle", "V1"]);
+    assert!(said(&nobody).contains("nothing that was judged is of a vehicle \"V1\""), "{}", said(&nobody));
+    let wrong = run("fats", &input, &[]);
+    assert!(!wrong.status.success() && said(&wrong).contains("did you mean fast?"), "{}", said(&wrong));
+}
+
 #[test]
 fn tests_are_completed_with_what_came_and_pass_from_then_on() {
     let city = City::new(1);
