@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{Machine, Phase, Step};
 use crate::model::{
-    Alert, AlertId, AlertState, Column, Departments, Facts, Severity, Text, Time, Timing, Transition, Value, Verdict,
-    limits,
+    Alert, AlertId, AlertState, Column, Departments, Facts, Incident, Joined, Severity, Tally, Text, Time, Timing,
+    Transition, Value, Verdict, limits,
 };
 
 /// What of a rule an alert needs.
@@ -17,7 +17,7 @@ pub struct RuleTerms<'a> {
     /// Digest of the rule as loaded.
     pub version: &'a Text,
     pub timing: &'a Timing,
-    /// What one alert is about; contains `vehicle_id`.
+    /// What one alert is about; contains `vehicle_id`, unless the rule has a tally.
     pub key: &'a [Column],
     pub departments: &'a Departments,
     /// The rule's own columns: an alert carries their values.
@@ -30,6 +30,12 @@ pub struct RuleTerms<'a> {
     pub asks_sighting: bool,
     /// Whether the rule has a clearing predicate of its own; otherwise it clears by `not (when)`.
     pub has_clear: bool,
+    /// The incident that it may share with other rules.
+    pub incident: Option<&'a Incident>,
+    /// Rules whose open alerts keep it from opening one.
+    pub inhibited_by: &'a [Text],
+    /// How it counts over vehicles or alerts; such a rule is for [`super::Tallies`].
+    pub tally: Option<&'a Tally>,
 }
 
 /// What a rule says of one row.
@@ -54,9 +60,15 @@ struct Track {
     rule_id: Text,
     key: Key,
     machine: Machine,
-    /// The open alert, as it was last told.
+    /// The alert that it opened, as it was last told: while it is open, and while others may still join its incident.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alert: Option<Box<Alert>>,
+    /// The incident of its rule, and how long after the end others may join it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incident: Option<Incident>,
+    /// Its machine is open within the alert of another rule.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    joined: bool,
 }
 
 /// The values of a rule's key but for the vehicle, which all tracks share: empty, and without memory, for most rules.
@@ -77,7 +89,7 @@ impl VehicleAlerts {
 
     /// The open alerts, as they were last told.
     pub fn open(&self) -> impl Iterator<Item = &Alert> {
-        self.tracks.iter().filter_map(|track| track.alert.as_deref())
+        self.tracks.iter().filter_map(|track| track.alert.as_deref()).filter(|alert| alert.state == AlertState::Open)
     }
 
     /// How one rule stands under each key, in order of their beginning: the values of the key but for the vehicle, and the phase.
@@ -131,17 +143,105 @@ impl VehicleAlerts {
             mine => mine,
         };
         if let Some(index) = mine {
-            transitions.extend(self.tracks[index].advance(rule, row, at, judgement, message));
+            transitions.extend(self.step(index, rule, row, at, judgement, message));
         }
         let elsewhere = judgement.elsewhere(rule.has_clear);
-        for (index, track) in self.tracks.iter_mut().enumerate() {
-            if Some(index) != mine && track.rule_id == *rule.id {
-                transitions.extend(track.advance(rule, row, at, elsewhere, String::new));
+        for index in 0..self.tracks.len() {
+            if Some(index) != mine && self.tracks[index].rule_id == *rule.id {
+                transitions.extend(self.step(index, rule, row, at, elsewhere, String::new));
             }
         }
-        self.tracks.retain(|track| track.rule_id != *rule.id || !track.machine.is_idle(rule.timing, at));
+        self.tracks.retain(|track| track.rule_id != *rule.id || !track.is_idle(rule.timing, at));
         self.give_back();
         transitions
+    }
+
+    /// Moves one machine and tells what that changed: of its own alert, or of the one that it joined.
+    fn step(
+        &mut self,
+        index: usize,
+        rule: &RuleTerms<'_>,
+        row: &Facts,
+        at: Time,
+        judgement: Judgement,
+        message: impl FnOnce() -> String,
+    ) -> Option<Transition> {
+        let severity = judgement.severity.unwrap_or(rule.severity_default);
+        let inhibited = judgement.when == Verdict::True && self.is_inhibited(rule);
+        let machine = &mut self.tracks[index].machine;
+        match machine.advance(rule.timing, at, judgement.when, judgement.clear, severity, inhibited)? {
+            Step::Opened { started_at, fired_at } => {
+                if self.tracks[index].is_under_way() {
+                    return None;
+                }
+                let opened = draft(rule, row, severity, message(), started_at, fired_at);
+                if let Some(leader) = self.leader(index, rule, fired_at) {
+                    self.tracks[index].joined = true;
+                    let alert = self.tracks[leader].alert.as_mut()?;
+                    return join(alert, opened).then(|| Transition::Raised(Alert::clone(alert)));
+                }
+                self.tracks[index].alert = Some(Box::new(opened.clone()));
+                Some(Transition::Opened(opened))
+            }
+            Step::Raised(severity) => {
+                let alert = self.told(index)?;
+                alert.joined.iter_mut().filter(|one| one.rule_id == *rule.id).for_each(|one| one.severity = severity);
+                let graver = severity > alert.severity;
+                alert.severity = alert.severity.max(severity);
+                graver.then(|| Transition::Raised(Alert::clone(alert)))
+            }
+            Step::Cleared { cleared_at } => {
+                let incident = self.tracks[index].incident.as_ref().map(|incident| incident.name.clone());
+                let goes_on = incident.is_some()
+                    && self.tracks.iter().any(|track| track.is_of(incident.as_ref()) && track.machine.is_open());
+                let alert = self.told(index)?;
+                let last = alert.cleared_at.map_or(cleared_at, |before| before.max(cleared_at));
+                let ended = (!goes_on).then(|| {
+                    alert.state = AlertState::Cleared;
+                    alert.cleared_at = Some(last);
+                    Transition::Cleared(Alert::clone(alert))
+                });
+                self.tracks[index].joined = false;
+                if incident.is_none() {
+                    self.tracks[index].alert = None;
+                }
+                ended
+            }
+        }
+    }
+
+    /// Whether an alert of a rule that inhibits this one is open.
+    fn is_inhibited(&self, rule: &RuleTerms<'_>) -> bool {
+        let inhibits = |track: &Track| track.machine.is_open() && rule.inhibited_by.contains(&track.rule_id);
+        !rule.inhibited_by.is_empty() && self.tracks.iter().any(inhibits)
+    }
+
+    /// The track whose alert an opening of this rule joins: of another rule of its incident, open or only just over. An alert
+    /// that is over is joined once by each rule; what comes after that is another incident.
+    fn leader(&self, index: usize, rule: &RuleTerms<'_>, at: Time) -> Option<usize> {
+        let incident = rule.incident?;
+        self.tracks.iter().enumerate().position(|(other, track)| {
+            let alert = track.alert.as_ref().filter(|_| other != index && track.is_of(Some(&incident.name)));
+            alert.is_some_and(|alert| match alert.cleared_at {
+                None => true,
+                Some(cleared) => at <= cleared.plus_ms(incident.within_ms) && part(alert, rule.id).is_none(),
+            })
+        })
+    }
+
+    /// The alert that speaks for a track: its own, or the one that it joined.
+    fn told(&mut self, index: usize) -> Option<&mut Alert> {
+        let track = &self.tracks[index];
+        let leader = if track.joined {
+            let (rule_id, name) = (track.rule_id.clone(), track.incident.as_ref()?.name.clone());
+            self.tracks.iter().position(|track| {
+                let alert = track.alert.as_ref().filter(|_| track.is_of(Some(&name)));
+                alert.is_some_and(|alert| part(alert, &rule_id).is_some())
+            })?
+        } else {
+            index
+        };
+        self.tracks[leader].alert.as_deref_mut()
     }
 
     /// A new machine, where there is room; its place.
@@ -156,7 +256,14 @@ impl VehicleAlerts {
             self.tracks.reserve_exact(1);
         }
         let key = Key::of(rule.key, row);
-        self.tracks.push(Track { rule_id: rule.id.clone(), key, machine: Machine::default(), alert: None });
+        self.tracks.push(Track {
+            rule_id: rule.id.clone(),
+            key,
+            machine: Machine::default(),
+            alert: None,
+            incident: rule.incident.cloned(),
+            joined: false,
+        });
         Some(self.tracks.len() - 1)
     }
 
@@ -176,38 +283,61 @@ impl Judgement {
 }
 
 impl Track {
-    fn advance(
-        &mut self,
-        rule: &RuleTerms<'_>,
-        row: &Facts,
-        at: Time,
-        judgement: Judgement,
-        message: impl FnOnce() -> String,
-    ) -> Option<Transition> {
-        let severity = judgement.severity.unwrap_or(rule.severity_default);
-        match self.machine.advance(rule.timing, at, judgement.when, judgement.clear, severity)? {
-            Step::Opened { started_at, fired_at } => {
-                let alert = draft(rule, row, severity, message(), started_at, fired_at);
-                self.alert = Some(Box::new(alert.clone()));
-                Some(Transition::Opened(alert))
+    /// Whether its rule shares the incident of this name.
+    fn is_of(&self, name: Option<&Text>) -> bool {
+        name.is_some() && self.incident.as_ref().map(|incident| &incident.name) == name
+    }
+
+    /// Whether its alert is open still, held by the rules that joined it.
+    fn is_under_way(&self) -> bool {
+        self.alert.as_ref().is_some_and(|alert| alert.state == AlertState::Open)
+    }
+
+    /// Whether nothing would be lost by forgetting it as of `at`.
+    fn is_idle(&self, timing: &Timing, at: Time) -> bool {
+        let incident_over = match (&self.alert, &self.incident) {
+            (Some(alert), Some(incident)) => {
+                alert.cleared_at.is_some_and(|cleared| at > cleared.plus_ms(incident.within_ms))
             }
-            Step::Raised(severity) => {
-                let alert = self.alert.as_mut()?;
-                alert.severity = severity;
-                Some(Transition::Raised(Alert::clone(alert)))
-            }
-            Step::Cleared { cleared_at } => {
-                let mut alert = *self.alert.take()?;
-                alert.state = AlertState::Cleared;
-                alert.cleared_at = Some(cleared_at);
-                Some(Transition::Cleared(alert))
-            }
-        }
+            (alert, _) => alert.is_none(),
+        };
+        incident_over && self.machine.is_idle(timing, at)
     }
 }
 
+/// What a rule added to an alert.
+fn part<'a>(alert: &'a Alert, rule_id: &str) -> Option<&'a Joined> {
+    alert.joined.iter().find(|one| *one.rule_id == *rule_id)
+}
+
+/// Lets an alert grow by what another rule found; whether that is worth telling.
+fn join(alert: &mut Alert, found: Alert) -> bool {
+    let graver = found.severity > alert.severity;
+    alert.severity = alert.severity.max(found.severity);
+    if let Some(known) = alert.joined.iter_mut().find(|one| one.rule_id == found.rule_id) {
+        known.severity = known.severity.max(found.severity);
+        return graver;
+    }
+    alert.state = AlertState::Open;
+    alert.cleared_at = None;
+    let new = found.departments.iter().filter(|code| !alert.departments.contains(code)).cloned().collect::<Vec<_>>();
+    if !new.is_empty() {
+        alert.departments = alert.departments.iter().cloned().chain(new).collect();
+    }
+    alert.joined.push(Joined {
+        rule_id: found.rule_id,
+        rule_version: found.rule_version,
+        severity: found.severity,
+        message: found.message,
+        started_at: found.started_at,
+        fired_at: found.fired_at,
+        facts: found.facts,
+    });
+    true
+}
+
 /// The alert that `row` completes.
-fn draft(
+pub(super) fn draft(
     rule: &RuleTerms<'_>,
     row: &Facts,
     severity: Severity,
@@ -242,6 +372,7 @@ fn draft(
         place_id: row.place_id.clone(),
         road_id: row.road_id.clone(),
         facts: rule.columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json())).collect(),
+        joined: Vec::new(),
     }
 }
 
@@ -266,7 +397,7 @@ fn own_columns(columns: &[Column]) -> impl Iterator<Item = Column> + '_ {
 }
 
 /// A value as part of a key; `None` is NULL.
-fn key_value(value: Value<'_>) -> Option<Cow<'_, str>> {
+pub(super) fn key_value(value: Value<'_>) -> Option<Cow<'_, str>> {
     match value {
         Value::Null => None,
         Value::Text(text) => Some(Cow::Borrowed(text)),

@@ -138,7 +138,16 @@ impl Machine {
         }
     }
 
-    /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true.
+    /// When its last alert cleared, while none is open.
+    pub fn cleared_at(&self) -> Option<Time> {
+        match self.0 {
+            State::Closed { cleared_at, .. } => cleared_at,
+            State::Open { .. } => None,
+        }
+    }
+
+    /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true. While `inhibited`, a hold
+    /// may grow, but nothing opens.
     pub fn advance(
         &mut self,
         timing: &Timing,
@@ -146,6 +155,7 @@ impl Machine {
         when: Verdict,
         clear: Verdict,
         severity: Severity,
+        inhibited: bool,
     ) -> Option<Step> {
         match &mut self.0 {
             State::Closed { progress, cleared_at } => {
@@ -153,7 +163,7 @@ impl Machine {
                     return None;
                 }
                 let started_at = progress.advance(timing, at, when)?;
-                if cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
+                if inhibited || cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
                     return None;
                 }
                 let fired_at = at.max(started_at);

@@ -33,6 +33,15 @@
 //! truck has left) the row says `false` when its verdict is known, else unknown; its clearing verdict is the row's own, or
 //! the negation of that when the rule has no `clear`. A NULL in a key is a value of its own, equal to itself.
 //!
+//! **One incident, one alert.** Rules that share an `incident` share an alert: the first to fire opens it, the others join it while
+//! it is open and for a while after, which opens it again. It clears when the last of them has cleared. A rule is `inhibited_by`
+//! others of its vehicle: while an alert of theirs is open its hold may grow, but opens nothing.
+//!
+//! **Tallies** ([`Tallies`]) count over vehicles, or over alerts, and are the only thing here that knows more than one vehicle:
+//! one alert for each value of the rule's key, open while the window is full. A rule of a vehicle that is inhibited by a tally is
+//! silent for the vehicles that the tally counts: a thousand terminals that fall silent at once are one alert, and who is
+//! still silent when that one has cleared is told then.
+//!
 //! When rules are replaced, machines go on by rule id ([`VehicleAlerts::retain`]); those of rules that went are dropped,
 //! and their open alerts stay in the book as they are: nobody knows any more what would clear them.
 //!
@@ -41,8 +50,10 @@
 
 mod book;
 mod machine;
+mod tally;
 #[cfg(test)]
 mod tests;
 
 pub use book::{Judgement, RuleTerms, VehicleAlerts};
 pub use machine::{Hold, Machine, Phase, Step};
+pub use tally::{Hit, Tallies};

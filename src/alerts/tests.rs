@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
+mod many;
+
 use super::*;
 use crate::model::{
-    Column, CountWindow, Departments, Facts, Severity, Text, Time, Timing, Transition, Verdict, limits,
+    Column, CountWindow, Departments, Facts, Incident, Severity, Tally, Text, Time, Timing, Transition, Verdict, limits,
 };
 
 fn s(seconds: i64) -> Time {
@@ -51,7 +53,7 @@ fn run(timing: &Timing, points: &[Point]) -> Vec<(usize, Step)> {
     let mut machine = Machine::default();
     let mut steps = Vec::new();
     for (index, Point { at, judgement: Judgement { when, clear, severity } }) in points.iter().enumerate() {
-        let step = machine.advance(timing, *at, *when, *clear, severity.expect("given"));
+        let step = machine.advance(timing, *at, *when, *clear, severity.expect("given"), false);
         steps.extend(step.map(|step| (index, step)));
     }
     steps
@@ -281,7 +283,7 @@ fn a_machine_is_idle_when_forgetting_it_loses_nothing() {
         let timing = timing(rule);
         let mut machine = Machine::default();
         for Point { at, judgement } in trace(words) {
-            machine.advance(&timing, at, judgement.when, judgement.clear, Severity::Minor);
+            machine.advance(&timing, at, judgement.when, judgement.clear, Severity::Minor, false);
         }
         machine.is_idle(&timing, s(at))
     };
@@ -313,6 +315,9 @@ struct Ruled {
     columns: Vec<Column>,
     asks_timer: bool,
     has_clear: bool,
+    incident: Option<Incident>,
+    inhibited_by: Vec<Text>,
+    tally: Option<Tally>,
 }
 
 fn columns(names: &str) -> Vec<Column> {
@@ -329,6 +334,9 @@ fn ruled(id: &str, words: &str, key: &str) -> Ruled {
         columns: columns("speed_kmh speed_limit_kmh"),
         asks_timer: false,
         has_clear: false,
+        incident: None,
+        inhibited_by: Vec::new(),
+        tally: None,
     }
 }
 
@@ -345,6 +353,9 @@ impl Ruled {
             asks_timer: self.asks_timer,
             asks_sighting: false,
             has_clear: self.has_clear,
+            incident: self.incident.as_ref(),
+            inhibited_by: &self.inhibited_by,
+            tally: self.tally.as_ref(),
         }
     }
 

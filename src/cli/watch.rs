@@ -1,21 +1,14 @@
 //! `muckwatch rules watch`: one rule over a file, line by line, for whoever writes it. Judged by the engine itself, looked at from
 //! outside.
 
-use std::{
-    fmt::Write as _,
-    path::PathBuf,
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::{fmt::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, bail, ensure};
 use rustc_hash::FxHashMap;
 
 use super::{
     args::Sources,
+    counted,
     front::Front,
     input::is_standard_input,
     ledger::table,
@@ -24,7 +17,7 @@ use super::{
 use crate::{
     alerts::{Hold, Phase},
     config::Config,
-    engine::{Look, watch},
+    engine::{Finding, Found, Look, Watcher, watch},
     model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone},
     rules::{Part, Parts, Rule, RuleSet},
 };
@@ -46,7 +39,7 @@ pub struct WatchArgs {
     all: bool,
 }
 
-/// Rows that are judged together; one where somebody waits for the lines.
+/// Records that are judged together; one where somebody waits for the lines, or where those of the alerts stand among them.
 const TOGETHER: usize = 512;
 
 /// # Errors
@@ -54,14 +47,14 @@ const TOGETHER: usize = 512;
 pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let reference = reference(&args.sources, &args.rules)?;
     let zone = Config::for_files(&args.sources.time_zone)?.zone();
-    let lines = Arc::new(AtomicU64::new(0));
-    let tracer = Tracer::new(&reference.rules, args, zone, Arc::clone(&lines))?;
+    let mut tracer = Tracer::new(&reference.rules, args, zone)?;
     out!("{}", header(&tracer.rule));
     let front = Front::of(&reference).with_format(args.sources.format);
-    let together = if args.sources.input.iter().any(|path| is_standard_input(path)) { 1 } else { TOGETHER };
-    let ledger =
-        watch::<anyhow::Error>(&reference, together, Records::quietly(&args.sources.input, front), tracer.look())?;
-    if let (Some(vehicle), 0) = (&args.vehicle, lines.load(Ordering::Relaxed)) {
+    let is_awaited = tracer.rule.tally.is_some() || args.sources.input.iter().any(|path| is_standard_input(path));
+    let together = if is_awaited { 1 } else { TOGETHER };
+    let records = Records::quietly(&args.sources.input, front);
+    let ledger = watch::<anyhow::Error>(&reference, together, records, &mut tracer)?;
+    if let (Some(vehicle), 0) = (&args.vehicle, tracer.lines) {
         say!("nothing that was judged is of a vehicle {vehicle:?}, by plate or by id");
     }
     say!("{}", table(&ledger));
@@ -73,8 +66,9 @@ fn header(rule: &Rule) -> String {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let Timing { hold_ms, min_samples, max_gap_ms, count, clear_ms, cooldown_ms } = rule.timing;
     let asked = match count {
+        _ if rule.tally.is_some() => "counted over many: its alerts stand on lines of their own".to_owned(),
         Some(window) => format!("{} hits within {}", window.at_least, s(window.within_ms)),
-        None => format!("for {}, {min_samples} reports or more, max_gap {}", s(hold_ms), s(max_gap_ms)),
+        None => format!("for {}, at least {}, max_gap {}", s(hold_ms), counted(min_samples, "report"), s(max_gap_ms)),
     };
     let clear = rule.clear.as_ref().map_or_else(|| "not (when)".to_owned(), |clear| one_line(clear));
     let (when, clear_for, cooldown) = (one_line(&rule.when), s(clear_ms), s(cooldown_ms));
@@ -95,13 +89,16 @@ fn number(value: f64) -> f64 {
 struct Tracer {
     /// The rule's place in the set.
     number: usize,
+    /// Its place in the order of judging.
+    turn: u32,
     rule: Rule,
     when: Parts,
     clear: Option<Parts>,
     zone: Zone,
     vehicle: Option<String>,
     all: bool,
-    lines: Arc<AtomicU64>,
+    /// How many were written.
+    lines: u64,
     /// By vehicle, what was told last.
     told: FxHashMap<Text, Told>,
 }
@@ -117,35 +114,38 @@ struct Told {
 }
 
 impl Tracer {
-    fn new(rules: &RuleSet, args: &WatchArgs, zone: Zone, lines: Arc<AtomicU64>) -> anyhow::Result<Self> {
+    fn new(rules: &RuleSet, args: &WatchArgs, zone: Zone) -> anyhow::Result<Self> {
         let Some(number) = rules.index_of(&args.rule) else {
             let hint = rules.nearest(&args.rule).map_or_else(String::new, |near| format!("; did you mean {near}?"));
             bail!("no rule in {} is called {:?}{hint}", args.rules.display(), args.rule);
         };
         let rule = rules.rules()[number].clone();
         ensure!(rule.enabled, "{} is not enabled, so it judges nothing", rule.id);
+        let turn = rules.order().iter().position(|place| *place as usize == number).unwrap_or_default() as u32;
         let parts =
             |predicate: &Text| Parts::of(predicate).with_context(|| format!("failed to take {} apart", rule.id));
         Ok(Self {
             number,
-            when: parts(&rule.when)?,
+            turn,
+            // What counts alerts asks no rows.
+            when: if rule.tally.as_ref().is_some_and(|tally| tally.over.is_some()) {
+                Parts::default()
+            } else {
+                parts(&rule.when)?
+            },
             clear: rule.clear.as_ref().map(parts).transpose()?,
             rule,
             zone,
             vehicle: args.vehicle.clone(),
             all: args.all,
-            lines,
+            lines: 0,
             told: FxHashMap::default(),
         })
     }
 
-    fn look(mut self) -> impl FnMut(&Look<'_>) + Send + 'static {
-        move |look| {
-            if let Some(line) = self.line(look) {
-                self.lines.fetch_add(1, Ordering::Relaxed);
-                out!("{line}");
-            }
-        }
+    fn write(&mut self, line: &str) {
+        self.lines += 1;
+        out!("{line}");
     }
 
     /// The line of a row, if there is anything to tell.
@@ -158,7 +158,7 @@ impl Tracer {
         };
         let name = row.plate.as_ref().unwrap_or(look.vehicle_id);
         let is_wanted = self.vehicle.as_deref().is_none_or(|wanted| [&**name, &**look.vehicle_id].contains(&wanted));
-        if !is_asked || !is_wanted {
+        if !is_asked || !is_wanted || self.when.is_empty() {
             return None;
         }
         let when = look.verdicts.when(self.number, look.index);
@@ -170,7 +170,7 @@ impl Tracer {
         };
         let at = row.event_time.unwrap_or_default();
         let before = self.told.get(look.vehicle_id);
-        if !self.all && before == Some(&told) {
+        if !self.all && before == Some(&told) && self.found(look).next().is_none() {
             return None;
         }
         let kind = row.row_kind.filter(|kind| *kind != "report").map_or_else(String::new, |kind| format!(" ({kind})"));
@@ -195,13 +195,17 @@ impl Tracer {
     /// What the row did to alerts and holds.
     fn happened(&self, look: &Look<'_>, before: Option<&Told>, now: &Told, when: Verdict, at: Time) -> Vec<String> {
         let mut happened = Vec::new();
-        for finding in look.findings.iter().filter(|finding| finding.rule as usize == self.number) {
-            happened.push(match &finding.transition {
-                Transition::Opened(alert) => format!("FIRES as {}: {}", alert.severity, alert.message),
-                Transition::Raised(alert) => format!("RAISED to {}", alert.severity),
-                Transition::Cleared(_) => "CLEARED".to_owned(),
+        for finding in self.found(look) {
+            happened.push(match &finding.what {
+                Found::Change(transition) => self.changed(transition),
+                Found::Hit(..) => "HIT, counted over many".to_owned(),
             });
         }
+        if when == Verdict::Unknown && now.verdicts[1..].iter().all(|part| *part == Verdict::True) {
+            happened.push("muted".to_owned());
+        }
+        let inhibitors = look.alerts.open().filter(|alert| self.rule.inhibited_by.contains(&alert.rule_id));
+        happened.extend(inhibitors.map(|alert| format!("inhibited by {}", alert.rule_id)));
         for (key, hold) in before.into_iter().flat_map(|told| &told.standings).filter_map(holding) {
             let current = now.standings.iter().find(|(other, _)| other == key);
             let current_hold = current.and_then(holding).map(|(_, hold)| hold);
@@ -216,6 +220,24 @@ impl Tracer {
             }
         }
         happened
+    }
+
+    /// What the row changed by this rule.
+    fn found<'l>(&self, look: &Look<'l>) -> impl Iterator<Item = &'l Finding> + use<'l> {
+        let turn = self.turn;
+        look.findings.iter().filter(move |finding| finding.turn == turn)
+    }
+
+    fn changed(&self, transition: &Transition) -> String {
+        let alert = transition.alert();
+        let other = Some(&alert.rule_id).filter(|id| **id != self.rule.id);
+        match (transition, other) {
+            (Transition::Opened(_), _) => format!("FIRES as {}: {}", alert.severity, alert.message),
+            (Transition::Raised(_), Some(other)) => format!("JOINS the alert of {other}, {}", alert.severity),
+            (Transition::Raised(_), None) => format!("RAISED to {}", alert.severity),
+            (Transition::Cleared(_), Some(other)) => format!("CLEARED, and the alert of {other} with it"),
+            (Transition::Cleared(_), None) => "CLEARED".to_owned(),
+        }
     }
 
     fn standing(&self, (key, phase): &Standing, at: Time) -> String {
@@ -250,6 +272,23 @@ impl Tracer {
             &[progress, cooling].iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(", "),
         );
         if text.is_empty() { "idle".to_owned() } else { text }
+    }
+}
+
+impl Watcher for Tracer {
+    fn row(&mut self, look: &Look<'_>) {
+        if let Some(line) = self.line(look) {
+            self.write(&line);
+        }
+    }
+
+    /// Alerts about many are nobody's row.
+    fn told(&mut self, transition: &Transition) {
+        let alert = transition.alert();
+        if alert.rule_id == self.rule.id && self.rule.tally.is_some() && self.vehicle.is_none() {
+            let at = alert.cleared_at.unwrap_or(alert.fired_at);
+            self.write(&format!("{} {}", self.zone.clock(at), self.changed(transition)));
+        }
     }
 }
 

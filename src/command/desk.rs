@@ -5,7 +5,7 @@ use rustc_hash::FxHashSet;
 use super::{Effect, Event, Queue, Settings, UnitInfo, settings::kind_for};
 use crate::{
     model::{
-        Alert, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time, Transition, UnitReply,
+        self, Alert, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time, Transition, UnitReply,
         UnitState,
     },
     notify::alert_messages,
@@ -120,7 +120,7 @@ impl Desk {
 
     /// An order that is only listed, or was pushed out, comes back when its alert got graver.
     fn recall_for(&mut self, tx: &Tx<'_>, alert: &Alert) -> Result<(), StoreError> {
-        let dispatch_id = Queue::dispatch_id(&alert.alert_id.0);
+        let dispatch_id = model::dispatch_id(&alert.alert_id.0);
         if self.queue.holds(&dispatch_id) {
             return Ok(());
         }

@@ -7,8 +7,8 @@ use rustc_hash::FxHashMap;
 use super::{UnitInfo, globe::Globe, messages, settings::Settings, settings::kind_for};
 use crate::{
     model::{
-        Alert, Datum, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search, Severity, Text, Time,
-        UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits,
+        self, Alert, Datum, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search, Severity, Text,
+        Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits,
     },
     spatial::to_wgs84,
 };
@@ -128,11 +128,6 @@ impl Queue {
         queue
     }
 
-    /// The id of the order that an alert becomes.
-    pub fn dispatch_id(alert_id: &str) -> Text {
-        content_id(&[b"dispatch", alert_id.as_bytes()])
-    }
-
     /// Whether the order is at hand (not resolved, not listed, not pushed out).
     pub fn holds(&self, dispatch_id: &str) -> bool {
         self.cases.contains_key(dispatch_id)
@@ -186,7 +181,7 @@ impl Queue {
     }
 
     fn open(&mut self, alert: &Alert, now: Time) {
-        let dispatch_id = Self::dispatch_id(&alert.alert_id.0);
+        let dispatch_id = model::dispatch_id(&alert.alert_id.0);
         if self.holds(&dispatch_id) {
             return self.raise(alert, now);
         }
@@ -225,7 +220,7 @@ impl Queue {
 
     /// A graver alert raises its order; when another kind of unit is called for, one is sought, besides any that holds it.
     fn raise(&mut self, alert: &Alert, now: Time) {
-        let dispatch_id = Self::dispatch_id(&alert.alert_id.0);
+        let dispatch_id = model::dispatch_id(&alert.alert_id.0);
         let until = now.plus_ms(self.settings.escalate_after_ms.of(alert.severity));
         let graver = self.cases.get(&dispatch_id).is_some_and(|case| alert.severity > case.order.severity);
         if !graver || alert.retrospective {

@@ -151,7 +151,7 @@ impl World {
         let clock = rest.last().and_then(|word| word.parse::<i64>().ok());
         let reply = UnitReply {
             unit_id: unit.into(),
-            dispatch_id: Queue::dispatch_id(id),
+            dispatch_id: crate::model::dispatch_id(id),
             device_time: clock.map_or(self.now, |s| Time::from_millis(START_MS + s * 1000)),
             answer: Answer::parse(answer).unwrap(),
             reason: None,
@@ -251,6 +251,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         place_id: None,
         road_id: None,
         facts: serde_json::Map::new(),
+        joined: Vec::new(),
     }
 }
 

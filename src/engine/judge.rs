@@ -8,9 +8,9 @@ use super::{EngineError, clock::is_looked_at};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Sighting, Text, Time, Transition},
+    model::{Body, Facts, Outcome, Record, Severity, Sighting, Text, Time, Transition, Verdict},
     registry::Registry,
-    rules::{RuleSet, Verdicts},
+    rules::{Rule, RuleSet, Verdicts},
 };
 
 /// What reports are judged against: replaced as a whole when rules or registry change.
@@ -30,14 +30,33 @@ impl Reference {
     }
 }
 
-/// A transition and where in its batch it was found.
+/// What was found, and where in its batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Finding {
     /// Index of the record in the batch.
     pub record: u32,
-    /// Index of the rule in the set.
-    pub rule: u32,
-    pub transition: Transition,
+    /// Place of the rule in the order of judging.
+    pub turn: u32,
+    pub what: Found,
+}
+
+/// What a rule found at a row.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Found {
+    /// An alert of this vehicle changed.
+    Change(Box<Transition>),
+    /// A row that the rule counts over vehicles, and how grave it is.
+    Hit(Box<Facts>, Option<Severity>),
+}
+
+impl Finding {
+    /// The vehicle that it was found of.
+    pub fn vehicle_id(&self) -> &str {
+        match &self.what {
+            Found::Change(transition) => &transition.alert().vehicle_id,
+            Found::Hit(row, _) => row.vehicle_id.as_deref().unwrap_or_default(),
+        }
+    }
 }
 
 /// Where a vehicle was last seen.
@@ -65,7 +84,8 @@ pub struct Look<'a> {
     pub findings: &'a [Finding],
 }
 
-type Watch = Box<dyn FnMut(&Look<'_>) + Send>;
+/// Is shown each row.
+pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
 
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
@@ -78,7 +98,6 @@ pub struct Judge {
     listening_since: Option<Time>,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
-    watch: Option<Watch>,
 }
 
 /// What is kept of one vehicle.
@@ -116,13 +135,7 @@ impl Judge {
             listening_since: None,
             rows: Vec::new(),
             origins: Vec::new(),
-            watch: None,
         }
-    }
-
-    /// Shows every row that it judges to `watch`, in order.
-    pub fn watched_by(self, watch: impl FnMut(&Look<'_>) + Send + 'static) -> Self {
-        Self { watch: Some(Box::new(watch)), ..self }
     }
 
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
@@ -148,6 +161,20 @@ impl Judge {
         mine: &[(u32, Text)],
         seen: &mut Vec<LastPosition>,
     ) -> Result<Vec<Finding>, EngineError> {
+        self.judge_watched(batch, mine, seen, &mut |_| {})
+    }
+
+    /// As [`Judge::judge`]; every row is shown to `watch`, in order.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn judge_watched(
+        &mut self,
+        batch: &[Record],
+        mine: &[(u32, Text)],
+        seen: &mut Vec<LastPosition>,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Finding>, EngineError> {
         let mut findings = Vec::new();
         for (index, vehicle_id) in mine {
             let record = &batch[*index as usize];
@@ -156,15 +183,15 @@ impl Judge {
                     self.report(*index, record, vehicle_id, seen)
                 }
                 Body::Sighting(sighting) => self.sighting(*index, sighting, record.event_time, vehicle_id),
-                Body::Tick => self.tick(*index, record.recv_time, &mut findings)?,
+                Body::Tick => self.tick(*index, record.recv_time, &mut findings, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
                 _ => {}
             }
             if self.rows.len() >= ROWS {
-                self.flush(&mut findings)?;
+                self.flush(&mut findings, watch)?;
             }
         }
-        self.flush(&mut findings)?;
+        self.flush(&mut findings, watch)?;
         Ok(findings)
     }
 
@@ -229,7 +256,7 @@ impl Judge {
     }
 
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
-    fn tick(&mut self, index: u32, at: Time, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+    fn tick(&mut self, index: u32, at: Time, findings: &mut Vec<Finding>, watch: Watch<'_>) -> Result<(), EngineError> {
         if !self.reference.rules.asks_timer() {
             return Ok(());
         }
@@ -245,14 +272,14 @@ impl Judge {
             self.rows.push(self.fold.step(&mut self.vehicles[place as usize].state, input));
             self.origins.push(Origin { record: index, vehicle: place });
             if self.rows.len() >= ROWS {
-                self.flush(findings)?;
+                self.flush(findings, watch)?;
             }
         }
         Ok(())
     }
 
     /// Judges the rows kept so far.
-    fn flush(&mut self, findings: &mut Vec<Finding>) -> Result<(), EngineError> {
+    fn flush(&mut self, findings: &mut Vec<Finding>, watch: Watch<'_>) -> Result<(), EngineError> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -265,10 +292,8 @@ impl Judge {
             if raised[index] || !vehicle.alerts.is_quiet() {
                 advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
             }
-            if let Some(watch) = &mut self.watch {
-                let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
-                watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
-            }
+            let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
+            watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
         }
         self.rows.clear();
         self.origins.clear();
@@ -299,29 +324,37 @@ fn advance(
     alerts: &mut VehicleAlerts,
     findings: &mut Vec<Finding>,
 ) {
-    for (number, rule) in rules.rules().iter().enumerate().filter(|(_, rule)| rule.enabled) {
-        let terms = RuleTerms {
-            id: &rule.id,
-            version: &rule.version,
-            timing: &rule.timing,
-            key: &rule.key,
-            departments: &rule.departments,
-            columns: &rule.columns,
-            severity_default: rule.severity_default,
-            asks_timer: rule.asks_timer,
-            asks_sighting: rule.asks_sighting,
-            has_clear: rule.clear.is_some(),
-        };
-        let judgement = Judgement {
-            when: verdicts.when(number, index),
-            clear: verdicts.clear(number, index),
-            severity: verdicts.severity(number, index),
-        };
-        let transitions = alerts.judge(&terms, row, judgement, || rule.message(row));
-        findings.extend(transitions.into_iter().map(|transition| Finding {
-            record: origin.record,
-            rule: number as u32,
-            transition,
-        }));
+    for (turn, number) in (0_u32..).zip(rules.order()) {
+        let (number, rule) = (*number as usize, &rules.rules()[*number as usize]);
+        let when = verdicts.when(number, index);
+        let mut found = |what| findings.push(Finding { record: origin.record, turn, what });
+        if rule.tally.is_some() {
+            if when == Verdict::True {
+                found(Found::Hit(Box::new(row.clone()), verdicts.severity(number, index)));
+            }
+            continue;
+        }
+        let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));
+        let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.message(row));
+        transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
+    }
+}
+
+/// What alerts need to know of a rule.
+pub(super) fn terms(rule: &Rule) -> RuleTerms<'_> {
+    RuleTerms {
+        id: &rule.id,
+        version: &rule.version,
+        timing: &rule.timing,
+        key: &rule.key,
+        departments: &rule.departments,
+        columns: &rule.columns,
+        severity_default: rule.severity_default,
+        asks_timer: rule.asks_timer,
+        asks_sighting: rule.asks_sighting,
+        has_clear: rule.clear.is_some(),
+        incident: rule.incident.as_ref(),
+        inhibited_by: &rule.inhibited_by,
+        tally: rule.tally.as_ref(),
     }
 }

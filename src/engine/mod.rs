@@ -15,14 +15,15 @@
 mod clock;
 mod judge;
 mod replay;
+mod settle;
 mod shards;
 mod watch;
 
 pub use clock::Ticker;
-pub use judge::{Finding, Judge, LastPosition, Look, Reference};
+pub use judge::{Finding, Found, Judge, LastPosition, Look, Reference};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
-pub use watch::watch;
+pub use watch::{Watcher, watch};
 
 /// Why a batch could not be judged.
 #[derive(Debug, thiserror::Error)]

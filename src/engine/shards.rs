@@ -1,6 +1,7 @@
 //! Vehicles spread by hash over judges on threads of their own.
 
 use std::{
+    collections::VecDeque,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 
 use rustc_hash::FxHasher;
 
-use super::{EngineError, Finding, Judge, LastPosition, Reference};
+use super::{EngineError, Finding, Judge, LastPosition, Reference, settle::Settler};
 use crate::{
     facts::Fold,
     model::{Body, Outcome, Record, Text, Transition, limits},
@@ -21,7 +22,10 @@ use crate::{
 pub struct Engine {
     fold: Fold,
     shards: Vec<Shard>,
-    pending: usize,
+    settler: Settler,
+    /// What each pending batch is judged against, the oldest first.
+    pending: VecDeque<Reference>,
+    reference: Reference,
 }
 
 struct Shard {
@@ -59,7 +63,8 @@ impl Engine {
     /// Starts `shards` threads (at least one).
     pub fn start(reference: &Reference, shards: usize) -> Self {
         let shards = (0..shards.max(1)).map(|number| Shard::start(number, reference.clone())).collect();
-        Self { fold: reference.fold(), shards, pending: 0 }
+        let (settler, pending) = (Settler::default(), VecDeque::new());
+        Self { fold: reference.fold(), shards, settler, pending, reference: reference.clone() }
     }
 
     /// Hands a batch over; waits while a shard's queue is full.
@@ -78,7 +83,7 @@ impl Engine {
                 Subject::None => {}
             }
         }
-        self.pending += 1;
+        self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
             shard.send(Job::Batch { batch: Arc::clone(&batch), mine })?;
         }
@@ -87,12 +92,12 @@ impl Engine {
 
     /// How many batches are submitted and not yet taken by [`Engine::take`].
     pub fn pending(&self) -> usize {
-        self.pending
+        self.pending.len()
     }
 
     /// Whether another batch may be submitted without the risk of waiting for ever: results must be taken in between.
     pub fn has_room(&self) -> bool {
-        self.pending < limits::SHARD_QUEUE
+        self.pending.len() < limits::SHARD_QUEUE
     }
 
     /// The oldest batch submitted, judged; waits for it. `None` when nothing is pending.
@@ -100,12 +105,9 @@ impl Engine {
     /// # Errors
     /// When a rule cannot be evaluated or a shard has stopped.
     pub fn take(&mut self) -> Result<Option<Judged>, EngineError> {
-        if self.pending == 0 {
-            return Ok(None);
-        }
-        self.pending -= 1;
+        let Some(reference) = self.pending.pop_front() else { return Ok(None) };
         let parts: Vec<Done> = self.shards.iter().map(Shard::receive).collect::<Result<_, _>>()?;
-        Ok(Some(merge(parts)))
+        Ok(Some(merge(parts, &reference, &mut self.settler)))
     }
 
     /// Judges all that is submitted from now on by other rules or another registry.
@@ -114,6 +116,7 @@ impl Engine {
     /// When a shard has stopped.
     pub fn replace(&mut self, reference: &Reference) -> Result<(), EngineError> {
         self.fold = reference.fold();
+        self.reference = reference.clone();
         self.shards.iter().try_for_each(|shard| shard.send(Job::Replace(Box::new(reference.clone()))))
     }
 }
@@ -177,7 +180,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     }
 }
 
-fn merge(parts: Vec<Done>) -> Judged {
+fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judged {
     let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
     let mut findings = Vec::new();
     let mut seen = Vec::new();
@@ -187,12 +190,15 @@ fn merge(parts: Vec<Done>) -> Judged {
         seen.extend(part.seen);
         vehicles += part.vehicles;
     }
-    // Stable: two transitions of one rule and vehicle at one record stay in the order in which they were found.
-    findings.sort_by(|a, b| {
-        let key = |finding: &Finding| (finding.record, finding.rule);
-        key(a).cmp(&key(b)).then_with(|| a.transition.alert().vehicle_id.cmp(&b.transition.alert().vehicle_id))
-    });
-    Judged { batch, transitions: findings.into_iter().map(|finding| finding.transition).collect(), seen, vehicles }
+    in_order(&mut findings);
+    let transitions = settler.settle(reference, &batch, findings);
+    Judged { batch, transitions, seen, vehicles }
+}
+
+/// As they are settled, for any number of shards.
+pub(super) fn in_order(findings: &mut [Finding]) {
+    // Stable: two findings of one rule and vehicle at one record stay in the order in which they were found.
+    findings.sort_by(|a, b| (a.record, a.turn, a.vehicle_id()).cmp(&(b.record, b.turn, b.vehicle_id())));
 }
 
 /// Whom a record is about.

@@ -71,6 +71,7 @@ pub(super) struct Needs {
     pub local: bool,
     pub place: bool,
     pub zone: bool,
+    pub cell: bool,
     pub district: bool,
     pub road: bool,
     pub permit: bool,
@@ -95,6 +96,7 @@ impl Needs {
             local: zone || permit || any(&["local_hour", "local_minute_of_day", "local_weekday"]),
             place: trip || place || any(&["sink_permitted"]),
             zone,
+            cell: any(&["cell_id"]),
             district: any(&["district_id"]),
             road: limit || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
             permit,
@@ -263,6 +265,9 @@ impl Fold {
         if self.needs.place {
             place::follow(&mut state.stay, &state.around, registry, at);
             self.tell_place(row, state, moment);
+        }
+        if self.needs.cell {
+            row.cell_id = Some(place::cell_id(spot));
         }
         if self.needs.district {
             let district = state.around.district.map(|number| &registry.districts().get(number as usize).district_id);

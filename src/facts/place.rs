@@ -38,6 +38,20 @@ pub(super) fn follow(stay: &mut Option<Stay>, around: &Around, registry: &Regist
     *stay = here().next().map(|place| Stay { place_id: place.place_id.clone(), kind: place.kind, since: at });
 }
 
+/// Side of a cell of [`cell_id`], metres.
+const CELL_M: f64 = 200.0;
+/// Metres in a degree of latitude (a sixtieth of it is a nautical mile).
+const DEGREE_M: f64 = 111_120.0;
+
+/// The cell of 200 m by 200 m at a point: rows from the south pole, columns from the antimeridian, as wide at the middle of
+/// their row as they are high.
+pub(super) fn cell_id(point: Point) -> Text {
+    let row = ((point.lat + 90.0) * DEGREE_M / CELL_M).floor();
+    let middle_deg = (row + 0.5) * CELL_M / DEGREE_M - 90.0;
+    let column = ((point.lon + 180.0) * DEGREE_M * middle_deg.to_radians().cos() / CELL_M).floor();
+    format!("{row}_{column}").into()
+}
+
 /// Fills `place_*` with the place it is in.
 pub(super) fn tell(row: &mut Facts, stay: Option<&Stay>, at: Time) {
     row.place_dwell_s = Some(stay.map_or(0.0, |stay| at.s_since(stay.since)));

@@ -134,13 +134,31 @@ pub struct Alert {
     pub road_id: Option<Arc<str>>,
     /// The rule's own columns with their values at `fired_at`.
     pub facts: Map<String, Json>,
+    /// Other rules that found the same incident, in order of their firing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<Joined>,
+}
+
+/// What another rule found of an alert's incident.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Joined {
+    pub rule_id: Arc<str>,
+    /// Digest of that rule as loaded.
+    pub rule_version: Arc<str>,
+    /// The highest that rule reached.
+    pub severity: Severity,
+    pub message: String,
+    pub started_at: Time,
+    pub fired_at: Time,
+    /// That rule's own columns with their values at its `fired_at`.
+    pub facts: Map<String, Json>,
 }
 
 /// A change to an alert; `alert` is how it stands after it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Transition {
     Opened(Alert),
-    /// It became graver.
+    /// It became graver, or another rule joined it; then it may be open again.
     Raised(Alert),
     Cleared(Alert),
 }

@@ -226,6 +226,7 @@ facts! {
     in_eco: flag = "In an ecological protection zone.";
     outside_operating_area: flag maybe = "Outside every operating area; NULL when none is registered.";
     zone_ids: list = "The zones it is in whose schedule holds.";
+    cell_id: text maybe = "The cell of 200 m by 200 m it is in: row and column of a fixed grid, such as `12532_43210`.";
     district_id: text maybe = "The district it is in.";
     road_id: text maybe = "The road it is on.";
     road_name: text maybe = "That road's name.";

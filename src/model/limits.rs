@@ -116,3 +116,11 @@ pub const HTTP_BODY_BYTES: usize = 8 << 20;
 pub const POSITIONS: usize = 200_000;
 /// Trucks of one simulation. More: refused.
 pub const SIMULATED_TRUCKS: usize = 200_000;
+/// Keys over which rules count at once (`count.vehicles`, `over`). More: new ones are not counted until old ones are over.
+pub const TALLIES: usize = 100_000;
+/// Hits and vehicles remembered for one such key. More: the oldest hit goes, new vehicles are not counted.
+pub const TALLY_HITS: usize = 65_536;
+/// Alerts withheld because one about many speaks for them. More: they are told.
+pub const TALLY_WITHHELD: usize = 200_000;
+/// Predicates under `mute`. More: refused when loaded.
+pub const MUTES: usize = 16;

@@ -14,18 +14,19 @@ mod rule;
 mod schedule;
 mod time;
 
-pub use alert::{Alert, AlertId, AlertState, Severity, Transition};
+pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
 pub use message::{Leased, Message, Settled, content_id};
 pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,
+    dispatch_id,
 };
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
 pub(crate) use report::words;
 pub use report::{
     Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,
 };
-pub use rule::{CountWindow, Departments, Timing, Verdict};
+pub use rule::{CountWindow, Departments, Incident, Tally, Timing, Verdict, Window};
 pub use schedule::{Schedule, ScheduleError};
-pub use time::{LocalTime, Time, TimeError, Validity, Zone};
+pub use time::{LocalTime, Period, Time, TimeError, Validity, Zone};

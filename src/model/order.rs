@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{AlertId, Answer, Departments, Finding, Severity, Time, UnitKind, UnitStatus, report::words};
+use super::{AlertId, Answer, Departments, Finding, Severity, Time, UnitKind, UnitStatus, content_id, report::words};
+
+/// The id of the order that an alert becomes.
+pub fn dispatch_id(alert_id: &str) -> Arc<str> {
+    content_id(&[b"dispatch", alert_id.as_bytes()])
+}
 
 words! {
     /// Where a dispatch order stands.

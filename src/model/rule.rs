@@ -1,6 +1,10 @@
 //! What a rule says of time, and what a predicate can answer.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::{Period, Text};
 
 /// The answer of a predicate over one row. Unknown (SQL NULL) neither raises nor clears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +65,39 @@ impl Default for Timing {
     fn default() -> Self {
         Self { hold_ms: 0, min_samples: 1, max_gap_ms: 300_000, count: None, clear_ms: 0, cooldown_ms: 0 }
     }
+}
+
+/// What several rules say of one truck in a short while is one incident: the first to fire opens an alert, the others join it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Incident {
+    /// Rules that write the same name share the incident.
+    pub name: Text,
+    /// How long after the alert cleared this rule still joins it, and opens none of its own.
+    pub within_ms: i64,
+}
+
+/// How a rule counts over many vehicles, or over alerts: its alert is open while the window is full.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Full with so many points (a row is one), or …
+    pub at_least: Option<u32>,
+    /// … with so many vehicles, …
+    pub vehicles: Option<u32>,
+    /// … of which there must also be this share of what is registered for the company.
+    pub share: Option<f64>,
+    pub window: Window,
+    /// Counts alerts of these rules, each with its points, and not rows.
+    pub over: Option<BTreeMap<Text, u32>>,
+}
+
+/// What is counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// The last so many milliseconds.
+    Sliding { within_ms: i64 },
+    /// A period of the local calendar.
+    Calendar(Period),
 }
 
 /// Codes of the departments that are told, such as `urban_mgmt`; any code may be configured.

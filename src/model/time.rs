@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use jiff::{Timestamp, tz::TimeZone};
+use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
@@ -159,6 +159,55 @@ impl Zone {
     }
 }
 
+impl Zone {
+    /// The calendar period in which an instant lies: its first instant, and the first of the next.
+    pub fn period(&self, at: Time, period: Period) -> (Time, Time) {
+        let instant = Timestamp::from_millisecond(at.0).unwrap_or_default();
+        let date = self.0.to_datetime(instant).date();
+        let (first, span) = match period {
+            Period::Day => (Some(date), Span::new().days(1)),
+            Period::Month => (Some(date.first_of_month()), Span::new().months(1)),
+            Period::HalfYear => {
+                (Date::new(date.year(), if date.month() < 7 { 1 } else { 7 }, 1).ok(), Span::new().months(6))
+            }
+            Period::Year => (Some(date.first_of_year()), Span::new().years(1)),
+        };
+        let first = first.unwrap_or(date);
+        let instant = |date: Date| {
+            let zoned = date.to_zoned(self.0.clone());
+            zoned.map_or(at, |zoned| Time::from_millis(zoned.timestamp().as_millisecond()))
+        };
+        (instant(first), first.checked_add(span).map_or(at, instant))
+    }
+}
+
+/// A period of the local calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Period {
+    Day,
+    Month,
+    HalfYear,
+    Year,
+}
+
+impl Period {
+    pub const ALL: &[Self] = &[Self::Day, Self::Month, Self::HalfYear, Self::Year];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Day => "day",
+            Self::Month => "month",
+            Self::HalfYear => "half_year",
+            Self::Year => "year",
+        }
+    }
+
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|period| period.as_str() == word)
+    }
+}
+
 /// The half-open interval in which a row holds: `from` included, `to` not; `None` is open-ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Validity {
@@ -197,6 +246,21 @@ mod tests {
         assert_eq!(zone.local(half_past_midnight), Zone::china().local(half_past_midnight));
         assert_eq!(zone.clock(half_past_midnight), "2026-03-02 00:30:00");
         assert!(Zone::named("Asia/Atlantis").is_err());
+    }
+
+    #[test]
+    fn calendar_periods_begin_at_local_midnight() {
+        let zone = Zone::china();
+        let at: Time = "2026-06-30T16:30:00Z".parse().unwrap();
+        for (period, first, next) in [
+            (Period::Day, "2026-06-30T16:00:00.000Z", "2026-07-01T16:00:00.000Z"),
+            (Period::Month, "2026-06-30T16:00:00.000Z", "2026-07-31T16:00:00.000Z"),
+            (Period::HalfYear, "2026-06-30T16:00:00.000Z", "2026-12-31T16:00:00.000Z"),
+            (Period::Year, "2025-12-31T16:00:00.000Z", "2026-12-31T16:00:00.000Z"),
+        ] {
+            let (from, to) = zone.period(at, period);
+            assert_eq!((from.to_string().as_str(), to.to_string().as_str()), (first, next), "{period:?}");
+        }
     }
 
     #[test]

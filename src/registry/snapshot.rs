@@ -35,6 +35,8 @@ pub struct Registry {
     districts: Areas<District>,
     roads: Lines<Road>,
     roads_by_id: FxHashMap<Text, Vec<u32>>,
+    /// By company: when vehicles came and went, each sorted.
+    fleets: FxHashMap<Text, (Vec<Time>, Vec<Time>)>,
     /// Made when it is first asked for: not every rule set reads roads.
     network: OnceLock<Network>,
     /// When any area, road, route, company or driver on the blacklist begins or ends to hold; sorted.
@@ -76,6 +78,7 @@ impl Registry {
             outages.entry(outage.vehicle_id.clone()).or_default().push(outage.valid);
         }
         Self {
+            fleets: fleets(&rows.vehicles),
             by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
             by_plate: numbers_by(&rows.vehicles, |vehicle| &vehicle.plate),
             vehicles: Versions::new(rows.vehicles),
@@ -115,6 +118,13 @@ impl Registry {
     /// Every version of every vehicle.
     pub fn vehicles(&self) -> impl Iterator<Item = &Vehicle> {
         self.vehicles.rows.iter()
+    }
+
+    /// How many vehicles are registered for a company at `at`; `None` when none ever was.
+    pub fn fleet(&self, company_id: &str, at: Time) -> Option<i64> {
+        let (came, gone) = self.fleets.get(company_id)?;
+        let until = |times: &[Time]| times.partition_point(|time| *time <= at) as i64;
+        Some(until(came) - until(gone))
     }
 
     /// Whether any vehicle ever carried it.
@@ -284,6 +294,21 @@ fn ends(valid: Validity) -> impl Iterator<Item = Time> {
 
 fn ends_of<T: Versioned>(rows: &[T]) -> impl Iterator<Item = Time> {
     rows.iter().flat_map(|row| ends(row.valid()))
+}
+
+/// When the vehicles of each company came and went.
+fn fleets(vehicles: &[Vehicle]) -> FxHashMap<Text, (Vec<Time>, Vec<Time>)> {
+    let mut fleets: FxHashMap<Text, (Vec<Time>, Vec<Time>)> = FxHashMap::default();
+    for vehicle in vehicles.iter().filter(|vehicle| !vehicle.company_id.is_empty()) {
+        let (came, gone) = fleets.entry(vehicle.company_id.clone()).or_default();
+        came.push(vehicle.valid.from.unwrap_or(Time::from_millis(i64::MIN)));
+        gone.extend(vehicle.valid.to);
+    }
+    for (came, gone) in fleets.values_mut() {
+        came.sort_unstable();
+        gone.sort_unstable();
+    }
+    fleets
 }
 
 fn common_changes(rows: &Rows) -> Vec<Time> {

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+mod relations;
+
 use super::{
     Name, Problem, Rule, RuleErrors,
     compile::{Compiler, Predicate},
@@ -32,6 +34,9 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "clear",
     "cooldown",
     "key",
+    "over",
+    "incident",
+    "inhibited_by",
     "severity",
     "departments",
     "message",
@@ -54,6 +59,9 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("disabled", "enabled"),
     ("text", "message"),
     ("title", "name"),
+    ("suppressed_by", "inhibited_by"),
+    ("merge", "incident"),
+    ("group", "key"),
 ];
 
 /// Checks every file and compiles every rule; the rules come back in order of id.
@@ -66,7 +74,9 @@ pub(super) fn check(sources: &[Source]) -> Result<(Vec<Rule>, Vec<Terms>), RuleE
     for source in sources {
         match source.parse() {
             Ok(root) => {
-                FileCheck { source, compiler: &compiler, problems: &mut found.problems }.rules(&root, &mut found.drafts)
+                let mut file = FileCheck { source, compiler: &compiler, problems: &mut found.problems };
+                file.rules(&root, &mut found.drafts);
+                file.mutes(&root, &mut found.mutes);
             }
             Err(problem) => found.problems.push(problem),
         }
@@ -77,6 +87,8 @@ pub(super) fn check(sources: &[Source]) -> Result<(Vec<Rule>, Vec<Terms>), RuleE
 #[derive(Default)]
 struct Found<'a> {
     drafts: Vec<Draft<'a>>,
+    /// Where every rule is muted.
+    mutes: Vec<Written>,
     problems: Vec<Problem>,
 }
 
@@ -84,12 +96,15 @@ struct Found<'a> {
 struct Draft<'a> {
     source: &'a Source,
     id: Option<(Text, Position)>,
+    /// Rules that it names, and as what.
+    named: Vec<relations::Named>,
     ready: Option<(Rule, Terms)>,
 }
 
 impl Found<'_> {
     fn finish(mut self) -> Result<(Vec<Rule>, Vec<Terms>), RuleErrors> {
         self.duplicates();
+        self.names();
         if let Some(draft) = self.drafts.get(limits::RULES) {
             let at = draft.id.as_ref().map_or(Position::START, |(_, at)| *at);
             self.problems.push(draft.source.problem(at, format!("more than {} rules", limits::RULES), None));
@@ -100,6 +115,7 @@ impl Found<'_> {
             return Err(RuleErrors::Invalid(self.problems));
         }
         let mut ready: Vec<_> = self.drafts.into_iter().filter_map(|draft| draft.ready).collect();
+        ready.iter_mut().for_each(|(rule, terms)| relations::mute(rule, terms, &self.mutes));
         ready.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
         Ok(ready.into_iter().unzip())
     }
@@ -130,8 +146,9 @@ impl<'a> FileCheck<'a, '_> {
         let NodeValue::Map(entries) = &root.value else {
             return self.say(root.at, format!("expected `rules:` with a list of rules, found {}", root.kind()), None);
         };
-        self.known_keys(entries, &["rules"], &[], "the file");
+        self.known_keys(entries, &["rules", "mute"], &[], "the file");
         match find(entries, "rules") {
+            None if find(entries, "mute").is_some() => {}
             None => self.say(root.at, "`rules` is missing", Some("begin the file with `rules:`".into())),
             Some(node) => {
                 for item in self.list(node, "`rules`").unwrap_or_default() {
@@ -149,30 +166,42 @@ impl<'a> FileCheck<'a, '_> {
                 format!("expected a rule, found {}", node.kind()),
                 Some("begin it with `- id: …`".into()),
             );
-            return Draft { source: self.source, id: None, ready: None };
+            return Draft { source: self.source, id: None, named: Vec::new(), ready: None };
         };
         self.known_keys(entries, RULE_KEYS, SYNONYMS, "a rule");
         let id = self.id(entries, node.at);
         let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default());
         let ready = built.filter(|_| self.problems.len() == before);
-        Draft { source: self.source, id, ready }
+        let named = relations::named(entries);
+        Draft { source: self.source, id, named, ready }
     }
 
     fn build(&mut self, entries: &[Entry], at: Position, id: Text) -> Option<(Rule, Terms)> {
         let name = self.name(entries);
         let description = self.optional_text(entries, "description");
+        let over = self.over(entries);
         let when = match find(entries, "when") {
+            Some(node) if over.is_some() => {
+                self.say(node.at, "`over` counts alerts: there are no rows to ask", Some("leave out `when`".into()));
+                None
+            }
             Some(node) => self.predicate(node),
+            None if over.is_some() => self.never(),
             None => {
                 self.say(at, "`when` is missing", Some("write `when: speed_kmh > 60`".into()));
                 None
             }
         };
         let (clear, clear_ms) = self.clear(entries);
-        let timing = self.timing(entries, clear_ms);
+        let key = self.key(entries);
+        let tally = self.tally(entries, &key, over);
+        let timing = self.timing(entries, clear_ms, tally.is_some());
         let (severity_default, cases) = self.severity(entries);
         let template = self.template(entries, name.in_language("en").unwrap_or(&id));
-        let key = self.key(entries);
+        if tally.as_ref().is_some_and(|tally| tally.over.is_some()) {
+            self.told_by_alerts(entries, &key, &template);
+        }
+        let incident = self.incident(entries, tally.is_some());
         let departments = self.words(entries, "departments");
         let (enabled, shadow) = (self.flag(entries, "enabled", true), self.flag(entries, "shadow", false));
         let labels = self.labels(entries);
@@ -183,7 +212,7 @@ impl<'a> FileCheck<'a, '_> {
         let text = |predicate: &Written| Text::from(&*predicate.text);
         let mut rule = Rule {
             version: Text::default(),
-            when: text(&when),
+            when: tally.as_ref().and_then(relations::counted).unwrap_or_else(|| text(&when)),
             clear: clear.as_ref().map(text),
             columns: asked.union(template.columns()).iter().collect(),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
@@ -200,6 +229,9 @@ impl<'a> FileCheck<'a, '_> {
             key,
             severity_default,
             labels,
+            incident,
+            inhibited_by: relations::inhibitors(entries),
+            tally,
             enabled,
             shadow,
             template,
@@ -282,17 +314,17 @@ impl<'a> FileCheck<'a, '_> {
         (when, self.duration(fields, "for", 0))
     }
 
-    fn timing(&mut self, entries: &[Entry], clear_ms: i64) -> Timing {
+    fn timing(&mut self, entries: &[Entry], clear_ms: i64, tallies: bool) -> Timing {
         let default = Timing::default();
         let timing = Timing {
             hold_ms: self.duration(entries, "for", 0),
             min_samples: self.count(entries, "min_samples", 1, limits::COUNT_HITS).unwrap_or(1),
             max_gap_ms: self.duration(entries, "max_gap", default.max_gap_ms),
-            count: self.count_window(entries),
+            count: if tallies { None } else { self.count_window(entries) },
             clear_ms,
             cooldown_ms: self.duration(entries, "cooldown", 0),
         };
-        if let (Some(node), true) = (find(entries, "count"), timing.hold_ms > 0) {
+        if let (Some(node), true) = (find(entries, "count").filter(|_| !tallies), timing.hold_ms > 0) {
             self.say(
                 node.at,
                 "`count` stands instead of `for`: a rule has one of them",
@@ -429,8 +461,10 @@ impl<'a> FileCheck<'a, '_> {
                 }
             }
         }
-        if vehicle.is_some_and(|vehicle| !key.contains(&vehicle)) {
-            let hint = "an alert is always about one vehicle: write `key: [vehicle_id, …]`";
+        let counts = find(entries, "count").is_some() || find(entries, "over").is_some();
+        if vehicle.is_some_and(|vehicle| !key.contains(&vehicle)) && !counts {
+            let hint =
+                "write `key: [vehicle_id, …]`, or count over many vehicles with `count: { vehicles: 3, within: 1d }`";
             self.say(node.at, "the key lacks `vehicle_id`", Some(hint.into()));
         }
         key
@@ -664,7 +698,7 @@ fn version(rule: &Rule, cases: &[(Severity, Written)], message: &str) -> String 
         "timing": rule.timing, "key": names(&rule.key), "severity": rule.severity_default,
         "cases": cases.iter().map(|(severity, case)| (severity, &case.text)).collect::<Vec<_>>(),
         "departments": rule.departments, "message": message, "enabled": rule.enabled, "shadow": rule.shadow,
-        "labels": rule.labels,
+        "labels": rule.labels, "incident": rule.incident, "inhibited_by": rule.inhibited_by, "tally": rule.tally,
     });
     digest([content.to_string().as_str()].into_iter())
 }

@@ -23,7 +23,7 @@ use datafusion::{
     functions::core::expr_fn::nullif,
     logical_expr::{
         BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, expr::ScalarFunction, lit,
-        simplify::SimplifyContext, utils::split_conjunction_owned,
+        simplify::SimplifyContext, utils::split_conjunction_owned, when,
     },
     optimizer::simplify_expressions::ExprSimplifier,
     physical_expr::PhysicalExpr,
@@ -451,6 +451,18 @@ impl Class {
             Self::List => "a list of text",
             Self::Null => "null",
             Self::Other => "something else",
+        }
+    }
+}
+
+impl Predicate {
+    /// True becomes unknown wherever `mute` holds; false stays false.
+    pub fn mute(&mut self, mute: &Self) {
+        let Some(holds) = mute.conjuncts.iter().cloned().reduce(Expr::and) else { return };
+        let unknown = lit(ScalarValue::Boolean(None));
+        if let Ok(unless) = when(holds, unknown).otherwise(lit(true)) {
+            self.conjuncts.push(unless);
+            self.columns = self.columns.union(mute.columns);
         }
     }
 }

@@ -152,9 +152,22 @@ fn expectations(case: &TestCase, alerts: &[Alert], indent: usize) -> String {
 
 type Keys = Vec<(&'static str, String)>;
 
+/// Which rule of which truck, and what joined it.
+fn who(alert: &Alert, rule: &str, vehicle: &str) -> Keys {
+    let mut keys = vec![("rule", word(rule))];
+    if !vehicle.is_empty() {
+        keys.push(("vehicle", word(vehicle)));
+    }
+    if !alert.joined.is_empty() {
+        let joined: Vec<String> = alert.joined.iter().map(|one| word(&one.rule_id)).collect();
+        keys.push(("joined", format!("[{}]", joined.join(", "))));
+    }
+    keys
+}
+
 /// The keys that were written before, with what came.
 fn as_before(expected: &Expected, alert: &Alert) -> Keys {
-    let mut keys = vec![("rule", word(&expected.rule)), ("vehicle", word(&expected.vehicle))];
+    let mut keys = who(alert, &expected.rule, &expected.vehicle);
     let mut keep = |written: bool, key: &'static str, value: String| {
         if written {
             keys.push((key, value));
@@ -175,13 +188,10 @@ fn as_before(expected: &Expected, alert: &Alert) -> Keys {
 
 /// What is worth expecting of an alert that nothing expected.
 fn anew(alert: &Alert) -> Keys {
-    let mut keys = vec![
-        ("rule", word(&alert.rule_id)),
-        ("vehicle", word(&alert.vehicle_id)),
-        ("severity", alert.severity.to_string()),
-        ("started_at", time(alert.started_at)),
-        ("fired_at", time(alert.fired_at)),
-    ];
+    let mut keys = who(alert, &alert.rule_id, &alert.vehicle_id);
+    keys.push(("severity", alert.severity.to_string()));
+    keys.push(("started_at", time(alert.started_at)));
+    keys.push(("fired_at", time(alert.fired_at)));
     keys.extend(alert.cleared_at.map(|at| ("cleared_at", time(at))));
     if alert.cleared_at.is_none() || alert.state == AlertState::Withdrawn {
         keys.push(("state", alert.state.as_str().to_owned()));

@@ -8,7 +8,7 @@ use super::{
 use crate::model::{Column, Facts, Verdict};
 
 /// The parts of a predicate that must all hold, as written.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parts {
     parts: Vec<Part>,
     program: Program,
@@ -42,6 +42,11 @@ impl Parts {
             }
             Ok(Self { parts, program: Program::of(&predicates)? })
         })
+    }
+
+    /// Whether there is nothing to ask.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Part> {

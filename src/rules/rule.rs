@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::message::Template;
-use crate::model::{Column, ColumnSet, Departments, Facts, Severity, Text, Timing};
+use crate::model::{Column, ColumnSet, Departments, Facts, Incident, Severity, Tally, Text, Timing};
 
 /// A rule's name, by language tag (`zh`, `en`). A name written without a language stands under the empty tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,12 +39,18 @@ pub struct Rule {
     /// The clearing predicate as written; `None` is `not (when)`.
     pub clear: Option<Text>,
     pub timing: Timing,
-    /// What one alert is about; contains `vehicle_id`.
+    /// What one alert is about; contains `vehicle_id`, unless the rule has a tally.
     pub key: Vec<Column>,
     /// The severity when no case holds.
     pub severity_default: Severity,
     pub departments: Departments,
     pub labels: BTreeMap<Text, Text>,
+    /// The incident that its alerts share with those of other rules.
+    pub incident: Option<Incident>,
+    /// Rules whose open alerts keep it from opening one.
+    pub inhibited_by: Vec<Text>,
+    /// How it counts over vehicles or alerts, instead of following one vehicle.
+    pub tally: Option<Tally>,
     /// A disabled rule is checked but not evaluated: its verdicts are unknown.
     pub enabled: bool,
     /// A shadow rule is evaluated and its alerts are kept, but nobody is told.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use crate::model::{Column, Severity, limits};
+use crate::model::{Column, Period, Severity, limits};
 
 /// The JSON Schema (2020-12) of a rule file. Columns and severities are listed from the code, so it cannot fall behind.
 pub fn schema() -> Json {
@@ -13,13 +13,24 @@ pub fn schema() -> Json {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "muckwatch rules",
         "type": "object",
-        "required": ["rules"],
+        "anyOf": [{ "required": ["rules"] }, { "required": ["mute"] }],
         "additionalProperties": false,
-        "properties": { "rules": { "type": "array", "maxItems": limits::RULES, "items": { "$ref": "#/$defs/rule" } } },
+        "properties": {
+            "rules": { "type": "array", "maxItems": limits::RULES, "items": { "$ref": "#/$defs/rule" } },
+            "mute": {
+                "type": "array", "maxItems": limits::MUTES,
+                "description": "Where one of these holds, no rule of the folder says true: it is unknown.",
+                "items": {
+                    "type": "object", "required": ["when"], "additionalProperties": false,
+                    "properties": { "reason": { "type": "string" }, "when": { "$ref": "#/$defs/predicate" } },
+                },
+            },
+        },
         "$defs": {
             "rule": {
                 "type": "object",
-                "required": ["id", "when"],
+                "required": ["id"],
+                "oneOf": [{ "required": ["when"] }, { "required": ["over", "count"] }],
                 "additionalProperties": false,
                 "not": { "required": ["for", "count"] },
                 "properties": properties(),
@@ -41,6 +52,7 @@ pub fn schema() -> Json {
                 "type": "object", "minProperties": 1, "maxProperties": 1,
                 "additionalProperties": false, "properties": case,
             },
+            "rule_id": { "$ref": "#/$defs/rule/properties/id" },
             "column": { "enum": Column::all().map(Column::name).collect::<Vec<_>>() },
         },
     })
@@ -85,15 +97,50 @@ fn terms() -> Json {
     let described =
         |reference: &str, text: &str| json!({ "$ref": format!("#/$defs/{reference}"), "description": text });
     let number = json!({ "type": "integer", "minimum": 1, "maximum": limits::COUNT_HITS });
+    let many =
+        |text: &str| json!({ "type": "integer", "minimum": 1, "maximum": limits::TALLY_HITS, "description": text });
+    let periods: Vec<&str> = Period::ALL.iter().map(|period| period.as_str()).collect();
     json!({
         "when": { "$ref": "#/$defs/predicate" },
         "for": described("duration", "Must hold this long in event time. Default 0s."),
-        "min_samples": { "$ref": "#/$defs/rule/properties/count/properties/at_least", "default": 1 },
+        "min_samples": { "default": 1, "description": "And over this many reports.", "allOf": [number] },
         "max_gap": described("duration", "A longer silence breaks the hold. Default 5m."),
         "count": {
-            "type": "object", "required": ["at_least", "within"], "additionalProperties": false,
-            "description": "Instead of `for`: so many hits in a sliding window.",
-            "properties": { "at_least": number, "within": { "$ref": "#/$defs/duration" } },
+            "type": "object", "additionalProperties": false,
+            "anyOf": [{ "required": ["at_least"] }, { "required": ["vehicles"] }],
+            "oneOf": [{ "required": ["within"] }, { "required": ["per"] }],
+            "description": "Instead of `for`: so many hits in a window. With a key without `vehicle_id`, or with `over`, hits of many vehicles: the alert is open while the window is full.",
+            "properties": {
+                "at_least": many("So many hits, or points."),
+                "vehicles": many("Or so many vehicles. Only over many."),
+                "share": {
+                    "type": "number", "exclusiveMinimum": 0, "maximum": 1,
+                    "description": "And this share of the vehicles registered for the company. Only with `key: [company_id]`.",
+                },
+                "within": { "$ref": "#/$defs/duration" },
+                "per": { "enum": periods, "description": "A period of the local calendar instead of `within`. Only over many." },
+            },
+        },
+        "over": {
+            "description": "Counts alerts of these rules, and not rows; with points, or each as one. An alert found to be false counts no longer.",
+            "anyOf": [
+                { "type": "array", "minItems": 1, "items": { "$ref": "#/$defs/rule_id" } },
+                { "type": "object", "minProperties": 1, "additionalProperties": { "type": "integer", "minimum": 1, "maximum": 1_000 } },
+            ],
+        },
+        "incident": {
+            "description": "Rules that write the same name share one alert: the first opens it, the others join it while it is open and for `within` (default 10m) after.",
+            "anyOf": [
+                { "type": "string" },
+                {
+                    "type": "object", "required": ["name"], "additionalProperties": false,
+                    "properties": { "name": { "type": "string" }, "within": { "$ref": "#/$defs/duration" } },
+                },
+            ],
+        },
+        "inhibited_by": {
+            "type": "array", "items": { "$ref": "#/$defs/rule_id" },
+            "description": "While an alert of one of these rules is open, this one opens none.",
         },
         "clear": {
             "type": "object", "additionalProperties": false,
@@ -102,8 +149,8 @@ fn terms() -> Json {
         },
         "cooldown": described("duration", "No new alert this long after the last one cleared. Default 0s."),
         "key": {
-            "type": "array", "items": { "$ref": "#/$defs/column" }, "contains": { "const": "vehicle_id" }, "uniqueItems": true,
-            "description": "What one alert is about. Default [vehicle_id].",
+            "type": "array", "items": { "$ref": "#/$defs/column" }, "uniqueItems": true,
+            "description": "What one alert is about. Default [vehicle_id]. Only a rule that counts over many does without `vehicle_id`.",
         },
         "severity": {
             "description": "A word, or the first case that holds with a word last. Default minor.",

@@ -40,6 +40,9 @@ struct Inner {
     columns: ColumnSet,
     asks_timer: bool,
     asks_sighting: bool,
+    tallies: bool,
+    /// Rules in the order in which they are judged: what inhibits comes before what it inhibits.
+    order: Vec<u32>,
     digest: String,
     program: Program,
 }
@@ -64,8 +67,10 @@ impl RuleSet {
     fn from_sources(sources: Vec<Source>) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
             let (rules, terms) = check::check(&sources)?;
+            let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
+            let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));
             let program = Program::new(&rules, terms)?;
-            Ok(Self(Arc::new(Inner::new(rules, program))))
+            Ok(Self(Arc::new(Inner::new(rules, judged, program))))
         })
     }
 
@@ -99,6 +104,16 @@ impl RuleSet {
         self.0.asks_sighting
     }
 
+    /// Whether any enabled rule counts over vehicles or alerts.
+    pub fn has_tallies(&self) -> bool {
+        self.0.tallies
+    }
+
+    /// Indices of the enabled rules in the order in which they are judged: what inhibits comes before what it inhibits.
+    pub fn order(&self) -> &[u32] {
+        &self.0.order
+    }
+
     /// Digest of all rules as loaded: 16 hexadecimal digits of SHA-256.
     pub fn digest(&self) -> &str {
         &self.0.digest
@@ -117,20 +132,42 @@ impl RuleSet {
 impl Default for RuleSet {
     /// No rules.
     fn default() -> Self {
-        Self(Arc::new(Inner::new(Vec::new(), Program::default())))
+        Self(Arc::new(Inner::new(Vec::new(), ColumnSet::default(), Program::default())))
     }
 }
 
 impl Inner {
-    fn new(rules: Vec<Rule>, program: Program) -> Self {
+    fn new(rules: Vec<Rule>, judged: ColumnSet, program: Program) -> Self {
         let enabled = || rules.iter().filter(|rule| rule.enabled);
         let always = ALWAYS.iter().filter_map(|name| Column::named(name)).collect::<ColumnSet>();
-        let columns = enabled().fold(always, |set, rule| set.union(rule.needed()));
+        let columns = enabled().fold(always.union(judged), |set, rule| set.union(rule.needed()));
         let asks_timer = enabled().any(|rule| rule.asks_timer);
         let asks_sighting = enabled().any(|rule| rule.asks_sighting);
+        let tallies = enabled().any(|rule| rule.tally.is_some());
+        let order = order(&rules);
         let digest = digest(rules.iter().map(|rule| &*rule.version));
-        Self { rules, columns, asks_timer, asks_sighting, digest, program }
+        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program }
     }
+}
+
+/// The enabled rules, each after those that inhibit it. There are no rings: they are refused when loaded.
+fn order(rules: &[Rule]) -> Vec<u32> {
+    fn visit(index: usize, rules: &[Rule], seen: &mut [bool], order: &mut Vec<u32>) {
+        if std::mem::replace(&mut seen[index], true) {
+            return;
+        }
+        for id in &rules[index].inhibited_by {
+            if let Ok(before) = rules.binary_search_by(|rule| rule.id.cmp(id)) {
+                visit(before, rules, seen, order);
+            }
+        }
+        if rules[index].enabled {
+            order.push(index as u32);
+        }
+    }
+    let (mut seen, mut order) = (vec![false; rules.len()], Vec::with_capacity(rules.len()));
+    (0..rules.len()).for_each(|index| visit(index, rules, &mut seen, &mut order));
+    order
 }
 
 /// 16 hexadecimal digits of SHA-256 over the parts, each on a line.

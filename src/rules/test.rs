@@ -14,6 +14,8 @@
 //!                   path: [[114.0, 22.5], [114.1, 22.5]] }    # twelve reports, spread evenly along the path
 //!     expect:                        # only what is written is compared
 //!       - { rule: overspeed, vehicle: V1, severity: major, facts: { speed_kmh: 80 } }
+//!       - { rule: lift-outside-site, vehicle: V2, joined: [dump-load-drop] }       # rules of the same incident
+//!       - { rule: mass-offline }                                                   # about no single truck
 //! ```
 
 use std::{
@@ -70,8 +72,10 @@ pub enum RegistrySource {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     pub rule: String,
-    /// Vehicle id, or plate.
+    /// Vehicle id, or plate; empty for an alert about no single truck.
     pub vehicle: String,
+    /// Rules that joined it: all of them, in order.
+    pub joined: Vec<String>,
     pub severity: Option<Severity>,
     pub started_at: Option<Time>,
     pub fired_at: Option<Time>,
@@ -236,6 +240,8 @@ impl Expected {
         compare("state", self.state.map(|s| s.as_str().to_owned()), alert.state.as_str().to_owned());
         compare("retrospective", self.retrospective.map(|r| r.to_string()), alert.retrospective.to_string());
         compare("message", self.message.clone(), alert.message.clone());
+        let joined: Vec<&str> = alert.joined.iter().map(|one| &*one.rule_id).collect();
+        compare("joined", Some(format!("[{}]", self.joined.join(", "))), format!("[{}]", joined.join(", ")));
         for (name, expected) in &self.facts {
             let actual = alert.facts.get(name);
             if !actual.is_some_and(|actual| same(expected, actual)) {
@@ -407,6 +413,7 @@ impl TestCheck<'_> {
         const KEYS: &[&str] = &[
             "rule",
             "vehicle",
+            "joined",
             "severity",
             "started_at",
             "fired_at",
@@ -417,12 +424,14 @@ impl TestCheck<'_> {
             "facts",
         ];
         let fields = self.map(node, KEYS, "an expected alert")?;
-        let missing = ["rule", "vehicle"].into_iter().filter(|name| find(fields, name).is_none());
-        missing.for_each(|name| self.say(node.at, format!("`{name}` is missing"), None));
+        if find(fields, "rule").is_none() {
+            self.say(node.at, "`rule` is missing", None);
+        }
         let cleared = find(fields, "cleared_at");
         Some(Expected {
             rule: find(fields, "rule").and_then(|node| self.text(node, "`rule`"))?,
-            vehicle: find(fields, "vehicle").and_then(|node| self.text(node, "`vehicle`"))?,
+            vehicle: find(fields, "vehicle").map_or(Some(String::new()), |node| self.text(node, "`vehicle`"))?,
+            joined: find(fields, "joined").map(|node| self.rules(node)).unwrap_or_default(),
             severity: self.word(fields, "severity", Severity::parse, "critical, major, minor, notice"),
             started_at: find(fields, "started_at").and_then(|node| self.time(node)),
             fired_at: find(fields, "fired_at").and_then(|node| self.time(node)),
@@ -434,8 +443,15 @@ impl TestCheck<'_> {
         })
     }
 
+    fn rules(&mut self, node: &Node) -> Vec<String> {
+        let items = self.list(node, "`joined`").iter();
+        items.filter_map(|item| self.text(item, "a rule's id")).collect()
+    }
+
     fn facts(&mut self, node: &Node) -> Map<String, Json> {
-        let names: Vec<_> = crate::model::Column::all().map(crate::model::Column::name).collect();
+        // Those of the rows, and what a tally adds.
+        let columns = crate::model::Column::all().map(crate::model::Column::name);
+        let names: Vec<_> = columns.chain(["points", "vehicles", "vehicle_ids"]).collect();
         let fields = self.map(node, &names, "the facts").unwrap_or_default();
         fields.iter().map(|entry| (entry.key.clone(), entry.node.to_json())).collect()
     }

@@ -145,6 +145,31 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nlabels: [x]", "expected labels, found a list"),
         ("when: loaded\nwhen: moving", "not readable as YAML"),
         ("when: loaded\n  for: [", "not readable as YAML"),
+        ("when: loaded\ninhibited_by: [a-rul]", "4:16: there is no rule `a-rul` | did you mean `a-rule`?"),
+        ("when: loaded\ninhibited_by: [a-rule]", "`a-rule` and `a-rule` inhibit each other"),
+        ("when: loaded\nincident: 5", "expected the incident's name, found a number"),
+        ("when: loaded\nincident: { within: 5m }", "`name` is missing"),
+        ("over: [b]\ncount: { at_least: 3, within: 1d }", "3:12: there is no rule `b`"),
+        ("over: [a-rule]\ncount: { at_least: 3, within: 1d }", "`a-rule` counts itself"),
+        ("over: []\ncount: { at_least: 3, within: 1d }", "no rule whose alerts are counted"),
+        ("over: { b: 0 }\ncount: { at_least: 3, within: 1d }", "expected a whole number from 1 to 1000 for `b`"),
+        ("over: [a-rule]\nwhen: loaded\ncount: { at_least: 3, within: 1d }", "`over` counts alerts"),
+        ("over: [a-rule]", "`count` is missing"),
+        ("over: [a-rule]\ncount: { at_least: 3 }", "`within` or `per` is missing"),
+        ("over: [a-rule]\ncount: { within: 1d }", "`count` says not how many"),
+        ("over: [a-rule]\ncount: { at_least: 3, per: week }", "unknown period `week` | periods are day, month"),
+        ("over: [a-rule]\ncount: { at_least: 3, per: year, within: 1d }", "`per` stands instead of `within`"),
+        ("over: [a-rule]\nfor: 5s\ncount: { at_least: 3, per: year }", "`for` has no meaning for a rule that counts"),
+        ("over: [a-rule]\nkey: [speed_kmh]\ncount: { at_least: 3, per: year }", "an alert carries no `speed_kmh`"),
+        ("over: [a-rule]\nmessage: '{load}'\ncount: { at_least: 3, per: year }", "an alert carries no `load`"),
+        (
+            "when: loaded\nkey: [company_id]\nclear: { when: moving }\ncount: { vehicles: 3, within: 1d }",
+            "`clear` has no",
+        ),
+        ("when: loaded\nkey: [company_id]\nincident: x\ncount: { vehicles: 3, within: 1d }", "nobody's incident"),
+        ("when: loaded\nkey: [district_id]\ncount: { vehicles: 3, share: 0.2, within: 1d }", "a share of what?"),
+        ("when: loaded\nkey: [company_id]\ncount: { vehicles: 3, share: 20, within: 1d }", "a share between 0 and 1"),
+        ("when: loaded\ncount: { vehicles: 3, within: 1d }", "unknown key `vehicles` in `count`"),
     ] {
         let found = brief(&rule(rest));
         if !found.iter().any(|line| line.contains(expected)) {
@@ -162,6 +187,14 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("rules:\n  - id: a--b\n    when: loaded", "kebab-case"),
         ("rules:\n  - when: loaded", "`id` is missing"),
         ("rules:\n  - id: 5\n    when: loaded", "expected text for `id`, found a number"),
+        ("mute: loaded", "expected a list for `mute`"),
+        ("mute:\n  - loaded", "expected `reason` and `when`"),
+        ("mute:\n  - reason: x", "2:5: `when` is missing"),
+        ("mute:\n  - when: lodaed", "2:11: unknown column `lodaed`"),
+        (
+            "rules:\n  - id: a\n    when: loaded\n    inhibited_by: [b]\n  - id: b\n    when: loaded\n    inhibited_by: [a]",
+            "4:20: `a` and `b` inhibit each other",
+        ),
     ] {
         let found = brief(text);
         assert!(
@@ -169,6 +202,40 @@ fn every_wrong_field_is_refused_with_a_reason() {
             "{text}\n  expected {expected}\n  found    {found:?}"
         );
     }
+}
+
+#[test]
+fn where_the_folder_is_muted_true_becomes_unknown_and_false_stays() {
+    let mute = "mute:\n  - { reason: in repair, when: vehicle_status = 'maintenance' }\n  - { when: outage_filed }\n";
+    let set = RuleSet::parse(&[("a.yaml", &rule("when: speed_kmh > 60")), ("mute.yaml", mute)]).expect("it loads");
+    let row = |status: &str, filed, kmh| Facts {
+        vehicle_status: Some(status.into()),
+        outage_filed: filed,
+        speed_kmh: kmh,
+        ..Facts::default()
+    };
+    for (row, expected) in [
+        (row("active", Some(false), Some(80.0)), Verdict::True),
+        (row("active", None, Some(80.0)), Verdict::True),
+        (row("maintenance", Some(false), Some(80.0)), Verdict::Unknown),
+        (row("active", Some(true), Some(80.0)), Verdict::Unknown),
+        (row("maintenance", Some(true), Some(50.0)), Verdict::False),
+        (row("maintenance", Some(true), None), Verdict::Unknown),
+    ] {
+        let verdicts = set.evaluate(std::slice::from_ref(&row)).expect("it is judged");
+        assert_eq!(verdicts.when(0, 0), expected, "{row:?}");
+    }
+    let needed: Vec<&str> = set.columns().iter().map(Column::name).collect();
+    assert!(needed.contains(&"outage_filed") && needed.contains(&"vehicle_status"), "{needed:?}");
+    let own: Vec<&str> = set.rules()[0].columns.iter().map(|column| column.name()).collect();
+    assert_eq!(own, ["speed_kmh"], "an alert shows what its rule reads");
+    assert_ne!(set.rules()[0].version, load(&rule("when: speed_kmh > 60")).rules()[0].version);
+}
+
+#[test]
+fn what_inhibits_is_judged_first() {
+    let text = "rules:\n  - { id: a, when: loaded, inhibited_by: [c] }\n  - { id: b, when: loaded }\n  - { id: c, when: loaded, inhibited_by: [b] }\n";
+    assert_eq!(load(text).order(), [1, 2, 0]);
 }
 
 #[test]
@@ -512,6 +579,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         place_id: None,
         road_id: None,
         facts: [("speed_kmh".to_owned(), serde_json::json!(80.0))].into_iter().collect(),
+        joined: Vec::new(),
     }
 }
 

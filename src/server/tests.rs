@@ -182,6 +182,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         place_id: None,
         road_id: None,
         facts: Map::new(),
+        joined: Vec::new(),
     }
 }
 

@@ -43,24 +43,26 @@ pub struct AlertFilter {
 }
 
 impl Tx<'_> {
-    /// Writes an alert as it stands now. It never goes backwards: what is less grave or less finished than what the book
-    /// holds changes nothing.
+    /// Writes an alert as it stands now. It never goes backwards: what fewer rules have joined, else what is less finished, else
+    /// what is less grave than what the book holds changes nothing.
     ///
     /// # Errors
     /// When the database fails.
     pub fn put_alert(&self, alert: &Alert) -> Result<Change, StoreError> {
-        let held = self.held(alert)?;
-        let rank = (state_rank(alert.state), alert.severity as i64);
-        match held {
+        let rank = (alert.joined.len() as i64, state_rank(alert.state), alert.severity as i64);
+        match self.held(alert)? {
             None => self.insert_alert(alert).map(|()| Change::New),
-            Some((state, severity)) if rank.0 < state || (rank.0 == state && rank.1 <= severity) => Ok(Change::Known),
-            Some((_, severity)) => self.update_alert(alert, severity).map(|()| Change::Changed),
+            Some(held) if rank <= held => Ok(Change::Known),
+            Some((_, _, severity)) => self.update_alert(alert, severity).map(|()| Change::Changed),
         }
     }
 
-    fn held(&self, alert: &Alert) -> Result<Option<(i64, i64)>, StoreError> {
-        let mut statement = self.inner.prepare_cached("SELECT state, severity FROM alerts WHERE alert_id = ?1")?;
-        Ok(statement.query_row([&*alert.alert_id.0], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    /// How many rules have joined it, how finished and how grave it is.
+    fn held(&self, alert: &Alert) -> Result<Option<(i64, i64, i64)>, StoreError> {
+        let sql =
+            "SELECT coalesce(json_array_length(json, '$.joined'), 0), state, severity FROM alerts WHERE alert_id = ?1";
+        let mut statement = self.inner.prepare_cached(sql)?;
+        Ok(statement.query_row([&*alert.alert_id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?)
     }
 
     fn insert_alert(&self, alert: &Alert) -> Result<(), StoreError> {

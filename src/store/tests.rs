@@ -41,6 +41,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         place_id: None,
         road_id: None,
         facts: serde_json::Map::from_iter([("speed_kmh".to_owned(), 88.5.into())]),
+        joined: Vec::new(),
     }
 }
 

@@ -174,7 +174,7 @@ fn a_fact_is_explained_by_name_and_a_wrong_name_gives_the_nearest() {
 const WATCHED: &str = "\
 fast
   when speed_kmh > 60 and loaded
-  for 20 s, 3 reports or more, max_gap 60 s
+  for 20 s, at least 3 reports, max_gap 60 s
   clear when speed_kmh <= 60, for 10 s; cool-down 60 s
 2026-03-01 22:00:00 粤B00000 true    held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
 2026-03-01 22:00:10 粤B00000 unknown held for 0 of 20 s, 1 of 3 samples, clock stopped by unknown | true: speed_kmh > 60 (speed_kmh=70) | unknown: loaded (loaded=null)
@@ -218,6 +218,43 @@ fn a_rule_is_watched_from_hold_to_cool_down() {
     assert!(said(&nobody).contains("nothing that was judged is of a vehicle \"V1\""), "{}", said(&nobody));
     let wrong = run("fats", &input, &[]);
     assert!(!wrong.status.success() && said(&wrong).contains("did you mean fast?"), "{}", said(&wrong));
+}
+
+#[test]
+fn a_watched_rule_says_what_other_rules_and_trucks_do_to_it() {
+    let city = City::new(2);
+    let rule = |text: &str| format!("  - {{ {text}, severity: minor, departments: [company] }}\n");
+    let rules: String = [
+        "id: fast, when: speed_kmh > 60, incident: { name: speed, within: 1m }",
+        "id: faster, when: speed_kmh > 90, incident: { name: speed, within: 1m }",
+        "id: slowly, when: speed_kmh > 50, inhibited_by: [fast]",
+        "id: many, when: speed_kmh > 60, key: [company_id], count: { vehicles: 2, within: 1m }",
+        "id: again, over: [fast], count: { at_least: 1, per: day }",
+    ]
+    .map(rule)
+    .concat();
+    let mute = "mute:\n  - { reason: test, when: speed_kmh > 110 }\n";
+    fs::write(city.rules().join("speed.yaml"), format!("{mute}rules:\n{rules}")).unwrap();
+    let report = |(s, truck, speed_kmh): (i64, u32, i64)| json!({"device_id": format!("D{truck}"), "device_time": START_MS + s * 1000, "speed_kmh": speed_kmh});
+    let input = city.file("reports.jsonl", &[(0, 0, 70), (1, 1, 70), (2, 0, 95), (3, 0, 115), (4, 0, 40)].map(report));
+    let watched = |rule: &str| {
+        let folders = [Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()];
+        let output =
+            program().args(["rules", "watch", rule]).args(folders).arg("--input").arg(&input).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for (rule, parts) in [
+        ("fast", &["FIRES as minor: 粤B00000 fast", "muted; open since"][..]),
+        ("faster", &["JOINS the alert of fast", "CLEARED, and the alert of fast with it"]),
+        ("slowly", &["inhibited by fast; held for 2 of 0 s"]),
+        ("many", &["粤B00000 true    HIT, counted over many", "22:00:01 FIRES as minor: 粤B00001"]),
+        ("again", &["22:00:00 FIRES as minor: 粤B00000"]),
+    ] {
+        let shown = watched(rule);
+        for part in parts {
+            assert!(shown.contains(part), "{part} is not in:\n{shown}");
+        }
+    }
 }
 
 #[test]

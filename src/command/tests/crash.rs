@@ -7,7 +7,7 @@ use rusqlite::{Connection, types::Value};
 
 use super::{LAT, LON, START_MS, alert};
 use crate::{
-    command::{Desk, Queue, Settings, UnitInfo},
+    command::{Desk, Settings, UnitInfo},
     model::{
         Answer, Body, Finding, Outcome, Reason, Record, Settled, Severity, Time, Transition, UnitKind, UnitReply,
         UnitReport, UnitStatus,
@@ -62,7 +62,7 @@ fn enter(desk: &mut Desk, tx: &Tx<'_>, index: usize, step: &Step) -> Result<(), 
         Step::Reply(unit, alert, answer) => {
             let reply = UnitReply {
                 unit_id: format!("U{unit}").into(),
-                dispatch_id: Queue::dispatch_id(&format!("a{alert}")),
+                dispatch_id: crate::model::dispatch_id(&format!("a{alert}")),
                 device_time: now,
                 answer: *answer,
                 reason: Some("because".into()),

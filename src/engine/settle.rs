@@ -1,0 +1,143 @@
+//! The second stage: what was found of single vehicles, counted over many, in order of arrival and on one thread.
+
+use std::sync::Arc;
+
+use super::{
+    Reference,
+    judge::{Finding, Found, terms},
+};
+use crate::{
+    alerts::{Hit, RuleTerms, Tallies},
+    model::{self, Alert, Body, Facts, Record, Text, Time, Transition, UnitReply, dispatch_id},
+    registry::Registry,
+    rules::{Rule, RuleSet},
+};
+
+/// Makes of findings what is told.
+#[derive(Debug, Default)]
+pub struct Settler {
+    tallies: Tallies,
+}
+
+impl Settler {
+    /// What is told of a batch, from all that was found in it, in order of record, turn and vehicle.
+    pub fn settle(&mut self, reference: &Reference, batch: &[Record], findings: Vec<Finding>) -> Vec<Transition> {
+        let mut told = Vec::with_capacity(findings.len());
+        if !reference.rules.has_tallies() {
+            told.extend(findings.into_iter().filter_map(|finding| match finding.what {
+                Found::Change(transition) => Some(*transition),
+                Found::Hit(..) => None,
+            }));
+            return told;
+        }
+        let mut findings = findings.into_iter().peekable();
+        for (index, record) in (0_u32..).zip(batch) {
+            while let Some(finding) = findings.next_if(|finding| finding.record == index) {
+                self.take(reference, finding, &mut told);
+            }
+            match &record.body {
+                Body::Tick => self.pass(reference, record.recv_time, &mut told),
+                Body::Reply(reply) => self.hear(reply),
+                _ => {}
+            }
+        }
+        told
+    }
+
+    fn take(&mut self, reference: &Reference, finding: Finding, told: &mut Vec<Transition>) {
+        let rules = &reference.rules;
+        let Some(rule) = rules.order().get(finding.turn as usize).map(|number| &rules.rules()[*number as usize]) else {
+            return;
+        };
+        match finding.what {
+            Found::Hit(row, severity) => {
+                let fleet = fleet(&reference.registry, rule, &row);
+                let hit = Hit { row: &row, severity, points: 1, fleet, alert: None };
+                self.count(reference, rule, hit, told);
+            }
+            Found::Change(transition) => self.admit(reference, rule, *transition, told),
+        }
+    }
+
+    /// Counts, and what opens by it is counted in turn.
+    fn count(&mut self, reference: &Reference, rule: &Rule, hit: Hit<'_>, told: &mut Vec<Transition>) {
+        let transitions = self.tallies.hit(&terms(rule), hit, &reference.facts.zone, || rule.message(hit.row));
+        told.extend(transitions);
+    }
+
+    /// Tells of a vehicle's alert unless one about many speaks for it, and counts it when it is new.
+    fn admit(&mut self, reference: &Reference, rule: &Rule, transition: Transition, told: &mut Vec<Transition>) {
+        let Some(transition) = self.tallies.admit(&terms(rule), transition) else { return };
+        let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
+        told.push(transition);
+        if let Some(alert) = opened.filter(|_| !rule.shadow) {
+            self.count_alert(reference, &alert, told);
+        }
+    }
+
+    fn count_alert(&mut self, reference: &Reference, alert: &Alert, told: &mut Vec<Transition>) {
+        let rules = &reference.rules;
+        for number in rules.order() {
+            let rule = &rules.rules()[*number as usize];
+            let over = rule.tally.as_ref().and_then(|tally| tally.over.as_ref());
+            let Some(points) = over.and_then(|over| over.get(&alert.rule_id)) else { continue };
+            let row = row_of(alert);
+            let hit = Hit { row: &row, severity: None, points: *points, fleet: None, alert: Some(&alert.alert_id) };
+            self.count(reference, rule, hit, told);
+        }
+    }
+
+    fn pass(&mut self, reference: &Reference, at: Time, told: &mut Vec<Transition>) {
+        if self.tallies.is_empty() {
+            return;
+        }
+        let rules = &reference.rules;
+        let transitions = self.tallies.pass(at, &reference.facts.zone, |id| known(rules, id));
+        for transition in transitions {
+            let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
+            told.push(transition);
+            if let Some(alert) = opened {
+                self.count_alert(reference, &alert, told);
+            }
+        }
+    }
+
+    /// An alert that people found to be false counts no longer.
+    fn hear(&mut self, reply: &UnitReply) {
+        if reply.verdict == Some(model::Finding::FalseAlarm) {
+            self.tallies.take_back(|alert_id| dispatch_id(&alert_id.0) == reply.dispatch_id);
+        }
+    }
+}
+
+fn known<'r>(rules: &'r RuleSet, id: &str) -> Option<RuleTerms<'r>> {
+    let rule = &rules.rules()[rules.index_of(id)?];
+    rule.enabled.then(|| terms(rule))
+}
+
+/// How many vehicles the share is of.
+fn fleet(registry: &Arc<Registry>, rule: &Rule, row: &Facts) -> Option<i64> {
+    rule.tally.as_ref()?.share?;
+    registry.fleet(row.company_id.as_deref()?, row.event_time?)
+}
+
+/// What an alert says, as a row.
+fn row_of(alert: &Alert) -> Facts {
+    let text = |text: &Text| Some(text.clone()).filter(|text| !text.is_empty());
+    Facts {
+        event_time: Some(alert.fired_at),
+        vehicle_id: text(&alert.vehicle_id),
+        plate: text(&alert.plate),
+        company_id: text(&alert.company_id),
+        driver_id: alert.driver_id.clone(),
+        permit_id: alert.permit_id.clone(),
+        manifest_id: alert.manifest_id.clone(),
+        trip_id: alert.trip_id.clone(),
+        lat: alert.lat,
+        lon: alert.lon,
+        district_id: alert.district_id.clone(),
+        place_id: alert.place_id.clone(),
+        road_id: alert.road_id.clone(),
+        ..Facts::default()
+    }
+}
