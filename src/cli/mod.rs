@@ -51,13 +51,6 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// So many of a thing, as people write it.
-fn counted(number: impl TryInto<u64>, thing: &str) -> String {
-    let number = number.try_into().unwrap_or(u64::MAX);
-    let end = if number == 1 { "" } else { "s" };
-    format!("{number} {thing}{end}")
-}
-
 /// The clock on the wall, as an instant.
 fn now() -> Time {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

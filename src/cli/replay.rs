@@ -15,7 +15,7 @@ use super::{args::Sources, front::Front, input::Lines, ledger::table};
 use crate::{
     config::Config,
     engine::{Reference, Replayed, replay},
-    model::{Body, Outcome, Record, Time},
+    model::{Body, Outcome, Record, Time, counted},
     registry::Registry,
     rules::RuleSet,
 };
@@ -168,11 +168,11 @@ fn write_alerts(path: &Path, replayed: &Replayed) -> anyhow::Result<()> {
 fn summarise(replayed: &Replayed, took: Duration) {
     let per_s = replayed.ledger.received() as f64 / took.as_secs_f64().max(1e-9);
     say!(
-        "{} reports of {} vehicles in {:.1} s ({per_s:.0}/s), {} alerts",
-        replayed.ledger.received(),
-        replayed.vehicles,
+        "{} of {} in {:.1} s ({per_s:.0}/s), {}",
+        counted(replayed.ledger.received(), "report"),
+        counted(replayed.vehicles, "vehicle"),
         took.as_secs_f64(),
-        replayed.alerts.len()
+        counted(replayed.alerts.len(), "alert")
     );
     let mut rules = std::collections::BTreeMap::<&str, usize>::new();
     replayed.alerts.iter().for_each(|alert| *rules.entry(&alert.rule_id).or_default() += 1);

@@ -8,7 +8,6 @@ use rustc_hash::FxHashMap;
 
 use super::{
     args::Sources,
-    counted,
     front::Front,
     input::is_standard_input,
     ledger::table,
@@ -18,7 +17,7 @@ use crate::{
     alerts::{Hold, Phase},
     config::Config,
     engine::{Finding, Found, Look, Watcher, watch},
-    model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone},
+    model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone, counted},
     rules::{Part, Parts, Rule, RuleSet},
 };
 
@@ -67,7 +66,7 @@ fn header(rule: &Rule) -> String {
     let Timing { hold_ms, min_samples, max_gap_ms, count, clear_ms, cooldown_ms } = rule.timing;
     let asked = match count {
         _ if rule.tally.is_some() => "counted over many: its alerts stand on lines of their own".to_owned(),
-        Some(window) => format!("{} hits within {}", window.at_least, s(window.within_ms)),
+        Some(window) => format!("{} within {}", counted(window.at_least, "hit"), s(window.within_ms)),
         None => format!("for {}, at least {}, max_gap {}", s(hold_ms), counted(min_samples, "report"), s(max_gap_ms)),
     };
     let clear = rule.clear.as_ref().map_or_else(|| "not (when)".to_owned(), |clear| one_line(clear));

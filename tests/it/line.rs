@@ -162,6 +162,47 @@ fn every_dialect_ends_in_the_same_alert() {
     assert_eq!(served.stop(), Some(0));
 }
 
+/// A truck is halfway to an alert when the folder of rules changes, first to something wrong, then to something new.
+#[test]
+fn rules_are_replaced_while_running_and_holds_go_on() {
+    let (city, broker) = (City::new(2), Mosquitto::start());
+    let served = Served::start(&broker.address(), &city.folder.path().join("data"), &city.registry(), &city.rules());
+    let report = |truck: u32, s: i64, speed_kmh: i64| json!({"device_id": format!("D{truck}"), "device_time": START_MS + s * 1000, "speed_kmh": speed_kmh});
+    let send = |reports: &[Json], sum: u64| {
+        run(publish(&broker, reports));
+        wait_for("the reports to be committed", || (served.received() == sum).then_some(()));
+    };
+    let rules = || served.json("/api/v1/rules");
+    let added = city.rules().join("slow.yaml");
+    send(&[report(0, 0, 65)], 1);
+
+    std::fs::write(&added, "rules: [{ id: slow, when: sped_kmh < 10 }]").unwrap();
+    let shown = wait_for("the problem to be shown", || Some(rules()).filter(|shown| shown["problem"].is_string()));
+    let problem = shown["problem"].as_str().unwrap();
+    assert!(problem.contains("slow.yaml:1:") && problem.contains("did you mean `speed_kmh`?"), "{problem}");
+    assert_eq!(shown["rules"].as_array().unwrap().len(), 1, "the old ones judge: {shown}");
+    wait_for("the log", || served.log().contains("the rules stay as they were").then_some(()));
+    let (_, metrics) = served.get("/metrics");
+    assert!(metrics.contains("muckwatch_rule_reloads_total{result=\"error\"} 1"), "{metrics}");
+
+    std::fs::write(&added, "rules: [{ id: slow, when: speed_kmh < 10, departments: [company] }]").unwrap();
+    let shown =
+        wait_for("the new rule", || Some(rules()).filter(|shown| shown["rules"].as_array().unwrap().len() == 2));
+    assert_eq!(shown["problem"], Json::Null);
+    wait_for("the log", || (served.log().contains("rule added") && served.log().contains("slow")).then_some(()));
+
+    send(&[report(0, 20, 65), report(1, 20, 5)], 3);
+    let alerts = alerts(&served);
+    let mut found: Vec<(&str, &str, &str)> = alerts
+        .values()
+        .map(|alert| ["rule_id", "vehicle_id", "started_at"].map(|field| alert[field].as_str().unwrap()).into())
+        .collect();
+    found.sort_unstable();
+    let expected = [("fast", "V0", "2026-03-01T14:00:00.000Z"), ("slow", "V1", "2026-03-01T14:00:20.000Z")];
+    assert_eq!(found, expected, "the hold that began before the change is complete after it");
+    assert_eq!(served.stop(), Some(0));
+}
+
 #[test]
 fn what_cannot_be_read_is_kept_counted_and_acknowledged() {
     let (city, broker) = (City::new(1), Mosquitto::start());
