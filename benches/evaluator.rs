@@ -8,7 +8,7 @@
 use std::{fmt::Write as _, hint::black_box, io::Read as _, path::PathBuf, sync::Arc, time::Instant};
 
 use muckwatch::{
-    engine::{Judge, Reference},
+    engine::{Judge, Reference, Seen},
     facts::{Fold, Input, Settings, VehicleState},
     ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Body, Datum, Facts, Record, Text, Time},
@@ -124,7 +124,7 @@ fn feed<'a>(
     judge: &mut Judge,
     messages: impl Iterator<Item = &'a (String, Vec<u8>)>,
 ) {
-    let (mut decoded, mut batch, mut mine, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut decoded, mut batch, mut mine, mut seen) = (Vec::new(), Vec::new(), Vec::new(), Seen::default());
     let mut messages = messages.peekable();
     while let Some((topic, payload)) = messages.next() {
         decoder.decode(topic, payload, &mut decoded);
@@ -138,7 +138,7 @@ fn feed<'a>(
             black_box(judge.judge(&batch, &mine, &mut seen).expect("a judgement"));
             batch.clear();
             mine.clear();
-            seen.clear();
+            seen = Seen::default();
         }
     }
 }

@@ -62,6 +62,7 @@ const PACK: &[(&str, &str)] = &[
     ("mute.yaml", include_str!("../../rules/mute.yaml")),
     ("permits.yaml", include_str!("../../rules/permits.yaml")),
     ("repeat.yaml", include_str!("../../rules/repeat.yaml")),
+    ("risk.yaml", include_str!("../../rules/risk.yaml")),
     ("route.yaml", include_str!("../../rules/route.yaml")),
     ("sightings.yaml", include_str!("../../rules/sightings.yaml")),
     ("speed.yaml", include_str!("../../rules/speed.yaml")),

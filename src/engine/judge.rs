@@ -8,9 +8,9 @@ use super::{EngineError, clock::is_looked_at};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Severity, Sighting, Text, Time, Transition, Verdict},
+    model::{Body, Facts, Outcome, Record, Severity, Sighting, Text, Time, Transition, Verdict, limits::RECENT_ALERTS},
     registry::Registry,
-    rules::{Rule, RuleSet, Verdicts},
+    rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts},
 };
 
 /// What reports are judged against: replaced as a whole when rules or registry change.
@@ -87,6 +87,24 @@ pub struct Look<'a> {
 /// Is shown each row.
 pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
 
+/// How risky a vehicle was at its last assessment.
+#[derive(Clone, Debug)]
+pub struct Assessed {
+    pub vehicle_id: Text,
+    /// Event time.
+    pub at: Time,
+    pub risk: Risk,
+    /// Whose reasons `risk` counts.
+    pub sheet: Arc<RiskSheet>,
+}
+
+/// What was seen on the way, for those who watch: nothing is decided by it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub positions: Vec<LastPosition>,
+    pub risks: Vec<Assessed>,
+}
+
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
     reference: Reference,
@@ -96,6 +114,8 @@ pub struct Judge {
     by_id: FxHashMap<Text, u32>,
     /// Silence before this is our own.
     listening_since: Option<Time>,
+    /// Whether rules ask how many alerts a vehicle had lately.
+    asks_recent: bool,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
 }
@@ -108,6 +128,10 @@ struct Vehicle {
     last_arrival: Time,
     last_event: Time,
     last_sighting: Time,
+    /// When its risk was last assessed.
+    assessed_at: Time,
+    /// When its last grave alerts opened, oldest first.
+    opened: Vec<Time>,
 }
 
 /// Where a row of facts came from.
@@ -120,16 +144,21 @@ struct Origin {
 /// Before all that can be.
 const NEVER: Time = Time::from_millis(i64::MIN);
 
+/// How far back alerts are recent.
+const RECENT_MS: i64 = 30 * 86_400_000;
+/// How long an assessment is good enough to show.
+const ASSESS_EVERY_MS: i64 = 600_000;
 /// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
 const ROWS: usize = 1_024;
 
 impl Judge {
     /// A judge that knows no vehicle yet.
     pub fn new(reference: Reference) -> Self {
-        let fold = reference.fold();
+        let (fold, asks_recent) = (reference.fold(), asks_recent(&reference));
         Self {
             reference,
             fold,
+            asks_recent,
             vehicles: Vec::new(),
             by_id: FxHashMap::default(),
             listening_since: None,
@@ -141,6 +170,7 @@ impl Judge {
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
     pub fn replace(&mut self, reference: Reference) {
         self.fold = reference.fold();
+        self.asks_recent = asks_recent(&reference);
         let rules = &reference.rules;
         self.vehicles.iter_mut().for_each(|vehicle| vehicle.alerts.retain(|id| rules.index_of(id).is_some()));
         self.reference = reference;
@@ -159,7 +189,7 @@ impl Judge {
         &mut self,
         batch: &[Record],
         mine: &[(u32, Text)],
-        seen: &mut Vec<LastPosition>,
+        seen: &mut Seen,
     ) -> Result<Vec<Finding>, EngineError> {
         self.judge_watched(batch, mine, seen, &mut |_| {})
     }
@@ -172,7 +202,7 @@ impl Judge {
         &mut self,
         batch: &[Record],
         mine: &[(u32, Text)],
-        seen: &mut Vec<LastPosition>,
+        seen: &mut Seen,
         watch: Watch<'_>,
     ) -> Result<Vec<Finding>, EngineError> {
         let mut findings = Vec::new();
@@ -180,23 +210,24 @@ impl Judge {
             let record = &batch[*index as usize];
             match &record.body {
                 Body::Device(_) if record.outcome == Outcome::Evaluated => {
-                    self.report(*index, record, vehicle_id, seen)
+                    self.report(*index, record, vehicle_id, seen);
+                    self.look_back(&mut findings, seen, watch)?;
                 }
                 Body::Sighting(sighting) => self.sighting(*index, sighting, record.event_time, vehicle_id),
-                Body::Tick => self.tick(*index, record.recv_time, &mut findings, watch)?,
+                Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
                 _ => {}
             }
             if self.rows.len() >= ROWS {
-                self.flush(&mut findings, watch)?;
+                self.flush(&mut findings, seen, watch)?;
             }
         }
-        self.flush(&mut findings, watch)?;
+        self.flush(&mut findings, seen, watch)?;
         Ok(findings)
     }
 
     /// Folds one report into its vehicle's state and keeps the row.
-    fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Vec<LastPosition>) {
+    fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Seen) {
         let Body::Device(report) = &record.body else { return };
         let place = match self.by_id.get(vehicle_id) {
             Some(place) => *place,
@@ -215,7 +246,7 @@ impl Judge {
         if record.use_position
             && let (Some(lat), Some(lon)) = (report.lat, report.lon)
         {
-            seen.push(LastPosition {
+            seen.positions.push(LastPosition {
                 vehicle_id: vehicle_id.clone(),
                 plate: row.plate.clone().unwrap_or_else(|| vehicle_id.clone()),
                 at: record.event_time,
@@ -256,7 +287,14 @@ impl Judge {
     }
 
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
-    fn tick(&mut self, index: u32, at: Time, findings: &mut Vec<Finding>, watch: Watch<'_>) -> Result<(), EngineError> {
+    fn tick(
+        &mut self,
+        index: u32,
+        at: Time,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
         if !self.reference.rules.asks_timer() {
             return Ok(());
         }
@@ -272,18 +310,59 @@ impl Judge {
             self.rows.push(self.fold.step(&mut self.vehicles[place as usize].state, input));
             self.origins.push(Origin { record: index, vehicle: place });
             if self.rows.len() >= ROWS {
-                self.flush(findings, watch)?;
+                self.flush(findings, seen, watch)?;
             }
         }
         Ok(())
     }
 
+    /// Tells a row at a source's gate of the vehicle's recent alerts: those of all its rows before, so these are judged first.
+    fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
+        if !self.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
+            return Ok(());
+        }
+        let (Some(mut row), Some(origin)) = (self.rows.pop(), self.origins.pop()) else { return Ok(()) };
+        self.flush(findings, seen, watch)?;
+        row.recent_alerts = Some(self.vehicles[origin.vehicle as usize].recent_alerts(row.event_time));
+        self.rows.push(row);
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    /// Assesses the rows at gates, and of the others those of vehicles whose last assessment is old.
+    fn assess(&mut self, rules: &RuleSet, seen: &mut Seen) -> Result<(), EngineError> {
+        let Some(sheet) = rules.risk() else { return Ok(()) };
+        let (mut rows, mut ids) = (Vec::new(), Vec::new());
+        for (row, origin) in self.rows.iter().zip(&self.origins) {
+            let vehicle = &mut self.vehicles[origin.vehicle as usize];
+            let at = row.event_time.unwrap_or_default();
+            let is_due = vehicle.assessed_at == NEVER || at.ms_since(vehicle.assessed_at) >= ASSESS_EVERY_MS;
+            if row.row_kind == Some("report") && (row.source_gate.is_some() || is_due) {
+                vehicle.assessed_at = at;
+                rows.push(Facts { recent_alerts: Some(vehicle.recent_alerts(row.event_time)), ..row.clone() });
+                ids.push(vehicle.id.clone());
+            }
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let risks = sheet.assess(&rows)?;
+        seen.risks.extend(ids.into_iter().zip(&rows).zip(risks).map(|((vehicle_id, row), risk)| Assessed {
+            vehicle_id,
+            at: row.event_time.unwrap_or_default(),
+            risk,
+            sheet: Arc::clone(sheet),
+        }));
+        Ok(())
+    }
+
     /// Judges the rows kept so far.
-    fn flush(&mut self, findings: &mut Vec<Finding>, watch: Watch<'_>) -> Result<(), EngineError> {
+    fn flush(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
         if self.rows.is_empty() {
             return Ok(());
         }
         let rules = Arc::clone(&self.reference.rules);
+        self.assess(&rules, seen)?;
         let verdicts = rules.evaluate(&self.rows)?;
         let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
@@ -291,6 +370,9 @@ impl Judge {
             let before = findings.len();
             if raised[index] || !vehicle.alerts.is_quiet() {
                 advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
+                if self.asks_recent {
+                    vehicle.remember(&findings[before..], rules.risk());
+                }
             }
             let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
             watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
@@ -310,8 +392,36 @@ impl Vehicle {
             last_arrival: NEVER,
             last_event: NEVER,
             last_sighting: NEVER,
+            assessed_at: NEVER,
+            opened: Vec::new(),
         }
     }
+
+    /// How many grave alerts opened in the days before.
+    fn recent_alerts(&self, at: Option<Time>) -> i64 {
+        let at = at.unwrap_or_default();
+        self.opened.iter().filter(|opened| at.ms_since(**opened) <= RECENT_MS).count() as i64
+    }
+
+    /// Keeps when grave alerts opened; not those about risk, or a risk would be one for having been one.
+    fn remember(&mut self, findings: &[Finding], risk: Option<&Arc<RiskSheet>>) {
+        for finding in findings {
+            let Found::Change(transition) = &finding.what else { continue };
+            let Transition::Opened(alert) = &**transition else { continue };
+            let is_risk = risk.is_some_and(|sheet| *sheet.rule_id == *alert.rule_id);
+            if alert.severity >= Severity::Major && !is_risk {
+                if self.opened.len() >= RECENT_ALERTS {
+                    self.opened.remove(0);
+                }
+                self.opened.push(alert.fired_at);
+            }
+        }
+    }
+}
+
+/// Whether rules ask for `recent_alerts`.
+fn asks_recent(reference: &Reference) -> bool {
+    reference.rules.columns().contains_any(&["recent_alerts"])
 }
 
 /// Lets every rule say of one row what it says.

@@ -20,7 +20,7 @@ mod shards;
 mod watch;
 
 pub use clock::Ticker;
-pub use judge::{Finding, Found, Judge, LastPosition, Look, Reference};
+pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
 pub use watch::{Watcher, watch};

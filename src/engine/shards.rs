@@ -12,7 +12,7 @@ use std::{
 
 use rustc_hash::FxHasher;
 
-use super::{EngineError, Finding, Judge, LastPosition, Reference, settle::Settler};
+use super::{EngineError, Finding, Judge, Reference, Seen, settle::Settler};
 use crate::{
     facts::Fold,
     model::{Body, Outcome, Record, Text, Transition, limits},
@@ -43,7 +43,7 @@ enum Job {
 struct Done {
     batch: Arc<Vec<Record>>,
     findings: Vec<Finding>,
-    seen: Vec<LastPosition>,
+    seen: Seen,
     vehicles: usize,
 }
 
@@ -53,8 +53,8 @@ pub struct Judged {
     pub batch: Arc<Vec<Record>>,
     /// In order of the records, then of rules, then of vehicles: the same for any number of shards.
     pub transitions: Vec<Transition>,
-    /// Where vehicles were seen, in order of arrival within each shard.
-    pub seen: Vec<LastPosition>,
+    /// Where vehicles were seen and how risky they are, in order of arrival within each shard.
+    pub seen: Seen,
     /// How many vehicles the engine knows now.
     pub vehicles: usize,
 }
@@ -166,7 +166,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
                 continue;
             }
         };
-        let mut seen = Vec::new();
+        let mut seen = Seen::default();
         let done = judge.judge(&batch, &mine, &mut seen).map(|findings| Done {
             batch,
             findings,
@@ -183,11 +183,12 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
 fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judged {
     let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
     let mut findings = Vec::new();
-    let mut seen = Vec::new();
+    let mut seen = Seen::default();
     let mut vehicles = 0;
     for part in parts {
         findings.extend(part.findings);
-        seen.extend(part.seen);
+        seen.positions.extend(part.seen.positions);
+        seen.risks.extend(part.seen.risks);
         vehicles += part.vehicles;
     }
     in_order(&mut findings);

@@ -1,7 +1,7 @@
 //! Judging with somebody looking on.
 
 use super::{
-    EngineError, Judge, Look, Reference,
+    EngineError, Judge, Look, Reference, Seen,
     settle::Settler,
     shards::{Subject, in_order, subject},
 };
@@ -58,7 +58,7 @@ struct Watched<'a, W> {
 impl<W: Watcher> Watched<'_, W> {
     fn judge(&mut self, batch: &[Record], mine: &[(u32, Text)]) -> Result<(), EngineError> {
         let mut look = |look: &Look<'_>| self.watcher.row(look);
-        let mut findings = self.judge.judge_watched(batch, mine, &mut Vec::new(), &mut look)?;
+        let mut findings = self.judge.judge_watched(batch, mine, &mut Seen::default(), &mut look)?;
         in_order(&mut findings);
         let told = self.settler.settle(self.reference, batch, findings);
         told.iter().for_each(|transition| self.watcher.told(transition));

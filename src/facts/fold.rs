@@ -85,7 +85,7 @@ impl Needs {
         let any = |names: &[&str]| columns.contains_any(names);
         let permit = any(&["permit_id", "permit_status", "in_permit_window"]);
         let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
-            || any(&["trip_gross_change_kg"])
+            || any(&["trip_gross_change_kg", "source_gate", "recent_alerts"])
             || permit;
         let limit = any(&["speed_limit_kmh"]);
         let zone = limit
@@ -100,7 +100,7 @@ impl Needs {
             district: any(&["district_id"]),
             road: limit || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
             permit,
-            route: any(&["route_id", "route_deviation_m", "off_route"]),
+            route: any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
         }
     }
@@ -315,8 +315,7 @@ impl Fold {
         let VehicleState { held: Some(held), stay, trips, off_route, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
-            let accuracy_m = moment.report.accuracy_m;
-            off_route.step(row, &Course { registry, in_force, spot, accuracy_m, at }, &self.settings);
+            off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
         }
         if self.needs.trip {
             let driven_m = moment.gap.as_ref().filter(|_| row.moving != Some(false)).map_or(0.0, |gap| gap.m);

@@ -48,10 +48,13 @@ pub struct Settings {
     pub route_buffer_m: f64,
     /// Back on the route within this share of the buffer. Default 0.6.
     pub route_clear_share: f64,
-    /// Off the route after so many of the last [`Self::route_window`] fixes lay beyond the buffer. Default 3.
+    /// Off the route after so many of the last [`Self::route_window`] fixes lay beyond the buffer: more than one outlier,
+    /// and no more, since how long it must last is a rule's matter. Default 2.
     pub route_off_fixes: u32,
-    /// Of how many fixes, at most 8. Default 4.
+    /// Of how many fixes, at most 8. Default 3.
     pub route_window: u32,
+    /// A truck that left its route is back when it goes along the line, either way, within this angle, degrees. Default 45.
+    pub route_course_deg: f64,
     /// This near to a permit's source or sinks no truck is off its route, metres. Default 500.
     pub route_end_grace_m: f64,
     /// A plate read with less confidence than this names nobody. Default 0.8.
@@ -80,8 +83,9 @@ impl Default for Settings {
             road_turn_m: 30.0,
             route_buffer_m: 100.0,
             route_clear_share: 0.6,
-            route_off_fixes: 3,
-            route_window: 4,
+            route_off_fixes: 2,
+            route_window: 3,
+            route_course_deg: 45.0,
             route_end_grace_m: 500.0,
             plate_confidence: 0.8,
             max_accuracy_m: 35.0,

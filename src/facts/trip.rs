@@ -53,11 +53,13 @@ impl Trips {
         let source = stay.filter(|stay| stay.kind == PlaceKind::Source).map(|stay| &stay.place_id);
         if let Some(left) = self.source_id.take_if(|known| Some(&*known) != source) {
             self.trip = Some(Trip::new(left, leg));
+            row.source_gate = Some("out");
         } else if let Some(trip) = &mut self.trip {
             trip.add(leg);
         }
         if self.source_id.is_none() {
             self.source_id = source.cloned();
+            row.source_gate = source.map(|_| "in").or(row.source_gate);
         }
         self.tell(row, leg.at);
         let told = self.trip.as_ref().and_then(|trip| trip.gross_kg);

@@ -238,7 +238,8 @@ facts! {
     in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";
     route_id: text maybe = "The nearest permitted route.";
     route_deviation_m: float maybe = "Metres to that route's line.";
-    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace.";
+    off_route: flag maybe = "Off every permitted route: with hysteresis, an accuracy gate and an end grace; who left is back when going along one or resting at it, not when crossing it.";
+    off_route_s: float maybe = "How long it has been off, from the first fix beyond, without silences, seconds; 0 on its route.";
     manifest_id: text maybe = "The open manifest.";
     manifest_open_s: float maybe = "How long it has been open, seconds.";
     manifest_planned_s: float maybe = "How long the open manifest plans to take, seconds.";
@@ -249,6 +250,8 @@ facts! {
     trip_distance_m: float maybe = "How far it has gone, metres.";
     trip_ended: flag = "This report ends the trip: it is in a sink or a backfill site.";
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
+    source_gate: word maybe = "It has just come into a source (`in`) or just left one (`out`); NULL otherwise.";
+    recent_alerts: int maybe = "Alerts of this vehicle, major or graver, that opened in the 30 days before; only told where source_gate is.";
     blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
     outage_filed: flag = "An outage is filed for it, which excuses going dark.";
     sighting_kind: word maybe = "What saw it: `anpr`, `weigh`, `wash`, `spill`, `video`; only on rows of a sighting, as all that begins with sighting_.";

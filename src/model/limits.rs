@@ -124,3 +124,9 @@ pub const TALLY_HITS: usize = 65_536;
 pub const TALLY_WITHHELD: usize = 200_000;
 /// Predicates under `mute`. More: refused when loaded.
 pub const MUTES: usize = 16;
+/// Reasons of a sheet of risks. More: refused when loaded.
+pub const RISK_REASONS: usize = 64;
+/// Largest weight of a reason. More: refused when loaded.
+pub const RISK_WEIGHT: u32 = 1_000;
+/// Grave alerts of one vehicle that are remembered to tell its risk. More: the oldest goes.
+pub const RECENT_ALERTS: usize = 64;

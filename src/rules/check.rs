@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 mod relations;
+pub(super) mod risk;
 
 use super::{
     Name, Problem, Rule, RuleErrors,
@@ -19,6 +20,14 @@ pub(super) struct Terms {
     pub when: Predicate,
     pub clear: Option<Predicate>,
     pub cases: Vec<(Severity, Predicate)>,
+}
+
+/// What the files of a folder hold.
+pub(super) struct Checked {
+    /// In order of id.
+    pub rules: Vec<Rule>,
+    pub terms: Vec<Terms>,
+    pub risk: Option<risk::Sheet>,
 }
 
 /// The keys of a rule, as the contract has them.
@@ -68,15 +77,18 @@ const SYNONYMS: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// Every problem, in order of file, line and column.
-pub(super) fn check(sources: &[Source]) -> Result<(Vec<Rule>, Vec<Terms>), RuleErrors> {
+pub(super) fn check(sources: &[Source]) -> Result<Checked, RuleErrors> {
     let compiler = Compiler::new()?;
     let mut found = Found::default();
     for source in sources {
         match source.parse() {
             Ok(root) => {
-                let mut file = FileCheck { source, compiler: &compiler, problems: &mut found.problems };
+                let mut problems = std::mem::take(&mut found.problems);
+                let mut file = FileCheck { source, compiler: &compiler, problems: &mut problems };
                 file.rules(&root, &mut found.drafts);
                 file.mutes(&root, &mut found.mutes);
+                file.risk(&root, &mut found);
+                found.problems = problems;
             }
             Err(problem) => found.problems.push(problem),
         }
@@ -89,6 +101,7 @@ struct Found<'a> {
     drafts: Vec<Draft<'a>>,
     /// Where every rule is muted.
     mutes: Vec<Written>,
+    risk: Option<risk::Sheet>,
     problems: Vec<Problem>,
 }
 
@@ -102,7 +115,7 @@ struct Draft<'a> {
 }
 
 impl Found<'_> {
-    fn finish(mut self) -> Result<(Vec<Rule>, Vec<Terms>), RuleErrors> {
+    fn finish(mut self) -> Result<Checked, RuleErrors> {
         self.duplicates();
         self.names();
         if let Some(draft) = self.drafts.get(limits::RULES) {
@@ -117,7 +130,8 @@ impl Found<'_> {
         let mut ready: Vec<_> = self.drafts.into_iter().filter_map(|draft| draft.ready).collect();
         ready.iter_mut().for_each(|(rule, terms)| relations::mute(rule, terms, &self.mutes));
         ready.sort_by(|(a, _), (b, _)| a.id.cmp(&b.id));
-        Ok(ready.into_iter().unzip())
+        let (rules, terms) = ready.into_iter().unzip();
+        Ok(Checked { rules, terms, risk: self.risk })
     }
 
     fn duplicates(&mut self) {
@@ -146,9 +160,9 @@ impl<'a> FileCheck<'a, '_> {
         let NodeValue::Map(entries) = &root.value else {
             return self.say(root.at, format!("expected `rules:` with a list of rules, found {}", root.kind()), None);
         };
-        self.known_keys(entries, &["rules", "mute"], &[], "the file");
+        self.known_keys(entries, &["rules", "mute", "risk"], &[], "the file");
         match find(entries, "rules") {
-            None if find(entries, "mute").is_some() => {}
+            None if ["mute", "risk"].iter().any(|key| find(entries, key).is_some()) => {}
             None => self.say(root.at, "`rules` is missing", Some("begin the file with `rules:`".into())),
             Some(node) => {
                 for item in self.list(node, "`rules`").unwrap_or_default() {
@@ -170,17 +184,26 @@ impl<'a> FileCheck<'a, '_> {
         };
         self.known_keys(entries, RULE_KEYS, SYNONYMS, "a rule");
         let id = self.id(entries, node.at);
-        let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default());
+        let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default(), None);
         let ready = built.filter(|_| self.problems.len() == before);
         let named = relations::named(entries);
         Draft { source: self.source, id, named, ready }
     }
 
-    fn build(&mut self, entries: &[Entry], at: Position, id: Text) -> Option<(Rule, Terms)> {
+    /// The rule that entries describe; `given` is what they leave out.
+    fn build(
+        &mut self,
+        entries: &[Entry],
+        at: Position,
+        id: Text,
+        given: Option<risk::Given>,
+    ) -> Option<(Rule, Terms)> {
         let name = self.name(entries);
         let description = self.optional_text(entries, "description");
         let over = self.over(entries);
+        let (given_when, given_severity) = given.map(|given| (given.when, (given.severity, given.cases))).unzip();
         let when = match find(entries, "when") {
+            _ if given_when.is_some() => given_when,
             Some(node) if over.is_some() => {
                 self.say(node.at, "`over` counts alerts: there are no rows to ask", Some("leave out `when`".into()));
                 None
@@ -196,7 +219,7 @@ impl<'a> FileCheck<'a, '_> {
         let key = self.key(entries);
         let tally = self.tally(entries, &key, over);
         let timing = self.timing(entries, clear_ms, tally.is_some());
-        let (severity_default, cases) = self.severity(entries);
+        let (severity_default, cases) = given_severity.unwrap_or_else(|| self.severity(entries));
         let template = self.template(entries, name.in_language("en").unwrap_or(&id));
         if tally.as_ref().is_some_and(|tally| tally.over.is_some()) {
             self.told_by_alerts(entries, &key, &template);
@@ -235,6 +258,7 @@ impl<'a> FileCheck<'a, '_> {
             enabled,
             shadow,
             template,
+            risk: None,
         };
         let message = find(entries, "message").and_then(scalar).unwrap_or_default();
         rule.version = version(&rule, &cases, &message).into();

@@ -14,6 +14,7 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("permit_status", &["valid", "expired", "not_yet", "suspended", "revoked", "none"]),
     ("sighting_kind", &["anpr", "weigh", "wash", "spill", "video"]),
     ("sighting_cover", &["closed", "open", "moving", "fault", "unknown"]),
+    ("source_gate", &["in", "out"]),
     ("row_kind", &["report", "timer", "sighting"]),
 ];
 

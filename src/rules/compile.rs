@@ -22,7 +22,7 @@ use datafusion::{
     execution::{SessionStateBuilder, session_state::SessionState},
     functions::core::expr_fn::nullif,
     logical_expr::{
-        BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, expr::ScalarFunction, lit,
+        BinaryExpr, Expr, ExprSchemable, Operator, ScalarUDF, Volatility, col, expr::ScalarFunction, lit,
         simplify::SimplifyContext, utils::split_conjunction_owned, when,
     },
     optimizer::simplify_expressions::ExprSimplifier,
@@ -456,6 +456,20 @@ impl Class {
 }
 
 impl Predicate {
+    /// At a source's gate, whether the weights of what holds add up to `from`; elsewhere unknown. `None` without parts.
+    pub fn weighed(parts: &[(&Self, u32)], from: u32) -> Option<Self> {
+        let weight = |(part, weight): &(&Self, u32)| {
+            let holds = part.conjuncts.iter().cloned().reduce(Expr::and)?;
+            when(holds, lit(i64::from(*weight))).otherwise(lit(0_i64)).ok()
+        };
+        let score = parts.iter().map(weight).try_fold(lit(0_i64), |sum, part| Some(sum + part?))?;
+        let at_gate = col("source_gate").is_not_null();
+        let reaches = when(at_gate, score.gt_eq(lit(i64::from(from)))).end().ok()?;
+        let gate: ColumnSet = Column::named("source_gate").into_iter().collect();
+        let columns = parts.iter().fold(gate, |set, (part, _)| set.union(part.columns));
+        Some(Self { conjuncts: vec![reaches], columns })
+    }
+
     /// True becomes unknown wherever `mute` holds; false stays false.
     pub fn mute(&mut self, mute: &Self) {
         let Some(holds) = mute.conjuncts.iter().cloned().reduce(Expr::and) else { return };

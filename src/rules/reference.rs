@@ -21,6 +21,8 @@ const UNITS: &[(&str, &str)] = &[
 
 /// Which facts are NULL, and when.
 const UNKNOWN: &[(&[&str], &str)] = &[
+    (&["cell_id"], "nobody knows where it is; on rows made by the clock"),
+    (&["source_gate", "recent_alerts"], "it neither comes into a source nor leaves one at this report"),
     (&["driver_id"], "neither a device nor an open manifest names a driver"),
     (&["lat", "lon"], "the report has no position, or none to be trusted"),
     (&["speed_kmh"], "the device reports none and the last two fixes imply none; on rows made by the clock"),
@@ -91,7 +93,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
     (&["permit_id"], "there is no permit"),
     (&["in_permit_window"], "there is no valid permit"),
     (
-        &["route_id", "route_deviation_m", "off_route"],
+        &["route_id", "route_deviation_m", "off_route", "off_route_s"],
         "no valid permit names a route, or nobody knows where it is; on rows made by the clock",
     ),
     (&["manifest_id", "manifest_open_s"], "no manifest is open"),
@@ -131,8 +133,22 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
             "facts.route_clear_share",
             "facts.route_off_fixes",
             "facts.route_window",
+            "facts.route_course_deg",
             "facts.route_end_grace_m",
             "facts.max_accuracy_m",
+        ],
+    ),
+    (
+        &["off_route_s"],
+        &[
+            "facts.route_buffer_m",
+            "facts.route_clear_share",
+            "facts.route_off_fixes",
+            "facts.route_window",
+            "facts.route_course_deg",
+            "facts.route_end_grace_m",
+            "facts.max_accuracy_m",
+            "facts.max_gap_s",
         ],
     ),
     (&["driving_s"], &["facts.rest_s", "facts.max_gap_s"]),

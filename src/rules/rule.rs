@@ -1,8 +1,8 @@
 //! A rule as the engine, the alerts and the API see it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
-use super::message::Template;
+use super::{message::Template, risk::RiskSheet};
 use crate::model::{Column, ColumnSet, Departments, Facts, Incident, Severity, Tally, Text, Timing};
 
 /// A rule's name, by language tag (`zh`, `en`). A name written without a language stands under the empty tag.
@@ -66,12 +66,17 @@ pub struct Rule {
     /// The line at which it begins, from 1.
     pub line: u32,
     pub(super) template: Template,
+    /// The sheet whose reasons its message tells.
+    pub(super) risk: Option<Arc<RiskSheet>>,
 }
 
 impl Rule {
     /// The message for a row: the template filled in. What is unknown shows as `?`.
     pub fn message(&self, row: &Facts) -> String {
-        self.template.fill(row)
+        match &self.risk {
+            Some(sheet) => format!("{}: {}", row.plate.as_deref().unwrap_or("?"), sheet.told(row)),
+            None => self.template.fill(row),
+        }
     }
 
     /// Everything that must be known of a row to judge it, to key its alert and to write its message.

@@ -13,10 +13,11 @@ pub fn schema() -> Json {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "muckwatch rules",
         "type": "object",
-        "anyOf": [{ "required": ["rules"] }, { "required": ["mute"] }],
+        "anyOf": [{ "required": ["rules"] }, { "required": ["mute"] }, { "required": ["risk"] }],
         "additionalProperties": false,
         "properties": {
             "rules": { "type": "array", "maxItems": limits::RULES, "items": { "$ref": "#/$defs/rule" } },
+            "risk": { "$ref": "#/$defs/risk" },
             "mute": {
                 "type": "array", "maxItems": limits::MUTES,
                 "description": "Where one of these holds, no rule of the folder says true: it is unknown.",
@@ -52,8 +53,40 @@ pub fn schema() -> Json {
                 "type": "object", "minProperties": 1, "maxProperties": 1,
                 "additionalProperties": false, "properties": case,
             },
+            "risk": risk(&severities),
             "rule_id": { "$ref": "#/$defs/rule/properties/id" },
             "column": { "enum": Column::all().map(Column::name).collect::<Vec<_>>() },
+        },
+    })
+}
+
+/// The sheet of risks before departure.
+fn risk(severities: &[&str]) -> Json {
+    let of_rule = |key: &str| json!({ "$ref": format!("#/$defs/rule/properties/{key}") });
+    let score = json!({ "type": "integer", "minimum": 1 });
+    let levels: serde_json::Map<String, Json> =
+        severities.iter().map(|word| ((*word).to_owned(), score.clone())).collect();
+    json!({
+        "type": "object", "required": ["id", "levels", "reasons"], "additionalProperties": false,
+        "description": "What speaks against letting a truck depart. At a source's gate the weights of what holds are added up: an alert from the lowest level on. Shown for every truck at any time.",
+        "properties": {
+            "id": of_rule("id"), "name": of_rule("name"), "description": of_rule("description"),
+            "departments": of_rule("departments"), "cooldown": of_rule("cooldown"), "labels": of_rule("labels"),
+            "inhibited_by": of_rule("inhibited_by"), "enabled": of_rule("enabled"), "shadow": of_rule("shadow"),
+            "levels": {
+                "type": "object", "minProperties": 1, "additionalProperties": false, "properties": levels,
+                "description": "From which score an alert is how grave.",
+            },
+            "reasons": {
+                "type": "array", "minItems": 1, "maxItems": limits::RISK_REASONS,
+                "items": {
+                    "type": "object", "required": ["id", "weight", "when"], "additionalProperties": false,
+                    "properties": {
+                        "id": of_rule("id"), "name": of_rule("name"), "when": { "$ref": "#/$defs/predicate" },
+                        "weight": { "type": "integer", "minimum": 1, "maximum": limits::RISK_WEIGHT },
+                    },
+                },
+            },
         },
     })
 }

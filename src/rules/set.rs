@@ -5,10 +5,13 @@ use std::{path::Path, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Rule, RuleErrors, Verdicts, check, compile,
+    Rule, RuleErrors, Verdicts,
+    check::{self, Checked, risk::Sheet},
+    compile,
     errors::nearest,
     evaluate::Program,
     file::{self, Source},
+    risk::RiskSheet,
 };
 use crate::model::{Column, ColumnSet, Facts};
 
@@ -45,6 +48,7 @@ struct Inner {
     order: Vec<u32>,
     digest: String,
     program: Program,
+    risk: Option<Arc<RiskSheet>>,
 }
 
 impl RuleSet {
@@ -66,11 +70,12 @@ impl RuleSet {
 
     fn from_sources(sources: Vec<Source>) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
-            let (rules, terms) = check::check(&sources)?;
+            let Checked { mut rules, terms, risk } = check::check(&sources)?;
+            let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
             let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
             let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));
             let program = Program::new(&rules, terms)?;
-            Ok(Self(Arc::new(Inner::new(rules, judged, program))))
+            Ok(Self(Arc::new(Inner::new(rules, judged, program, risk))))
         })
     }
 
@@ -104,6 +109,11 @@ impl RuleSet {
         self.0.asks_sighting
     }
 
+    /// How risky a truck is before it departs, when an enabled sheet says so.
+    pub fn risk(&self) -> Option<&Arc<RiskSheet>> {
+        self.0.risk.as_ref()
+    }
+
     /// Whether any enabled rule counts over vehicles or alerts.
     pub fn has_tallies(&self) -> bool {
         self.0.tallies
@@ -132,12 +142,12 @@ impl RuleSet {
 impl Default for RuleSet {
     /// No rules.
     fn default() -> Self {
-        Self(Arc::new(Inner::new(Vec::new(), ColumnSet::default(), Program::default())))
+        Self(Arc::new(Inner::new(Vec::new(), ColumnSet::default(), Program::default(), None)))
     }
 }
 
 impl Inner {
-    fn new(rules: Vec<Rule>, judged: ColumnSet, program: Program) -> Self {
+    fn new(rules: Vec<Rule>, judged: ColumnSet, program: Program, risk: Option<Arc<RiskSheet>>) -> Self {
         let enabled = || rules.iter().filter(|rule| rule.enabled);
         let always = ALWAYS.iter().filter_map(|name| Column::named(name)).collect::<ColumnSet>();
         let columns = enabled().fold(always.union(judged), |set, rule| set.union(rule.needed()));
@@ -146,8 +156,19 @@ impl Inner {
         let tallies = enabled().any(|rule| rule.tally.is_some());
         let order = order(&rules);
         let digest = digest(rules.iter().map(|rule| &*rule.version));
-        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program }
+        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program, risk }
     }
+}
+
+/// Compiles a sheet and hands it to the rule that alerts by it; `None` when that one is disabled.
+fn link(sheet: Sheet, rules: &mut [Rule]) -> Result<Option<Arc<RiskSheet>>, RuleErrors> {
+    let Ok(rule) = rules.binary_search_by(|rule| rule.id.cmp(&sheet.rule_id)) else { return Ok(None) };
+    let (reasons, terms): (Vec<Rule>, Vec<_>) = sheet.reasons.into_iter().unzip();
+    let program = Program::new(&reasons, terms)?;
+    let sheet =
+        Arc::new(RiskSheet { rule_id: sheet.rule_id, weights: sheet.weights, reasons, levels: sheet.levels, program });
+    rules[rule].risk = Some(Arc::clone(&sheet));
+    Ok(rules[rule].enabled.then_some(sheet))
 }
 
 /// The enabled rules, each after those that inhibit it. There are no rings: they are refused when loaded.

@@ -145,7 +145,7 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nlabels: [x]", "expected labels, found a list"),
         ("when: loaded\nwhen: moving", "not readable as YAML"),
         ("when: loaded\n  for: [", "not readable as YAML"),
-        ("when: loaded\ninhibited_by: [a-rul]", "4:16: there is no rule `a-rul` | did you mean `a-rule`?"),
+        ("when: loaded\ninhibited_by: [a-rul]", "4:20: there is no rule `a-rul` | did you mean `a-rule`?"),
         ("when: loaded\ninhibited_by: [a-rule]", "`a-rule` and `a-rule` inhibit each other"),
         ("when: loaded\nincident: 5", "expected the incident's name, found a number"),
         ("when: loaded\nincident: { within: 5m }", "`name` is missing"),
@@ -228,8 +228,72 @@ fn where_the_folder_is_muted_true_becomes_unknown_and_false_stays() {
     let needed: Vec<&str> = set.columns().iter().map(Column::name).collect();
     assert!(needed.contains(&"outage_filed") && needed.contains(&"vehicle_status"), "{needed:?}");
     let own: Vec<&str> = set.rules()[0].columns.iter().map(|column| column.name()).collect();
-    assert_eq!(own, ["speed_kmh"], "an alert shows what its rule reads");
+    assert_eq!(own, ["plate", "speed_kmh"], "an alert shows what its rule reads");
     assert_ne!(set.rules()[0].version, load(&rule("when: speed_kmh > 60")).rules()[0].version);
+}
+
+/// A sheet with one reason more than what `rest` says.
+fn sheet(rest: &str) -> String {
+    let rest = rest.replace('\n', "\n  ");
+    format!("risk:\n  id: risky\n  {rest}\n")
+}
+
+#[test]
+fn a_sheet_of_risks_adds_up_what_holds_and_names_what_is_unknown() {
+    let set = load(&sheet(
+        "levels: { minor: 40, major: 70 }\nreasons:\n  - { id: heavy, weight: 30, when: loaded }\n  - { id: fast, name: too fast, weight: 40, when: speed_kmh > 60 }",
+    ));
+    let rule = &set.rules()[0];
+    let row = |loaded, kmh, gate| Facts {
+        loaded,
+        speed_kmh: kmh,
+        source_gate: gate,
+        plate: Some("P1".into()),
+        ..Facts::default()
+    };
+    for (row, score, verdict, severity, unknown) in [
+        (row(Some(true), Some(80.0), Some("in")), 70, Verdict::True, Some(Severity::Major), 0),
+        (row(Some(false), Some(80.0), Some("out")), 40, Verdict::True, Some(Severity::Minor), 0),
+        (row(None, Some(80.0), Some("in")), 40, Verdict::True, Some(Severity::Minor), 1),
+        (row(Some(true), None, Some("in")), 30, Verdict::False, None, 1),
+        (row(Some(true), Some(80.0), None), 70, Verdict::Unknown, None, 0),
+        (row(None, None, Some("in")), 0, Verdict::False, None, 2),
+    ] {
+        let verdicts = set.evaluate(std::slice::from_ref(&row)).expect("it is judged");
+        assert_eq!((verdicts.when(0, 0), verdicts.severity(0, 0)), (verdict, severity), "{row:?}");
+        let risk = set.risk().expect("a sheet").assess(&[row]).expect("it is assessed").remove(0);
+        assert_eq!((risk.score, risk.unknown.len()), (score, unknown));
+        assert_eq!(risk.level.is_some(), score >= 40);
+    }
+    let message = rule.message(&row(Some(true), Some(80.0), Some("in")));
+    assert_eq!(message, "P1: risk 70 before departure: heavy (30), too fast (40)");
+    let other = load(&sheet("levels: { minor: 40 }\nreasons: [{ id: heavy, weight: 31, when: loaded }]"));
+    assert_ne!(other.rules()[0].version, rule.version);
+}
+
+#[test]
+fn every_wrong_sheet_of_risks_is_refused_with_a_reason() {
+    let reasons = "reasons: [{ id: heavy, weight: 30, when: loaded }]";
+    for (rest, expected) in [
+        ("levels: { minor: 40 }".to_owned(), "`reasons` is missing"),
+        (reasons.to_owned(), "`levels` is missing"),
+        (format!("levels: 40\n{reasons}"), "expected severities with their scores, found a number"),
+        (format!("levels: {{ grave: 40 }}\n{reasons}"), "unknown severity `grave`"),
+        (format!("levels: {{ minor: 40, major: 40 }}\n{reasons}"), "a graver level must begin at a higher score"),
+        (format!("levels: {{ minor: 40 }}\n{reasons}\nwhen: loaded"), "unknown key `when` in `risk`"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, when: loaded }]".to_owned(), "`weight` is missing"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 0, when: loaded }]".to_owned(), "from 1 to 1000"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 5, when: loded }]".to_owned(), "did you mean `loaded`?"),
+        ("levels: { minor: 40 }\nreasons: [{ id: a, weight: 5 }]".to_owned(), "`when` is missing"),
+    ] {
+        let found = brief(&sheet(&rest));
+        assert!(found.iter().any(|line| line.contains(expected)), "{rest}\n  expected {expected}\n  found {found:?}");
+    }
+    let both = refused(&[
+        ("a.yaml", &sheet(&format!("levels: {{ minor: 4 }}\n{reasons}"))),
+        ("b.yaml", &sheet(&format!("levels: {{ minor: 4 }}\n{reasons}"))),
+    ]);
+    assert!(both.contains("b.yaml:2:3: there is a sheet of risks already"), "{both}");
 }
 
 #[test]
@@ -700,6 +764,8 @@ const PACK: &[(&str, &str)] = &[
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("devices.yaml", include_str!("../../rules/devices.yaml")),
     ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
+    ("fleets.yaml", include_str!("../../rules/fleets.yaml")),
+    ("mute.yaml", include_str!("../../rules/mute.yaml")),
 ];
 
 /// A lawful truck under way: everything known, nothing wrong.
@@ -763,7 +829,7 @@ fn the_pack_raises_what_it_should_and_nothing_else() {
         (|f| f.cover = Some("open"), &["cover-open-loaded", "overspeed-unsealed"]),
         (|f| (f.cover, f.vehicle_status) = (Some("open"), Some("maintenance".into())), &[]),
         (|f| f.blacklisted = Some(true), &["blacklisted"]),
-        (|f| (f.row_kind, f.silent_s) = (Some("timer"), Some(301.0)), &["terminal-offline"]),
+        (|f| (f.row_kind, f.silent_s) = (Some("timer"), Some(301.0)), &["mass-offline", "terminal-offline"]),
         (|f| (f.row_kind, f.silent_s, f.outage_filed) = (Some("timer"), Some(90_000.0), Some(true)), &[]),
         (|f| (f.row_kind, f.silent_s, f.ignition) = (Some("timer"), Some(1_000.0), Some(false)), &[]),
     ];
@@ -780,7 +846,8 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let set = RuleSet::parse(PACK).unwrap();
     for rule in set.rules() {
         assert!(rule.name.languages().count() == 2 && rule.description.is_some(), "{}", rule.id);
-        assert!(!rule.departments.is_empty() && rule.message(&lawful()).starts_with("粤B00001: "), "{}", rule.id);
+        let says_who = rule.tally.is_some() || rule.message(&lawful()).starts_with("粤B00001: ");
+        assert!(!rule.departments.is_empty() && says_who, "{}", rule.id);
     }
     let silent = |silent_s, manifest: Option<&str>| Facts {
         row_kind: Some("timer"),

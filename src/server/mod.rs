@@ -27,6 +27,7 @@ mod position;
 mod problem;
 mod query;
 mod registry;
+mod risk;
 mod shape;
 mod status;
 mod stream;
@@ -49,6 +50,7 @@ use tokio::sync::watch;
 
 pub use position::{LastPositions, Position};
 pub use problem::Problem;
+pub use risk::LastRisks;
 pub use status::{RuleSummary, RulesShown};
 pub use stream::Stream;
 
@@ -72,6 +74,7 @@ pub struct ServerState {
     pub registry: watch::Receiver<Arc<Registry>>,
     pub rules: watch::Receiver<Arc<RulesShown>>,
     pub positions: Arc<LastPositions>,
+    pub risks: Arc<LastRisks>,
     pub metrics: Arc<Metrics>,
     /// Whether reports are taken and judged.
     pub ready: watch::Receiver<bool>,

@@ -106,6 +106,7 @@ impl Served {
             registry: registry_seen,
             rules: rules_seen,
             positions: Arc::clone(&positions),
+            risks: Arc::default(),
             metrics: Arc::clone(&metrics),
             ready: ready_seen,
             stream: stream.clone(),

@@ -10,6 +10,7 @@ use super::{
     App, Position,
     problem::{Problem, blocking},
     query::{Id, Params},
+    risk::RiskShown,
     shape,
 };
 use crate::{
@@ -39,6 +40,8 @@ pub(super) struct VehicleShown {
     #[schema(value_type = Option<String>)]
     manifest_id: Option<Text>,
     last_position: Option<Position>,
+    /// How risky it is to let it depart; null before its first report, and without a sheet of risks among the rules.
+    risk: Option<RiskShown>,
     /// Newest first.
     #[schema(value_type = Vec<shape::Alert>)]
     recent_alerts: Vec<Alert>,
@@ -137,6 +140,7 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
         outage_filed: registry.outage_filed(&vehicle_id, now),
         manifest_id: open_manifest(registry.manifests(&vehicle_id), now).map(|manifest| manifest.manifest_id.clone()),
         last_position,
+        risk: app.state.risks.of(&vehicle_id),
         recent_alerts,
         vehicle_id,
     }))

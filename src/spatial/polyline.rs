@@ -82,8 +82,13 @@ impl Polyline {
 
     /// Metres from `p` to the line.
     pub fn distance_m(&self, p: Point) -> f64 {
-        let found = self.segments.nearest(&LocalFrame::at(p));
-        found.map_or(f64::INFINITY, |nearest| nearest.distance2.sqrt())
+        self.nearer_than_m(f64::INFINITY, p).unwrap_or(f64::INFINITY)
+    }
+
+    /// Metres from `p` to the line if less than `limit_m`, which spares looking closer at a line that is not.
+    pub fn nearer_than_m(&self, limit_m: f64, p: Point) -> Option<f64> {
+        let found = self.segments.nearer_than(limit_m * limit_m, &LocalFrame::at(p));
+        found.map(|nearest| nearest.distance2.sqrt())
     }
 
     /// The point `along_m` metres along, held within the line.

@@ -1,9 +1,9 @@
-//! A run of segments with boxes over every few of them: nearest segment without looking at all.
+//! Segments under a tree of boxes: the nearest of thousands by looking at a few dozen.
 
 use super::{LocalFrame, Point};
 
-/// Segments under one box: at 500 segments about as many boxes as segments in a box are looked at.
-const RUN: usize = 16;
+/// Segments under one box, and boxes under one box.
+const RUN: usize = 8;
 
 /// A straight piece, in degrees.
 #[derive(Clone, Copy, Debug)]
@@ -106,17 +106,23 @@ pub(super) struct NearestSegment {
     pub t: f64,
 }
 
-/// Segments in order, with a box over every [`RUN`] of them.
+/// Segments in order, with a box over every [`RUN`] of them, a box over every [`RUN`] of those, and so on.
 #[derive(Clone, Debug)]
 pub(super) struct Segments {
     segments: Box<[Segment]>,
-    boxes: Box<[Bounds]>,
+    /// The lowest first; the highest is one run.
+    levels: Vec<Box<[Bounds]>>,
 }
 
 impl Segments {
     pub fn new(segments: Vec<Segment>) -> Self {
-        let boxes = segments.chunks(RUN).map(Bounds::around).collect();
-        Self { segments: segments.into(), boxes }
+        let mut levels: Vec<Box<[Bounds]>> = vec![segments.chunks(RUN).map(Bounds::around).collect()];
+        while let Some(level) = levels.last().filter(|level| level.len() > RUN) {
+            let over = level.chunks(RUN).map(|run| run.iter().fold(Bounds::EMPTY, |all, one| all.with(one)));
+            let over = over.collect();
+            levels.push(over);
+        }
+        Self { segments: segments.into(), levels }
     }
 
     pub fn as_slice(&self) -> &[Segment] {
@@ -125,24 +131,38 @@ impl Segments {
 
     /// The nearest to the frame's origin; `None` when there are no segments.
     pub fn nearest(&self, frame: &LocalFrame) -> Option<NearestSegment> {
-        let nearness = |run: &usize| self.boxes[*run].distance2(frame);
-        let first = (0..self.boxes.len()).min_by(|a, b| nearness(a).total_cmp(&nearness(b)))?;
-        let mut best = NearestSegment { index: 0, distance2: f64::INFINITY, t: 0.0 };
-        self.look(first, frame, &mut best);
-        for run in 0..self.boxes.len() {
-            if run != first && self.boxes[run].distance2(frame) < best.distance2 {
-                self.look(run, frame, &mut best);
-            }
-        }
-        Some(best)
+        self.nearer_than(f64::INFINITY, frame)
     }
 
-    fn look(&self, run: usize, frame: &LocalFrame, best: &mut NearestSegment) {
+    /// The nearest of those whose square of the distance is less than `limit2`, m².
+    pub fn nearer_than(&self, limit2: f64, frame: &LocalFrame) -> Option<NearestSegment> {
+        let mut best = NearestSegment { index: usize::MAX, distance2: limit2, t: 0.0 };
+        self.look(self.levels.len(), 0, frame, &mut best);
+        (best.index < self.segments.len()).then_some(best)
+    }
+
+    /// Looks at one run of a level: of boxes, the nearest is opened first, so that most others are passed over. Level 0
+    /// is the segments.
+    fn look(&self, level: usize, run: usize, frame: &LocalFrame, best: &mut NearestSegment) {
         let start = run * RUN;
-        for (offset, segment) in self.segments[start..].iter().take(RUN).enumerate() {
-            let (distance2, t) = segment.nearest(frame);
-            if distance2 < best.distance2 {
-                *best = NearestSegment { index: start + offset, distance2, t };
+        let Some(below) = level.checked_sub(1) else {
+            for (offset, segment) in self.segments[start..].iter().take(RUN).enumerate() {
+                let (distance2, t) = segment.nearest(frame);
+                if distance2 < best.distance2 {
+                    *best = NearestSegment { index: start + offset, distance2, t };
+                }
+            }
+            return;
+        };
+        let mut nearness = [f64::INFINITY; RUN];
+        let mut first = 0;
+        for (offset, bounds) in self.levels[below][start..].iter().take(RUN).enumerate() {
+            nearness[offset] = bounds.distance2(frame);
+            first = if nearness[offset] < nearness[first] { offset } else { first };
+        }
+        for offset in std::iter::once(first).chain((0..RUN).filter(|offset| *offset != first)) {
+            if nearness[offset] < best.distance2 {
+                self.look(below, start + offset, frame, best);
             }
         }
     }
@@ -150,7 +170,7 @@ impl Segments {
     /// Whether any of them shares a point with `segment`.
     pub fn meets(&self, segment: &Segment) -> bool {
         let bounds = segment.bounds();
-        let runs = self.boxes.iter().zip(self.segments.chunks(RUN));
+        let runs = self.levels[0].iter().zip(self.segments.chunks(RUN));
         runs.filter(|(run, _)| run.overlaps(&bounds)).any(|(_, run)| run.iter().any(|own| own.meets(segment)))
     }
 }

@@ -128,10 +128,10 @@ proptest! {
         prop_assert!((found - true_m).abs() <= true_m * tolerance + 1e-3, "{found} against {true_m}");
     }
 
-    /// The boxes over the runs of a line never hide the nearest segment.
+    /// The boxes over the runs of a line, and over those, never hide the nearest segment.
     #[test]
     fn the_nearest_spot_is_that_of_looking_at_every_segment(
-        steps in prop::collection::vec((-0.002..0.002f64, -0.002..0.002f64), 1..300),
+        steps in prop::collection::vec((-0.002..0.002f64, -0.002..0.002f64), 1..700),
         q in (-0.02..0.02f64, -0.02..0.02f64),
     ) {
         let mut points = vec![p(104.0, 30.6)];
@@ -145,6 +145,8 @@ proptest! {
         let nearest = line.nearest(asked);
         prop_assert!((nearest.distance_m - least).abs() < 1e-6);
         prop_assert!((line.distance_m(asked) - least).abs() < 1e-6);
+        prop_assert!(line.nearer_than_m(least - 1e-3, asked).is_none());
+        prop_assert!((line.nearer_than_m(least + 1e-3, asked).unwrap() - least).abs() < 1e-6);
         prop_assert!((distance_m(nearest.point, asked) - least).abs() < 0.01 + least * 1e-3);
         prop_assert!(distance_m(line.point_at(nearest.along_m), nearest.point) < 0.01);
         prop_assert!((0.0..=line.length_m() + 1e-6).contains(&nearest.along_m));

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use muckwatch::{model::Time, simulate::Truth};
+use muckwatch::{
+    model::{Joined, Time},
+    simulate::Truth,
+};
 use serde_json::Value as Json;
 
 use crate::support::{program, root};
@@ -21,6 +24,8 @@ struct Score {
 struct Raised {
     vehicle_id: String,
     rule_id: String,
+    /// Rules that found the same incident.
+    joined: Vec<Joined>,
     from: Time,
     to: Option<Time>,
     line: String,
@@ -70,6 +75,7 @@ fn raised(folder: &Path) -> Vec<Raised> {
         Raised {
             vehicle_id: alert["vehicle_id"].as_str().unwrap().to_owned(),
             rule_id: alert["rule_id"].as_str().unwrap().to_owned(),
+            joined: serde_json::from_value(alert["joined"].clone()).unwrap_or_default(),
             from: time(&alert["started_at"]).unwrap(),
             to: time(&alert["cleared_at"]),
             line: line.to_owned(),
@@ -84,10 +90,23 @@ fn is_near(alert: &Raised, truth: &Truth) -> bool {
 }
 
 fn is_about(alert: &Raised, truth: &Truth) -> bool {
-    *alert.rule_id == *truth.rule_id && is_near(alert, truth)
+    let has_joined = alert.joined.iter().any(|one| one.rule_id == truth.rule_id);
+    (*alert.rule_id == *truth.rule_id || has_joined) && is_near(alert, truth)
 }
 
+/// Rules that add up what others found, at any time and of any truck: they are justified by what they add up.
+const ADDING_UP: &[&str] = &[
+    "pre-departure-risk",
+    "repeat-overspeed-vehicle",
+    "repeat-overspeed-company",
+    "suspect-black-sink",
+    "suspect-black-source",
+];
+
 fn is_justified(alert: &Raised, truths: &[Truth]) -> bool {
+    if ADDING_UP.contains(&&*alert.rule_id) {
+        return truths.iter().any(|truth| alert.vehicle_id.is_empty() || *alert.vehicle_id == *truth.vehicle_id);
+    }
     truths.iter().any(|truth| {
         is_about(alert, truth) || (is_near(alert, truth) && truth.may_also.iter().any(|rule| **rule == *alert.rule_id))
     })

@@ -12,4 +12,5 @@ mod commands;
 mod fleet;
 mod house;
 mod line;
+mod outage;
 mod support;

@@ -35,7 +35,7 @@ use crate::{
     notify::{Courier, Delivered},
     registry::Book,
     rules::RuleSet,
-    server::{self, LastPositions, ServerState, Stream},
+    server::{self, LastPositions, LastRisks, ServerState, Stream},
     store::Store,
 };
 
@@ -125,13 +125,14 @@ impl Service {
         let (orders, order_queue) = mpsc::channel(16);
         let reloads =
             Reloads::new(&config, seen, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
-        let positions = Arc::new(LastPositions::default());
+        let (positions, risks) = (Arc::new(LastPositions::default()), Arc::new(LastRisks::default()));
         let stream = Stream::default();
         let state = ServerState {
             store: store.reader(),
             registry: reloads.registry(),
             rules: reloads.rules(),
             positions: Arc::clone(&positions),
+            risks: Arc::clone(&risks),
             metrics: Arc::clone(&metrics),
             ready: is_ready,
             stream: stream.clone(),
@@ -146,7 +147,7 @@ impl Service {
         let outbox = Arc::new(Notify::new());
         let (work, clerk) =
             start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, ended.clone())?;
-        let passing = Passing { metrics: Arc::clone(&metrics), positions, stream };
+        let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
         let intake = intake(&config, &reference, &store, work, passing)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;

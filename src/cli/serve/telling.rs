@@ -12,7 +12,7 @@ use crate::{
     engine::Judged,
     metrics::Metrics,
     model::{Alert, AlertState, Body, Ledger, Reason, Record},
-    server::{LastPositions, Position, Stream},
+    server::{LastPositions, LastRisks, Position, Stream},
     store::{Change, Reader},
 };
 
@@ -23,6 +23,7 @@ pub type Listener = SyncSender<News>;
 pub struct Passing {
     pub metrics: Arc<Metrics>,
     pub positions: Arc<LastPositions>,
+    pub risks: Arc<LastRisks>,
     pub stream: Stream,
 }
 
@@ -38,7 +39,7 @@ impl Watch for Passing {
     fn judged(&mut self, judged: &Judged) {
         self.metrics.vehicles.set(i64::try_from(judged.vehicles).unwrap_or(i64::MAX));
         let at = now();
-        for seen in &judged.seen {
+        for seen in &judged.seen.positions {
             let position = Position {
                 vehicle_id: seen.vehicle_id.clone(),
                 plate: seen.plate.clone(),
@@ -52,6 +53,7 @@ impl Watch for Passing {
                 self.stream.position(&position);
             }
         }
+        judged.seen.risks.iter().for_each(|assessed| self.risks.see(assessed));
     }
 
     fn stuck(&mut self, problem: Option<&str>) {
