@@ -103,7 +103,7 @@ impl<'a> Terminal<'a> {
             lon,
             datum: self.context.foreign_datum(),
             // A terminal without a fix repeats its last position.
-            fix: (!status.has(1) || is_encrypted).then_some(Fix::None),
+            fix: (!status.has(1)).then_some(Fix::None),
             sats: extra.take("gnss_sat_num")?,
             speed_kmh: tenths(body.take("speed")?),
             heading_deg: body.take("direction")?,

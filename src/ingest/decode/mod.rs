@@ -21,7 +21,7 @@ use serde_json::value::RawValue;
 
 use topics::{Kind, Topics};
 
-use crate::model::{Body, Datum, DeadLetter, DeviceReport, Reason, Time, limits, words};
+use crate::model::{Body, Datum, DeadLetter, DeviceReport, Fix, Reason, Time, limits, words};
 
 words! {
     /// The dialect of a subscription or of a file.
@@ -220,12 +220,12 @@ impl Decoder {
             Format::Teltonika => teltonika::read(context, bytes),
         };
         match content {
-            Ok(Content::Report(report)) => out.push(readable(Body::Device(*report), None)),
+            Ok(Content::Report(report)) => out.push(readable(Body::Device(measured(*report)), None)),
             Ok(Content::Batch(reports)) if reports.len() > limits::REPORTS_PER_PAYLOAD => {
                 out.push(dead(origin, bytes, Reason::TooLarge, too_many(reports.len())));
             }
             Ok(Content::Batch(reports)) => out.extend(reports.into_iter().map(|report| match report {
-                Ok(report) => readable(Body::Device(report), None),
+                Ok(report) => readable(Body::Device(measured(report)), None),
                 Err((bytes, problem)) => dead(origin, &bytes, Reason::Undecodable, problem),
             })),
             Ok(Content::Other(what)) => out.push(dead(origin, bytes, Reason::NoReport, what)),
@@ -243,6 +243,16 @@ fn native_read(context: Context, origin: &str, bytes: &[u8]) -> Decoded {
 
 fn readable(body: Body, recv_time: Option<Time>) -> Decoded {
     Decoded { body, reason: Reason::Ok, recv_time }
+}
+
+/// Without what a receiver that has no fix says of speed and course: it is what it said last, or 0. That stays in `ext`.
+fn measured(mut report: DeviceReport) -> DeviceReport {
+    if report.fix == Some(Fix::None) {
+        let stale = [("speed_kmh", report.speed_kmh.take()), ("heading_deg", report.heading_deg.take())];
+        let stale = stale.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        report.ext.extend(stale);
+    }
+    report
 }
 
 fn too_many(reports: usize) -> String {
