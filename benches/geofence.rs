@@ -150,9 +150,13 @@ fn judged(judge: &mut Judge, batch: &[(Text, Record)]) -> usize {
     black_box(judge.judge(&records, &mine, &mut Seen::default()).expect("a judgement")).len()
 }
 
+/// The same object 10 s and 100 m on.
 fn later(record: &Record) -> Record {
     let mut record = record.clone();
     record.event_time = record.event_time.plus_ms(10_000);
+    if let Body::Device(report) = &mut record.body {
+        report.lat = report.lat.map(|lat| lat + 100.0 / DEGREE_M);
+    }
     record
 }
 

@@ -37,7 +37,7 @@ impl Desk {
     /// When the store cannot be read.
     pub fn open(settings: Settings, units: Vec<UnitInfo>, reader: &Reader) -> Result<Self, StoreError> {
         let standing = reader.standing()?;
-        Ok(Self { queue: Queue::new(settings, units, standing.orders, standing.offers, standing.units) })
+        Ok(Self { queue: Queue::new(settings, units, standing) })
     }
 
     /// When [`Self::pass_time`] will next have something to do, should nothing else happen.

@@ -1,6 +1,6 @@
 //! The decision core: orders, offers, units, deadlines. No clock, no disk.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
@@ -11,6 +11,7 @@ use crate::{
         Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits,
     },
     spatial::to_wgs84,
+    store::Standing,
 };
 
 /// What happened.
@@ -57,6 +58,8 @@ pub struct Queue {
     due: BTreeSet<(Time, Text)>,
     escalated: BTreeSet<(Time, Text)>,
     held_until: Option<Time>,
+    /// When the last orders about each vehicle were opened, the oldest first: those of an hour.
+    recent: FxHashMap<Text, VecDeque<Time>>,
     changes: Changes,
 }
 
@@ -96,15 +99,10 @@ struct Changes {
 }
 
 impl Queue {
-    /// From what a former run left behind (empty lists at the very start), and the units that are registered now: without
-    /// them the deadlines that have passed meanwhile would find nobody.
-    pub fn new(
-        settings: Settings,
-        roster: Vec<UnitInfo>,
-        orders: Vec<Order>,
-        offers: Vec<Offer>,
-        units: Vec<UnitState>,
-    ) -> Self {
+    /// From what a former run left behind (nothing at the very start), and the units that are registered now: without them
+    /// the deadlines that have passed meanwhile would find nobody.
+    pub fn new(settings: Settings, roster: Vec<UnitInfo>, standing: Standing) -> Self {
+        let Standing { orders, offers, units, recent } = standing;
         let mut queue = Self {
             settings,
             roster: by_id(roster),
@@ -115,6 +113,7 @@ impl Queue {
             due: BTreeSet::new(),
             escalated: BTreeSet::new(),
             held_until: None,
+            recent: FxHashMap::default(),
             changes: Changes::default(),
         };
         let mut by_order: FxHashMap<Text, Vec<Offer>> = FxHashMap::default();
@@ -124,6 +123,9 @@ impl Queue {
         for order in orders {
             let offers = by_order.remove(&order.dispatch_id).unwrap_or_default();
             queue.keep(order, offers);
+        }
+        for (vehicle_id, at) in recent {
+            queue.recent.entry(vehicle_id).or_default().push_back(at);
         }
         queue
     }
@@ -186,6 +188,7 @@ impl Queue {
             return self.raise(alert, now);
         }
         let mut order = order_of(alert, dispatch_id.clone(), now);
+        self.forget_recent(now);
         if let Some(reason) = self.list_only(alert, now) {
             order.reason = reason;
             order.state = OrderState::Listed;
@@ -194,6 +197,7 @@ impl Queue {
             order.revision = 1;
             return self.changes.gone.push(order);
         }
+        self.recent.entry(alert.vehicle_id.clone()).or_default().push_back(now);
         let full = self.cases.len().saturating_sub(self.escalated.len()) >= limits::ORDERS_ACTIVE;
         self.keep(order, Vec::new());
         self.begin_search(&dispatch_id, Purpose::First, now);
@@ -213,9 +217,29 @@ impl Queue {
             Some("for the list: a notice".to_owned())
         } else if age_ms > self.settings.dispatch_age_ms {
             Some(format!("for the list: it was {} min old when it became known", age_ms / 60_000))
+        } else if alert.severity < Severity::Critical && self.is_spent(&alert.vehicle_id) {
+            let cap = self.settings.orders_per_vehicle_hour;
+            Some(format!("for the list: {cap} orders about this vehicle within an hour are enough"))
         } else {
             None
         }
+    }
+
+    /// Whether as many orders as are wanted within an hour are about this vehicle. Alerts about none are not counted.
+    fn is_spent(&self, vehicle_id: &Text) -> bool {
+        let cap = self.settings.orders_per_vehicle_hour as usize;
+        let opened = self.recent.get(vehicle_id).map_or(0, VecDeque::len);
+        cap > 0 && !vehicle_id.is_empty() && opened >= cap
+    }
+
+    fn forget_recent(&mut self, now: Time) {
+        const HOUR_MS: i64 = 3_600_000;
+        self.recent.retain(|_, opened| {
+            while opened.front().is_some_and(|at| now.ms_since(*at) >= HOUR_MS) {
+                opened.pop_front();
+            }
+            !opened.is_empty()
+        });
     }
 
     /// A graver alert raises its order; when another kind of unit is called for, one is sought, besides any that holds it.

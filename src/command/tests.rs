@@ -22,6 +22,7 @@ use crate::model::{
     Alert, AlertId, AlertState, Answer, Finding, Offer, Order, OrderState, PassedOver, ReplyOutcome, Severity, Text,
     Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus,
 };
+use crate::store::Standing;
 
 mod crash;
 
@@ -46,7 +47,7 @@ struct World {
 impl World {
     fn new(settings: Settings, restarts: bool) -> Self {
         Self {
-            queue: Queue::new(settings.clone(), vec![], vec![], vec![], vec![]),
+            queue: Queue::new(settings.clone(), vec![], Standing::default()),
             settings,
             restarts,
             now: Time::from_millis(START_MS),
@@ -64,7 +65,11 @@ impl World {
         let ids: BTreeSet<&Text> = orders.iter().map(|order| &order.dispatch_id).collect();
         let offers = self.offers.values().filter(|offer| ids.contains(&offer.dispatch_id)).cloned().collect();
         let units = self.units.values().cloned().collect();
-        self.queue = Queue::new(self.settings.clone(), self.roster.clone(), orders, offers, units);
+        let opened = self.orders.values().filter(|order| order.state != OrderState::Listed);
+        let mut recent: Vec<(Time, Text)> = opened.map(|order| (order.created_at, order.vehicle_id.clone())).collect();
+        recent.sort();
+        let recent = recent.into_iter().map(|(at, id)| (id, at)).collect();
+        self.queue = Queue::new(self.settings.clone(), self.roster.clone(), Standing { orders, offers, units, recent });
     }
 
     fn step(&mut self, line: &str) -> String {
@@ -288,6 +293,24 @@ fn the_nearest_is_asked_and_goes() {
          S1 accept A1               => A1:accepted
          S1 arrived A1              => A1:on_scene
          S1 resolved A1 confirmed   => A1:resolved",
+    );
+}
+
+#[test]
+fn so_many_orders_about_one_vehicle_within_an_hour_are_enough() {
+    let settings = Settings { orders_per_vehicle_hour: 2, ..Settings::default() };
+    check_with(
+        &settings,
+        "alert A1 major             => A1:escalated police!A1
+         alert A2 notice            => A2:listed
+         +600                       =>
+         alert A3 major             => A3:escalated police!A3
+         alert A4 major             => A4:listed
+         alert A5 critical          => A5:escalated police!A5
+         +2999                      =>
+         alert A6 minor             => A6:listed
+         +601                       =>
+         alert A7 minor             => A7:escalated police!A7",
     );
 }
 

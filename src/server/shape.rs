@@ -54,6 +54,24 @@ pub(super) struct Alert {
     /// The rule's own columns with their values at `fired_at`.
     #[schema(value_type = Object)]
     facts: (),
+    /// Other rules that found the same incident, in order of their firing; absent when there are none.
+    #[schema(nullable = false)]
+    joined: Option<Vec<Joined>>,
+}
+
+/// What another rule found of an alert's incident.
+#[derive(ToSchema)]
+pub(super) struct Joined {
+    rule_id: String,
+    rule_version: String,
+    severity: String,
+    message: String,
+    #[schema(format = DateTime)]
+    started_at: String,
+    #[schema(format = DateTime)]
+    fired_at: String,
+    #[schema(value_type = Object)]
+    facts: (),
 }
 
 /// A dispatch order.

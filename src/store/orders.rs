@@ -8,7 +8,7 @@ use super::{
     commit::ms,
     page::{Cursor, cut},
 };
-use crate::model::{Offer, Order, OrderState, Replied, Severity, Time, UnitState, limits};
+use crate::model::{Offer, Order, OrderState, Replied, Severity, Text, Time, UnitState, limits};
 
 /// Which orders; each part that is given narrows the choice.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +41,8 @@ pub struct Standing {
     /// All offers of those orders, by order and attempt.
     pub offers: Vec<Offer>,
     pub units: Vec<UnitState>,
+    /// About which vehicle, and when, the orders of the last hour before the newest were opened; the oldest first.
+    pub recent: Vec<(Text, Time)>,
 }
 
 impl Tx<'_> {
@@ -200,7 +202,18 @@ pub(super) fn standing(connection: &Connection) -> Result<Standing, StoreError> 
     let offers = format!(
         "SELECT offers.json FROM offers JOIN ({AT_HAND}) AS at_hand USING (dispatch_id) ORDER BY dispatch_id, attempt"
     );
-    Ok(Standing { orders, offers: rows(connection, &offers, [limit])?, units: units(connection)? })
+    let (offers, units, recent) = (rows(connection, &offers, [limit])?, units(connection)?, recent(connection)?);
+    Ok(Standing { orders, offers, units, recent })
+}
+
+/// About which vehicle, and when, the orders of the last hour before the newest were opened; the oldest first.
+fn recent(connection: &Connection) -> Result<Vec<(Text, Time)>, StoreError> {
+    let sql = "SELECT json_extract(json, '$.vehicle_id'), created_at FROM orders
+               WHERE created_at > (SELECT max(created_at) FROM orders) - 3600000 AND state <> 'listed'
+               ORDER BY created_at, dispatch_id";
+    let mut statement = connection.prepare(sql)?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?.into(), Time::from_millis(row.get(1)?)));
+    Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
 }
 
 pub(super) fn counts(connection: &Connection) -> Result<Vec<(OrderState, u64)>, StoreError> {
