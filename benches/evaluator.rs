@@ -10,7 +10,7 @@ use std::{fmt::Write as _, hint::black_box, io::Read as _, path::PathBuf, sync::
 use muckwatch::{
     engine::{Judge, Reference, Seen},
     facts::{Fold, Input, Settings, VehicleState},
-    ingest::{Admission, AdmissionSettings, Decoder, Format, Topics},
+    ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Body, Datum, Facts, Record, Text, Time},
     registry::Registry,
     rules::RuleSet,
@@ -38,7 +38,7 @@ fn main() {
     let rules = Arc::new(RuleSet::load(&root().join("rules")).expect("the first pack"));
     println!("{} road segments, {ZONES} zones, {TRUCKS} trucks, {} rules", segments(&roads), rules.rules().len());
     let messages = messages(&roads, &mut random);
-    let decoder = Decoder::new(Format::Native, Topics::new("mw/v1"), Datum::Wgs84);
+    let decoder = Decoder::new(Format::Native, "mw/v1", Datum::Wgs84);
 
     let reports = messages.len() as f64;
     let whole = {
