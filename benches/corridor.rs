@@ -26,7 +26,7 @@ use std::{
 use muckwatch::{
     engine::{EngineError, Reference, replay},
     facts::{Fold, Input, Settings, VehicleState},
-    ingest::{Admission, AdmissionSettings, Decoder, Format, Topics},
+    ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Alert, Column, Datum, DeviceReport, Record, Time},
     registry::Registry,
     rules::RuleSet,
@@ -200,7 +200,7 @@ fn records(registry: &Registry, runs: &[Run]) -> Vec<Record> {
     let mut fixes: Vec<(&Fix, &str)> =
         runs.iter().flat_map(|run| run.fixes.iter().map(|fix| (fix, &*run.name))).collect();
     fixes.sort_by_key(|(fix, name)| (fix.at, *name));
-    let decoder = Decoder::new(Format::Native, Topics::new(""), Datum::Wgs84);
+    let decoder = Decoder::new(Format::Native, "", Datum::Wgs84);
     let mut admission = Admission::new(AdmissionSettings::default());
     let mut decoded = Vec::new();
     let mut records = Vec::new();

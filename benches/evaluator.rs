@@ -10,7 +10,7 @@ use std::{fmt::Write as _, hint::black_box, io::Read as _, path::PathBuf, sync::
 use muckwatch::{
     engine::{Judge, Reference, Seen},
     facts::{Fold, Input, Settings, VehicleState},
-    ingest::{Admission, AdmissionSettings, Decoder, Format, Topics},
+    ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Body, Datum, Facts, Record, Text, Time},
     registry::Registry,
     rules::RuleSet,
@@ -38,7 +38,7 @@ fn main() {
     let rules = Arc::new(RuleSet::load(&root().join("rules")).expect("the first pack"));
     println!("{} road segments, {ZONES} zones, {TRUCKS} trucks, {} rules", segments(&roads), rules.rules().len());
     let messages = messages(&roads, &mut random);
-    let decoder = Decoder::new(Format::Native, Topics::new("mw/v1"), Datum::Wgs84);
+    let decoder = Decoder::new(Format::Native, "mw/v1", Datum::Wgs84);
 
     let reports = messages.len() as f64;
     let whole = {
@@ -285,33 +285,76 @@ fn ring((lon, lat): (f64, f64), radius_deg: f64) -> String {
     (0..=40).map(corner).collect::<Vec<_>>().join(",")
 }
 
-/// Trucks that drive along roads, a report each in turn, ten seconds between a truck's own.
+/// Trucks that drive along roads at 20 to 45 km/h and back again, a report each in turn, ten seconds between a truck's own; a few
+/// metres of noise.
 fn messages(roads: &[Line], random: &mut ChaCha8Rng) -> Vec<(String, Vec<u8>)> {
-    let long: Vec<&Line> = roads.iter().filter(|line| line.len() > 4).collect();
-    let mut trucks: Vec<(usize, f64)> =
-        (0..TRUCKS).map(|_| (random.random_range(0..long.len()), random.random_range(0.0..1.0))).collect();
+    let long: Vec<&Line> = roads.iter().filter(|line| length_m(line) > 500.0).collect();
+    let mut trucks: Vec<Drive<'_>> = (0..TRUCKS)
+        .map(|_| {
+            let line = long[random.random_range(0..long.len())];
+            Drive { line, at_m: random.random_range(0.0..length_m(line)), kmh: random.random_range(20.0..45.0) }
+        })
+        .collect();
     let mut messages = Vec::with_capacity(TRUCKS * ROUNDS);
     let start_ms = 1_772_373_600_000_i64;
     for round in 0..ROUNDS {
-        for (truck, (road, along)) in trucks.iter_mut().enumerate() {
-            let line = long[*road];
-            let (lon, lat) = point(line, *along);
+        for (truck, drive) in trucks.iter_mut().enumerate() {
+            let (lon, lat, heading) = drive.spot();
+            let mut noise = || random.random_range(-5e-5..5e-5);
             let payload = format!(
-                r#"{{"device_time":{},"lat":{lat:.6},"lon":{lon:.6},"speed_kmh":{:.1},"heading_deg":{:.0},"ignition":true,"load":"full","cover":"closed","lift":"flat","sats":11}}"#,
+                r#"{{"device_time":{},"lat":{:.6},"lon":{:.6},"speed_kmh":{:.1},"heading_deg":{heading:.0},"ignition":true,"load":"full","cover":"closed","lift":"flat","sats":11}}"#,
                 start_ms + round as i64 * 10_000 + (truck % 10_000) as i64,
-                random.random_range(20.0..45.0),
-                random.random_range(0.0..360.0),
+                lat + noise(),
+                lon + noise(),
+                drive.kmh,
             );
             messages.push((format!("mw/v1/device/D{truck}/report"), payload.into_bytes()));
-            *along = (*along + 0.02) % 1.0;
+            drive.at_m += drive.kmh / 3.6 * 10.0;
         }
     }
     messages
 }
 
-fn point(line: &Line, along: f64) -> (f64, f64) {
-    let at = along * (line.len() - 1) as f64;
-    let (index, rest) = (at as usize, at.fract());
-    let (a, b) = (line[index], line[(index + 1).min(line.len() - 1)]);
-    (a.0 + (b.0 - a.0) * rest, a.1 + (b.1 - a.1) * rest)
+/// A truck on its road.
+struct Drive<'a> {
+    line: &'a Line,
+    /// Metres driven; beyond the road's end it comes back.
+    at_m: f64,
+    kmh: f64,
+}
+
+impl Drive<'_> {
+    /// Longitude, latitude, course.
+    fn spot(&self) -> (f64, f64, f64) {
+        let length_m = length_m(self.line);
+        let (lap, rest_m) = ((self.at_m / length_m) as u64, self.at_m % length_m);
+        let is_back = lap % 2 == 1;
+        let mut left_m = if is_back { length_m - rest_m } else { rest_m };
+        for pair in self.line.windows(2) {
+            let (x, y) = metres(pair[0], pair[1]);
+            let long_m = x.hypot(y);
+            if left_m <= long_m && long_m > 0.0 {
+                let share = left_m / long_m;
+                let course = if is_back { (-x).atan2(-y) } else { x.atan2(y) };
+                let along = |a: f64, b: f64| a + (b - a) * share;
+                let heading_deg = course.to_degrees().rem_euclid(360.0);
+                return (along(pair[0].0, pair[1].0), along(pair[0].1, pair[1].1), heading_deg);
+            }
+            left_m -= long_m;
+        }
+        (self.line[0].0, self.line[0].1, 0.0)
+    }
+}
+
+/// Metres east and north from one point to another.
+fn metres(a: (f64, f64), b: (f64, f64)) -> (f64, f64) {
+    ((b.0 - a.0) * 111_120.0 * a.1.to_radians().cos(), (b.1 - a.1) * 111_120.0)
+}
+
+fn length_m(line: &Line) -> f64 {
+    let long_m = |pair: &[(f64, f64)]| {
+        let (x, y) = metres(pair[0], pair[1]);
+        x.hypot(y)
+    };
+    line.windows(2).map(long_m).sum()
 }

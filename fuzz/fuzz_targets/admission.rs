@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use muckwatch::{
-    ingest::{Admission, AdmissionSettings, Decoder, Format, Topics},
+    ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Datum, Ledger, Time},
 };
 
@@ -12,7 +12,7 @@ use muckwatch::{
 const ARRIVAL_MS: i64 = 1_772_323_200_000;
 
 fuzz_target!(|input: &[u8]| {
-    let decoder = Decoder::new(Format::Native, Topics::new("muck"), Datum::Wgs84);
+    let decoder = Decoder::new(Format::Native, "muck", Datum::Wgs84);
     let registered = |id: &str| id.len() % 2 == 0;
     let (mut live, mut again) = (Admission::default(), Admission::default());
     let (mut ledger, mut came) = (Ledger::default(), 0);

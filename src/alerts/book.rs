@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::{Machine, Step};
+use super::machine::{Machine, Phase, Step};
 use crate::model::{
     Alert, AlertId, AlertState, Column, Departments, Facts, Incident, Joined, Severity, Tally, Text, Time, Timing,
     Transition, Value, Verdict, limits,
@@ -90,6 +90,12 @@ impl VehicleAlerts {
     /// The open alerts, as they were last told.
     pub fn open(&self) -> impl Iterator<Item = &Alert> {
         self.tracks.iter().filter_map(|track| track.alert.as_deref()).filter(|alert| alert.state == AlertState::Open)
+    }
+
+    /// How one rule stands under each key, in order of their beginning: the values of the key but for the vehicle, and the phase.
+    pub fn phases(&self, rule_id: &str, timing: &Timing) -> impl Iterator<Item = (&[Option<Text>], Phase)> {
+        let of_rule = self.tracks.iter().filter(move |track| *track.rule_id == *rule_id);
+        of_rule.map(|track| (&*track.key.0, track.machine.phase(timing)))
     }
 
     /// Keeps what belongs to rules that `is_ruled` knows, and drops the rest without a word: see the room's doc.

@@ -56,14 +56,32 @@ enum Progress {
 
 /// A predicate that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Hold {
-    started_at: Time,
-    last_true_at: Time,
+pub struct Hold {
+    pub started_at: Time,
+    pub last_true_at: Time,
     /// Event time counted so far.
-    held_ms: i64,
-    samples: u32,
+    pub held_ms: i64,
+    pub samples: u32,
     /// An unknown came after the last true: the span to the next true does not count.
-    interrupted: bool,
+    pub interrupted: bool,
+}
+
+/// How a machine stands, for those who watch a rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// No alert is open.
+    Closed {
+        hold: Option<Hold>,
+        /// In the window of a rule that counts.
+        hits: usize,
+        /// Before this no alert opens.
+        cools_until: Option<Time>,
+    },
+    Open {
+        fired_at: Time,
+        severity: Severity,
+        clearing: Option<Hold>,
+    },
 }
 
 impl Hold {
@@ -91,6 +109,23 @@ impl Machine {
     /// Whether it is on the way to an alert.
     pub fn is_holding(&self) -> bool {
         matches!(&self.0, State::Closed { progress, .. } if *progress != Progress::None)
+    }
+
+    /// How it stands.
+    pub fn phase(&self, timing: &Timing) -> Phase {
+        match &self.0 {
+            State::Closed { progress, cleared_at } => {
+                let (hold, hits) = match progress {
+                    Progress::None => (None, 0),
+                    Progress::Hold(hold) => (Some(*hold), 0),
+                    Progress::Hits(hits) => (None, hits.len()),
+                };
+                Phase::Closed { hold, hits, cools_until: cleared_at.map(|cleared| cool_from(cleared, timing)) }
+            }
+            State::Open { fired_at, severity, clearing } => {
+                Phase::Open { fired_at: *fired_at, severity: *severity, clearing: *clearing }
+            }
+        }
     }
 
     /// Whether nothing would be lost by forgetting it as of `at`.

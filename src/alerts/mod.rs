@@ -55,5 +55,5 @@ mod tally;
 mod tests;
 
 pub use book::{Judgement, RuleTerms, VehicleAlerts};
-pub use machine::{Machine, Step};
+pub use machine::{Hold, Machine, Phase, Step};
 pub use tally::{Hit, Tallies};

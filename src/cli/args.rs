@@ -4,6 +4,8 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::ingest::Format;
+
 /// Watches over muck trucks: telemetry over MQTT in, judged against YAML rules, alerts out, people sent.
 ///
 /// New here? `muckwatch demo` shows all of it in one process, with trucks that break the rules on purpose.
@@ -61,9 +63,13 @@ pub struct Sources {
     /// Folder of registry files (vehicles.csv, permits.csv, places.geojson …)
     #[arg(long, value_name = "DIR")]
     pub registry: PathBuf,
-    /// Files of reports, one JSON object a line, in order of arrival; .gz and .zst too
+    /// Files of reports, one JSON object a line, in order of arrival; .gz and .zst too; `-` is standard input
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub input: Vec<PathBuf>,
+    /// Dialect of the files: native, emqx-jt808, owntracks, traccar or teltonika; of the last four a line may be a message
+    /// with its topic, as `mosquitto_sub -F %J` writes it
+    #[arg(long, value_name = "DIALECT", default_value = "native")]
+    pub format: Format,
     /// IANA time zone of schedules and local-time facts
     #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
     pub time_zone: String,

@@ -25,7 +25,7 @@ use crate::{
     config::{Config, Overrides},
     model::{
         Alert, AlertState, Answer, Offer, OfferState, Order, OrderState, Purpose, Replied, ReplyOutcome, Severity,
-        Text, Time, Zone,
+        Text, Time, Zone, counted,
     },
     simulate::{City, Settings, Simulation},
 };
@@ -112,7 +112,8 @@ pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
             }
         }
         let said = printer.join().map_err(|_| anyhow::anyhow!("failed to go on printing"))?;
-        out!("\nended: {} alerts, {} orders, {} answers of units", said.alerts, said.orders, said.answers);
+        let (alerts, orders) = (counted(said.alerts, "alert"), counted(said.orders, "order"));
+        out!("\nended: {alerts}, {orders}, {} of units", counted(said.answers, "answer"));
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -180,8 +181,8 @@ fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
 fn greet(city: &City, service: &Service, rules: &Path) {
     out!("A city at night: {} muck trucks report once a second, 12 units are on the street.", city.trucks());
     out!(
-        "{} rules of {} judge them. Some trucks break one on purpose; watch who is sent.",
-        service.rules,
+        "Judged by {} of {}. Some trucks break one on purpose; watch who is sent.",
+        counted(service.rules, "rule"),
         rules.display()
     );
     out!("  alerts    http://{0}/api/v1/alerts      live  http://{0}/api/v1/stream", service.http);

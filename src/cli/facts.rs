@@ -41,7 +41,7 @@ pub fn run(args: &FactsArgs) -> anyhow::Result<ExitCode> {
     let registry = Arc::new(Registry::read_dir(&args.sources.registry)?);
     let needed: ColumnSet = columns.iter().copied().collect();
     let fold = Fold::new(Arc::clone(&registry), needed, config.facts());
-    let front = Front::new(registry, config.admission(), config.tick_ms());
+    let front = Front::new(registry, config.admission(), config.tick_ms()).with_format(args.sources.format);
     let place = || format!("failed to write {}", args.output.display());
     let mut out = BufWriter::new(File::create(&args.output).with_context(place)?);
     let mut vehicles: FxHashMap<Text, (VehicleState, Time)> = FxHashMap::default();

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     engine::{Reference, Ticker},
-    ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format, Topics},
+    ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format},
     model::{Body, Datum, Record, Time},
     registry::Registry,
     spatial::to_wgs84,
@@ -26,7 +26,7 @@ impl Front {
             registry,
             admission: Admission::new(settings),
             ticker: Ticker::new(tick_ms),
-            lines: Decoder::new(Format::Native, Topics::new(""), Datum::Wgs84),
+            lines: Decoder::new(Format::Native, "", Datum::Wgs84),
             arrival: FileClock::default(),
             decoded: Vec::new(),
         }
@@ -35,6 +35,11 @@ impl Front {
     /// For files, with the settings that hold when nobody says otherwise.
     pub fn of(reference: &Reference) -> Self {
         Self::new(Arc::clone(&reference.registry), AdmissionSettings::default(), reference.tick_ms)
+    }
+
+    /// Reads the lines of files as `format` from now on.
+    pub fn with_format(self, format: Format) -> Self {
+        Self { lines: Decoder::new(format, "", Datum::Wgs84), ..self }
     }
 
     /// Another registry from now on.

@@ -39,6 +39,11 @@ impl Lines {
         Self { files: files.iter().cloned().collect(), open: None, progress: bar(total) }
     }
 
+    /// As [`Lines::of`], showing no progress.
+    pub fn quietly(files: &[PathBuf]) -> Self {
+        Self { files: files.iter().cloned().collect(), open: None, progress: indicatif::ProgressBar::hidden() }
+    }
+
     fn read(&mut self) -> anyhow::Result<Option<Line>> {
         loop {
             let Some(open) = &mut self.open else {
@@ -99,8 +104,16 @@ fn skip_line(reader: &mut dyn BufRead) -> std::io::Result<()> {
     }
 }
 
+/// Whether a file's name stands for standard input.
+pub fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// A file's content, unpacked by its ending.
 fn unpacked(path: &Path, progress: &indicatif::ProgressBar) -> anyhow::Result<Box<dyn BufRead>> {
+    if is_standard_input(path) {
+        return Ok(Box::new(BufReader::new(std::io::stdin())));
+    }
     let file = File::open(path).with_context(|| format!("failed to open {}", path.display()))?;
     let file = progress.wrap_read(file);
     Ok(match path.extension().and_then(|extension| extension.to_str()) {

@@ -15,7 +15,7 @@ use super::{args::Sources, front::Front, input::Lines, ledger::table};
 use crate::{
     config::Config,
     engine::{Reference, Replayed, replay},
-    model::{Body, Record, Time},
+    model::{Body, Outcome, Record, Time, counted},
     registry::Registry,
     rules::RuleSet,
 };
@@ -57,7 +57,7 @@ fn speed(text: &str) -> Result<Speed, String> {
 pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let reference = reference(&args.sources, &args.rules)?;
-    let front = Front::of(&reference);
+    let front = Front::of(&reference).with_format(args.sources.format);
     let records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
     let replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
     write_alerts(&args.alerts, &replayed)?;
@@ -66,7 +66,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// What files are judged against.
-fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
+///
+/// # Errors
+/// When the rules, the registry or the time zone are wrong.
+pub fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
     let config = Config::for_files(&sources.time_zone)?;
     Ok(Reference {
         registry: Arc::new(Registry::read_dir(&sources.registry)?),
@@ -94,8 +97,16 @@ impl Records {
         Self { lines: Lines::of(files), front, ready: Vec::new().into_iter(), unread: 0 }
     }
 
+    /// As [`Records::of`], showing no progress.
+    pub fn quietly(files: &[PathBuf], front: Front) -> Self {
+        Self { lines: Lines::quietly(files), ..Self::of(&[], front) }
+    }
+
     fn warn(&mut self, record: &Record) {
         let Body::DeadLetter(letter) = &record.body else { return };
+        if record.outcome != Outcome::Rejected {
+            return;
+        }
         self.unread += 1;
         if self.unread <= WARNINGS {
             say!("{}: {}", letter.topic, letter.problem);
@@ -157,11 +168,11 @@ fn write_alerts(path: &Path, replayed: &Replayed) -> anyhow::Result<()> {
 fn summarise(replayed: &Replayed, took: Duration) {
     let per_s = replayed.ledger.received() as f64 / took.as_secs_f64().max(1e-9);
     say!(
-        "{} reports of {} vehicles in {:.1} s ({per_s:.0}/s), {} alerts",
-        replayed.ledger.received(),
-        replayed.vehicles,
+        "{} of {} in {:.1} s ({per_s:.0}/s), {}",
+        counted(replayed.ledger.received(), "report"),
+        counted(replayed.vehicles, "vehicle"),
         took.as_secs_f64(),
-        replayed.alerts.len()
+        counted(replayed.alerts.len(), "alert")
     );
     let mut rules = std::collections::BTreeMap::<&str, usize>::new();
     replayed.alerts.iter().for_each(|alert| *rules.entry(&alert.rule_id).or_default() += 1);

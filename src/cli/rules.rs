@@ -13,7 +13,7 @@ use super::front::Front;
 use crate::{
     config::Config,
     engine::{Reference, replay},
-    model::{Alert, Body, DeadLetter, Record},
+    model::{Alert, Body, DeadLetter, Record, counted},
     registry::Registry,
     rules::{self, RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
 };
@@ -33,6 +33,9 @@ pub enum RulesCommand {
         #[arg(long)]
         complete: bool,
     },
+    /// Show how one rule judges the reports of a file, a line where something changes: what it says and why, how long it has held,
+    /// when it fires, clears and cools down
+    Watch(super::watch::WatchArgs),
     /// Print the JSON Schema of rule files, for completion and hover in editors
     Schema,
     /// Say what a fact is: type, unit, when it is NULL, its words, and which rules read it; without a name list all facts
@@ -54,6 +57,7 @@ pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
         RulesCommand::Check { dir } => check(dir),
         RulesCommand::Test { dir, complete: true } => complete(dir),
         RulesCommand::Test { dir, complete: false } => test(dir),
+        RulesCommand::Watch(args) => super::watch::run(args),
         RulesCommand::Schema => {
             out!("{:#}", rules::schema());
             Ok(ExitCode::SUCCESS)
@@ -91,15 +95,14 @@ fn explain_fact(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
 }
 
 fn check(dir: &Path) -> anyhow::Result<ExitCode> {
-    let Some(rules) = reported(RuleSet::load(dir))? else { return Ok(ExitCode::FAILURE) };
-    let Some(_tests) = reported(TestFile::read_dir(dir))? else { return Ok(ExitCode::FAILURE) };
+    let (rules, tests) = (RuleSet::load(dir), TestFile::read_dir(dir));
+    let (Ok(rules), Ok(_)) = (&rules, &tests) else {
+        report([rules.err(), tests.err()].into_iter().flatten())?;
+        return Ok(ExitCode::FAILURE);
+    };
     let enabled = rules.rules().iter().filter(|rule| rule.enabled).count();
-    out!(
-        "{}: {} rules, {enabled} enabled, no problems (digest {})",
-        dir.display(),
-        rules.rules().len(),
-        rules.digest()
-    );
+    let count = counted(rules.rules().len(), "rule");
+    out!("{}: {count}, {enabled} enabled, no problems (digest {})", dir.display(), rules.digest());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -137,7 +140,7 @@ fn complete(dir: &Path) -> anyhow::Result<ExitCode> {
         completed.changed.iter().for_each(|name| out!("{}: filled in: {name}", path.display()));
     }
     let changed: usize = completed.iter().map(|(_, completed)| completed.changed.len()).sum();
-    out!("{changed} tests filled in, in {} files", completed.len());
+    out!("{} filled in, in {}", counted(changed, "test"), counted(completed.len(), "file"));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -153,13 +156,22 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 fn reported<T>(result: Result<T, RuleErrors>) -> anyhow::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
-        Err(errors) if errors.problems().is_empty() => Err(errors.into()),
-        Err(errors) => {
-            errors.problems().iter().for_each(|problem| out!("{problem}\n"));
-            out!("{} problems", errors.problems().len());
-            Ok(None)
-        }
+        Err(errors) => report([errors].into_iter()).map(|()| None),
     }
+}
+
+/// Says every problem.
+fn report(all: impl Iterator<Item = RuleErrors>) -> anyhow::Result<()> {
+    let mut said = 0;
+    for errors in all {
+        if errors.problems().is_empty() {
+            return Err(errors.into());
+        }
+        errors.problems().iter().for_each(|problem| out!("{problem}\n"));
+        said += errors.problems().len();
+    }
+    out!("{}", counted(said, "problem"));
+    Ok(())
 }
 
 /// The final alerts of a test's reports, by the very engine that runs live. The rules are those of `dir`, loaded.

@@ -13,7 +13,7 @@ use anyhow::{Context, bail};
 
 use super::{fleet::Fleet, now, serve};
 use crate::{
-    model::Time,
+    model::{Time, counted},
     simulate::{CITY_TRUCKS, City, Message, Noise, Settings, Simulation, write_line},
 };
 
@@ -97,7 +97,7 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         let simulation = Simulation::new(city, args.settings(args.start.unwrap_or_else(now))?)?;
         let fleet = Fleet { broker: broker.parse()?, prefix: args.prefix.clone(), duration: Some(args.duration) };
         let driven = serve::block_on(async { fleet.run(simulation, serve::stop_signal()?).await })?;
-        say!("{} messages published", driven.published);
+        say!("{} published", counted(driven.published, "message"));
         return args.write_truths(&driven.simulation).map(|()| ExitCode::SUCCESS);
     }
     if let Some(file) = &args.output {

@@ -6,7 +6,9 @@ use super::{
     Queue, UnitInfo,
     queue::{Case, is_held},
 };
-use crate::model::{Considered, OfferState, Order, PassedOver, Text, Time, UnitKind, UnitState, UnitStatus, limits};
+use crate::model::{
+    Considered, OfferState, Order, PassedOver, Text, Time, UnitKind, UnitState, UnitStatus, counted, limits,
+};
 
 /// A choice and its reasons.
 #[derive(Debug, Default)]
@@ -23,7 +25,7 @@ impl Queue {
         let Some(case) = self.cases.get(dispatch_id) else { return };
         let Some(search) = case.order.search.filter(|_| case.pending().is_none()) else { return };
         if search.asked >= limits::OFFERS_PER_ORDER {
-            return self.escalate(dispatch_id, &format!("{} units were asked in vain", search.asked), now);
+            return self.escalate(dispatch_id, &format!("{} asked in vain", counted(search.asked, "unit")), now);
         }
         let choice = self.choose(case, now);
         let hopeless = choice.chosen.is_none().then(|| self.why_hopeless(case, &choice)).flatten();

@@ -185,10 +185,14 @@ fn mqtt(config: &Config, tell: Tell) {
         );
     }
     for (index, source) in mqtt.sources.iter().enumerate() {
-        let prefix = source.topic.strip_suffix("/#").unwrap_or_default();
+        let prefix = source.topic().strip_suffix("/#").unwrap_or_default();
         if prefix.is_empty() || prefix.contains(['+', '#', '$']) {
             let key = format!("mqtt.sources[{index}].topic");
             tell(&key, format!("{:?}", source.topic), "a prefix followed by /#, such as partner/mw/v1/#".into());
+        }
+        if !(-12..=14).contains(&source.utc_offset_h) {
+            let key = format!("mqtt.sources[{index}].utc_offset_h");
+            tell(&key, source.utc_offset_h.to_string(), "-12 to 14".into());
         }
     }
 }

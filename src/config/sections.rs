@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::BrokerAddress;
 use crate::{
     command, facts,
-    ingest::{AdmissionSettings, Format},
+    ingest::{AdmissionSettings, CHINA_OFFSET_H, Format},
     journal::JournalSettings,
     model::{Datum, Zone},
     notify,
@@ -136,15 +136,30 @@ impl std::fmt::Debug for Mqtt {
 }
 
 /// One more subscription.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct MqttSource {
-    /// What the topics there begin with, followed by `/#`.
+    /// What the topics there begin with, followed by `/#`; empty: the dialect's own.
     pub topic: String,
     /// The dialect spoken there.
     pub format: Format,
     /// Datum of reports that say none.
     pub datum: Datum,
+    /// By how many hours the clock of its devices is ahead of UTC, where their times bear no zone (`emqx-jt808`).
+    pub utc_offset_h: i8,
+}
+
+impl Default for MqttSource {
+    fn default() -> Self {
+        Self { topic: String::new(), format: Format::Native, datum: Datum::Wgs84, utc_offset_h: CHINA_OFFSET_H }
+    }
+}
+
+impl MqttSource {
+    /// What the topics there begin with, followed by `/#`.
+    pub fn topic(&self) -> &str {
+        if self.topic.is_empty() { self.format.default_topic() } else { &self.topic }
+    }
 }
 
 /// The broker in our own process.

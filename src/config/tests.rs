@@ -47,7 +47,7 @@ fn the_documented_file_is_the_defaults_and_has_every_key() {
     missing.retain(|key| super::load::find(&documented, key).is_none());
     // A list without entries has no default to write down: an entry is there as a comment, with each of its keys.
     assert_eq!(missing, ["mqtt.sources"]);
-    for line in ["# [[mqtt.sources]]", "# topic =", "# format =", "# datum ="] {
+    for line in ["# [[mqtt.sources]]", "# topic =", "# format =", "# datum =", "# utc_offset_h ="] {
         assert!(DOCUMENTED.lines().any(|written| written.starts_with(line)), "{line}");
     }
 }

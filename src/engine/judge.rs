@@ -71,6 +71,22 @@ pub struct LastPosition {
     pub heading_deg: Option<f64>,
 }
 
+/// One row, judged: for those who watch.
+pub struct Look<'a> {
+    pub vehicle_id: &'a Text,
+    pub row: &'a Facts,
+    pub verdicts: &'a Verdicts,
+    /// The row's place in the verdicts.
+    pub index: usize,
+    /// The vehicle's alerts after the row.
+    pub alerts: &'a VehicleAlerts,
+    /// What the row changed.
+    pub findings: &'a [Finding],
+}
+
+/// Is shown each row.
+pub type Watch<'w> = &'w mut dyn FnMut(&Look<'_>);
+
 /// How risky a vehicle was at its last assessment.
 #[derive(Clone, Debug)]
 pub struct Assessed {
@@ -175,24 +191,38 @@ impl Judge {
         mine: &[(u32, Text)],
         seen: &mut Seen,
     ) -> Result<Vec<Finding>, EngineError> {
+        self.judge_watched(batch, mine, seen, &mut |_| {})
+    }
+
+    /// As [`Judge::judge`]; every row is shown to `watch`, in order.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn judge_watched(
+        &mut self,
+        batch: &[Record],
+        mine: &[(u32, Text)],
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<Vec<Finding>, EngineError> {
         let mut findings = Vec::new();
         for (index, vehicle_id) in mine {
             let record = &batch[*index as usize];
             match &record.body {
                 Body::Device(_) if record.outcome == Outcome::Evaluated => {
                     self.report(*index, record, vehicle_id, seen);
-                    self.look_back(&mut findings, seen)?;
+                    self.look_back(&mut findings, seen, watch)?;
                 }
                 Body::Sighting(sighting) => self.sighting(*index, sighting, record.event_time, vehicle_id),
-                Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen)?,
+                Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
                 _ => {}
             }
             if self.rows.len() >= ROWS {
-                self.flush(&mut findings, seen)?;
+                self.flush(&mut findings, seen, watch)?;
             }
         }
-        self.flush(&mut findings, seen)?;
+        self.flush(&mut findings, seen, watch)?;
         Ok(findings)
     }
 
@@ -258,7 +288,14 @@ impl Judge {
     }
 
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
-    fn tick(&mut self, index: u32, at: Time, findings: &mut Vec<Finding>, seen: &mut Seen) -> Result<(), EngineError> {
+    fn tick(
+        &mut self,
+        index: u32,
+        at: Time,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
         if !self.reference.rules.asks_timer() {
             return Ok(());
         }
@@ -274,19 +311,19 @@ impl Judge {
             self.rows.push(self.fold.step(&mut self.vehicles[place as usize].state, input));
             self.origins.push(Origin { record: index, vehicle: place });
             if self.rows.len() >= ROWS {
-                self.flush(findings, seen)?;
+                self.flush(findings, seen, watch)?;
             }
         }
         Ok(())
     }
 
     /// Tells a row at a source's gate of the vehicle's recent alerts: those of all its rows before, so these are judged first.
-    fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen) -> Result<(), EngineError> {
+    fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
         if !self.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
             return Ok(());
         }
         let (Some(mut row), Some(origin)) = (self.rows.pop(), self.origins.pop()) else { return Ok(()) };
-        self.flush(findings, seen)?;
+        self.flush(findings, seen, watch)?;
         row.recent_alerts = Some(self.vehicles[origin.vehicle as usize].recent_alerts(row.event_time));
         self.rows.push(row);
         self.origins.push(origin);
@@ -321,7 +358,7 @@ impl Judge {
     }
 
     /// Judges the rows kept so far.
-    fn flush(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen) -> Result<(), EngineError> {
+    fn flush(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
         if self.rows.is_empty() {
             return Ok(());
         }
@@ -331,13 +368,15 @@ impl Judge {
         let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
             let vehicle = &mut self.vehicles[origin.vehicle as usize];
+            let before = findings.len();
             if raised[index] || !vehicle.alerts.is_quiet() {
-                let before = findings.len();
                 advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
                 if self.asks_recent {
                     vehicle.remember(&findings[before..], rules.risk());
                 }
             }
+            let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
+            watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
         }
         self.rows.clear();
         self.origins.clear();

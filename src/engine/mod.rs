@@ -17,11 +17,13 @@ mod judge;
 mod replay;
 mod settle;
 mod shards;
+mod watch;
 
 pub use clock::Ticker;
-pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Reference, Seen};
+pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
+pub use watch::{Watcher, watch};
 
 /// Why a batch could not be judged.
 #[derive(Debug, thiserror::Error)]

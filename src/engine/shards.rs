@@ -74,20 +74,13 @@ impl Engine {
     pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
         let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
         for (index, record) in batch.iter().enumerate() {
-            match &record.body {
-                Body::Device(report) if record.outcome == Outcome::Evaluated => {
-                    let vehicle_id = self.fold.vehicle_id(&report.device_id, record.event_time);
+            match subject(&self.fold, record) {
+                Subject::Vehicle(vehicle_id) => {
                     let shard = shard_of(&vehicle_id, self.shards.len());
                     parts[shard].push((index as u32, vehicle_id));
                 }
-                Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {
-                    if let Some(vehicle_id) = self.fold.vehicle_seen(sighting, record.event_time) {
-                        let shard = shard_of(&vehicle_id, self.shards.len());
-                        parts[shard].push((index as u32, vehicle_id));
-                    }
-                }
-                Body::Tick | Body::Start => parts.iter_mut().for_each(|part| part.push((index as u32, Text::from("")))),
-                _ => {}
+                Subject::All => parts.iter_mut().for_each(|part| part.push((index as u32, Text::from("")))),
+                Subject::None => {}
             }
         }
         self.pending.push_back(self.reference.clone());
@@ -198,10 +191,37 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         seen.risks.extend(part.seen.risks);
         vehicles += part.vehicles;
     }
-    // Stable: two findings of one rule and vehicle at one record stay in the order in which they were found.
-    findings.sort_by(|a, b| (a.record, a.turn, a.vehicle_id()).cmp(&(b.record, b.turn, b.vehicle_id())));
+    in_order(&mut findings);
     let transitions = settler.settle(reference, &batch, findings);
     Judged { batch, transitions, seen, vehicles }
+}
+
+/// As they are settled, for any number of shards.
+pub(super) fn in_order(findings: &mut [Finding]) {
+    // Stable: two findings of one rule and vehicle at one record stay in the order in which they were found.
+    findings.sort_by(|a, b| (a.record, a.turn, a.vehicle_id()).cmp(&(b.record, b.turn, b.vehicle_id())));
+}
+
+/// Whom a record is about.
+pub(super) enum Subject {
+    Vehicle(Text),
+    /// A record of the clock.
+    All,
+    /// It is not judged.
+    None,
+}
+
+pub(super) fn subject(fold: &Fold, record: &Record) -> Subject {
+    match &record.body {
+        Body::Tick | Body::Start => Subject::All,
+        Body::Device(report) if record.outcome == Outcome::Evaluated => {
+            Subject::Vehicle(fold.vehicle_id(&report.device_id, record.event_time))
+        }
+        Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {
+            fold.vehicle_seen(sighting, record.event_time).map_or(Subject::None, Subject::Vehicle)
+        }
+        _ => Subject::None,
+    }
 }
 
 /// The shard of a vehicle: the same for the same number of shards, in every process.

@@ -167,6 +167,9 @@ impl Admission {
                 other(Outcome::Duplicate, Reason::Duplicate, reply.device_time, false)
             }
             Body::Reply(reply) => other(Outcome::Evaluated, Reason::Ok, reply.device_time, false),
+            Body::DeadLetter(_) if decoded.reason == Reason::NoReport => {
+                other(Outcome::Filtered, Reason::NoReport, recv_time, false)
+            }
             Body::DeadLetter(_) | Body::Tick | Body::Start => {
                 other(Outcome::Rejected, decoded.reason, recv_time, false)
             }

@@ -29,7 +29,7 @@ mod source;
 pub use admit::{Admission, AdmissionSettings};
 pub use broker::EmbeddedBroker;
 pub use connect::{Address, Credentials, TlsSettings};
-pub use decode::{Decoded, Decoder, Format, Kind, Topics};
+pub use decode::{CHINA_OFFSET_H, Decoded, Decoder, Format};
 pub use publish::{Publisher, Receipt};
 pub use source::{Ack, Incoming, Source, SourceSettings, SourceStats};
 

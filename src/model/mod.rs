@@ -8,6 +8,7 @@ mod facts;
 pub mod limits;
 mod message;
 mod order;
+mod plural;
 mod record;
 mod report;
 mod rule;
@@ -22,7 +23,9 @@ pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,
     dispatch_id,
 };
+pub use plural::counted;
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
+pub(crate) use report::words;
 pub use report::{
     Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,
 };

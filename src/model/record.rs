@@ -37,6 +37,8 @@ words! {
         Undecodable = "undecodable",
         /// Larger than we read.
         TooLarge = "too_large",
+        /// Another dialect's message that is no report: a heartbeat, a login.
+        NoReport = "no_report",
         /// A topic that nothing here reads.
         UnknownTopic = "unknown_topic",
         /// More unregistered devices than we keep count of.
@@ -44,7 +46,7 @@ words! {
     }
 }
 
-/// A message that could not be read, whole.
+/// A message that could not be read as a report, whole: a dead letter, or (`no_report`) one that is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     pub topic: Arc<str>,

@@ -162,6 +162,13 @@ pub struct Event {
     pub media: Option<Json>,
 }
 
+impl Event {
+    /// One of which no more is known than that it happened.
+    pub fn of(kind: &str) -> Self {
+        Self { kind: kind.into(), level: None, phase: None, speed_kmh: None, media: None }
+    }
+}
+
 /// What a roadside or site sensor saw of a truck.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sighting {

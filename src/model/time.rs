@@ -140,6 +140,12 @@ impl Zone {
         Self(TimeZone::fixed(jiff::tz::offset(8)))
     }
 
+    /// What a clock on the wall shows at an instant, as `2026-03-01 22:05:09`.
+    pub fn clock(&self, at: Time) -> String {
+        let instant = Timestamp::from_millisecond(at.0).unwrap_or_default();
+        instant.to_zoned(self.0.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string()
+    }
+
     /// The wall clock at an instant.
     pub fn local(&self, at: Time) -> LocalTime {
         let instant = Timestamp::from_millisecond(at.0).unwrap_or_default();
@@ -238,6 +244,7 @@ mod tests {
         let local = zone.local(half_past_midnight);
         assert_eq!((local.weekday, local.hour(), local.minute_of_day), (1, 0, 30));
         assert_eq!(zone.local(half_past_midnight), Zone::china().local(half_past_midnight));
+        assert_eq!(zone.clock(half_past_midnight), "2026-03-02 00:30:00");
         assert!(Zone::named("Asia/Atlantis").is_err());
     }
 

@@ -2,11 +2,13 @@
 
 use std::fmt;
 
+use crate::model::counted;
+
 /// Why registering failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RegistryError {
     /// The files say what they cannot say; every problem of them.
-    #[error("take the registry: {} problem{}\n{}", .0.len(), if .0.len() == 1 { "" } else { "s" }, Lines(.0))]
+    #[error("take the registry: {}\n{}", counted(.0.len(), "problem"), Lines(.0))]
     Invalid(Vec<Problem>),
     #[error("read {path}: {source}")]
     Read { path: String, source: std::io::Error },

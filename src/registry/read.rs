@@ -17,7 +17,7 @@ use super::{
     source::{self, Tables},
 };
 use crate::{
-    model::{Time, UnitKind, limits},
+    model::{Time, UnitKind, counted, limits},
     spatial::{Area, Point, Polyline},
 };
 
@@ -110,7 +110,7 @@ pub(super) fn refuse(mut problems: Vec<Problem>) -> Result<(), RegistryError> {
     let more = problems.len().saturating_sub(limits::REGISTRY_PROBLEMS);
     if more > 0 {
         problems.truncate(limits::REGISTRY_PROBLEMS);
-        let (found, expected) = (format!("{more} more problems"), "none".to_owned());
+        let (found, expected) = (counted(more, "more problem"), "none".to_owned());
         problems.push(Problem { file: "(all files)".into(), found, expected, ..Problem::default() });
     }
     Err(RegistryError::Invalid(problems))

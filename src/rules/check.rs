@@ -600,7 +600,10 @@ impl<'a> FileCheck<'a, '_> {
         if let NodeValue::Text(text) = &node.value {
             return Some(text);
         }
-        let hint = scalar(node).map(|value| format!("put it in quotes: \"{value}\""));
+        let hint = match &node.value {
+            NodeValue::Map(_) => Some("text that begins with `{` stands in quotes".to_owned()),
+            _ => scalar(node).map(|value| format!("put it in quotes: \"{value}\"")),
+        };
         self.say(node.at, format!("expected text for {what}, found {}", node.kind()), hint);
         None
     }

@@ -109,7 +109,10 @@ impl Compiler {
     /// What is wrong with it, and where.
     pub fn predicate(&self, text: &str) -> Result<Predicate, Vec<PredicateProblem>> {
         let words = Words::read(text).map_err(|problem| vec![problem])?;
-        let expr = self.state.create_logical_expr(text, &self.schema).map_err(|error| words.explain(&error))?;
+        let expr = self.state.create_logical_expr(text, &self.schema).map_err(|error| {
+            let told = words.explain(&error);
+            told.into_iter().chain(self.objections_elsewhere(text)).collect::<Vec<_>>()
+        })?;
         let problems = self.objections(&expr, &words);
         if !problems.is_empty() {
             return Err(problems);
@@ -217,6 +220,20 @@ impl Compiler {
             Ok(TreeNodeRecursion::Continue)
         });
         debug_assert!(walked.is_ok(), "the walk itself does not fail");
+        problems
+    }
+
+    /// What we don't allow in those parts that can be read, where others cannot.
+    fn objections_elsewhere(&self, text: &str) -> Vec<PredicateProblem> {
+        let mut problems = Vec::new();
+        let (parts, mut begin) = (conjuncts(text), 0);
+        for part in parts.iter().filter(|_| parts.len() > 1) {
+            begin += text[begin..].find(part).unwrap_or_default();
+            let read = Words::read(part).ok().zip(self.state.create_logical_expr(part, &self.schema).ok());
+            let found = read.map(|(words, expr)| self.objections(&expr, &words)).unwrap_or_default();
+            problems.extend(found.into_iter().map(|one| PredicateProblem { offset: begin + one.offset, ..one }));
+            begin += part.len();
+        }
         problems
     }
 
@@ -593,6 +610,9 @@ impl<'a> Words<'a> {
                 offset: offset(self.text, token.span.start),
                 message: format!("unknown column `{}`", word.value),
                 hint: Some(match (word.quote_style, nearest(&name, Column::all().map(Column::name))) {
+                    (Some(_), _) if word.value.parse::<f64>().is_ok() => {
+                        format!("a number stands without quotes: {}", word.value)
+                    }
                     (_, Some(near)) => format!("did you mean `{near}`?"),
                     (Some(_), None) => format!("text stands in single quotes: '{}'", word.value),
                     (None, None) => format!("is it text? then write '{}'", word.value),
@@ -673,6 +693,34 @@ impl<'a> Words<'a> {
 }
 
 const SPLIT: &str = "split it into several rules";
+
+/// The texts of a predicate between those `and`s that stand in no brackets and in no `case`; the whole where an `or` stands there.
+pub(super) fn conjuncts(text: &str) -> Vec<&str> {
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().unwrap_or_default();
+    let (mut parts, mut begin) = (Vec::new(), 0);
+    let (mut depth, mut ranges) = (0_i32, 0);
+    for token in &tokens {
+        depth += match &token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => 1,
+            Token::RParen | Token::RBracket | Token::RBrace => -1,
+            Token::Word(word) if word.keyword == Keyword::CASE => 1,
+            Token::Word(word) if word.keyword == Keyword::END => -1,
+            _ => 0,
+        };
+        match &token.token {
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::OR => return vec![text],
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::BETWEEN => ranges += 1,
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::AND && ranges > 0 => ranges -= 1,
+            Token::Word(word) if depth == 0 && word.keyword == Keyword::AND => {
+                parts.push(&text[begin..offset(text, token.span.start)]);
+                begin = offset(text, token.span.end);
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[begin..]);
+    parts
+}
 
 /// A place by line and column as a byte offset.
 fn offset(text: &str, at: Location) -> usize {

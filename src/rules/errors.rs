@@ -2,6 +2,8 @@
 
 use std::{fmt, io, path::PathBuf};
 
+use crate::model::counted;
+
 /// One thing that is wrong, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -57,8 +59,7 @@ impl RuleErrors {
 }
 
 fn list(problems: &[Problem]) -> String {
-    let count = problems.len();
-    let mut text = format!("{count} problem{}", if count == 1 { "" } else { "s" });
+    let mut text = counted(problems.len(), "problem");
     for problem in problems {
         text.push_str("\n\n");
         text.push_str(&problem.to_string());

@@ -18,7 +18,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use super::{
     Rule, RuleErrors,
     check::Terms,
-    compile::{Compiler, Slots, UTC},
+    compile::{Compiler, Predicate, Slots, UTC},
 };
 use crate::model::{Column, ColumnSet, Facts, Kind, Severity, Value, Verdict};
 
@@ -66,6 +66,28 @@ impl Program {
         for (rule, terms) in rules.iter().zip(&terms) {
             plans.push(rule.enabled.then(|| Plan::new(rule, terms, &mut slots, &mut columns)));
         }
+        Self::link(slots, columns, plans)
+    }
+
+    /// Links predicates that belong to no rule; each is asked about every row.
+    pub fn of(predicates: &[Predicate]) -> Result<Self, RuleErrors> {
+        let mut slots = Slots::default();
+        let plan = |predicate: &Predicate| {
+            Some(Plan {
+                when: slots.place(predicate),
+                clear: None,
+                cases: Vec::new(),
+                severity_default: Severity::Minor,
+                asks_timer: true,
+                asks_sighting: true,
+            })
+        };
+        let plans = predicates.iter().map(plan).collect();
+        let columns = predicates.iter().fold(ColumnSet::default(), |set, predicate| set.union(predicate.columns));
+        Self::link(slots, columns, plans)
+    }
+
+    fn link(slots: Slots, columns: ColumnSet, plans: Vec<Option<Plan>>) -> Result<Self, RuleErrors> {
         let (schema, slots) = Compiler::new()?.physical(slots, columns)?;
         Ok(Self { columns: columns.iter().collect(), schema: Some(schema), slots, plans })
     }
@@ -93,7 +115,7 @@ impl fmt::Debug for Program {
 
 impl Plan {
     fn new(rule: &Rule, terms: &Terms, slots: &mut Slots, columns: &mut ColumnSet) -> Self {
-        let mut place = |predicate: &super::compile::Predicate| {
+        let mut place = |predicate: &Predicate| {
             *columns = columns.union(predicate.columns);
             slots.place(predicate)
         };

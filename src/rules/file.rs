@@ -112,7 +112,9 @@ impl Source {
         let said = said.lines().next().unwrap_or("not YAML");
         let message =
             said.split_once(": ").filter(|(head, _)| head.starts_with("error")).map_or(said, |(_, rest)| rest);
-        self.problem(at, format!("not readable as YAML: {message}"), None)
+        let message = message.split_once(" at line ").map_or(message, |(message, _)| message);
+        let hint = "look at the indentation here and above; text with `: ` or ` #` in it, or with `{`, `[`, `*` or `&` first, stands in quotes";
+        self.problem(at, format!("not readable as YAML: {message}"), Some(hint.into()))
     }
 
     /// A problem at a place of this file.

@@ -16,14 +16,20 @@ pub fn schema() -> Json {
         "anyOf": [{ "required": ["rules"] }, { "required": ["mute"] }, { "required": ["risk"] }],
         "additionalProperties": false,
         "properties": {
-            "rules": { "type": "array", "maxItems": limits::RULES, "items": { "$ref": "#/$defs/rule" } },
+            "rules": {
+                "type": "array", "maxItems": limits::RULES, "items": { "$ref": "#/$defs/rule" },
+                "description": "Each is judged for every report of every vehicle.",
+            },
             "risk": { "$ref": "#/$defs/risk" },
             "mute": {
                 "type": "array", "maxItems": limits::MUTES,
                 "description": "Where one of these holds, no rule of the folder says true: it is unknown.",
                 "items": {
                     "type": "object", "required": ["when"], "additionalProperties": false,
-                    "properties": { "reason": { "type": "string" }, "when": { "$ref": "#/$defs/predicate" } },
+                    "properties": {
+                        "reason": { "type": "string", "description": "For people." },
+                        "when": { "$ref": "#/$defs/predicate" },
+                    },
                 },
             },
         },
@@ -40,6 +46,12 @@ pub fn schema() -> Json {
                 "type": ["string", "boolean"],
                 "maxLength": limits::PREDICATE_BYTES,
                 "description": format!("An SQL predicate over one row of facts; NULL is unknown. Columns: {}.", columns()),
+                "examples": [
+                    "speed_kmh > speed_limit_kmh * 1.1",
+                    "loaded and cover = 'open' and not in_approved_place",
+                    "array_has(events, 'fatigue')",
+                    "permit_status <> 'valid' and trip_s > 600",
+                ],
             },
             "duration": {
                 "type": ["string", "integer"],
@@ -47,15 +59,22 @@ pub fn schema() -> Json {
                 "maximum": 0,
                 "minLength": 2,
                 "examples": ["500ms", "30s", "10m", "2h", "1d"],
+                "description": "Days, hours, minutes, seconds, milliseconds, from large to small, such as 1h30m. At most 366d.",
             },
-            "severity_word": { "enum": severities },
+            "severity_word": {
+                "enum": severities, "description": "How grave. A squad is sent for critical and major, grid staff for minor, nobody for a notice.",
+            },
             "severity_case": {
+                "description": "This grave when the predicate holds.",
                 "type": "object", "minProperties": 1, "maxProperties": 1,
                 "additionalProperties": false, "properties": case,
             },
             "risk": risk(&severities),
             "rule_id": { "$ref": "#/$defs/rule/properties/id" },
-            "column": { "enum": Column::all().map(Column::name).collect::<Vec<_>>() },
+            "column": {
+                "description": "A fact by its name.",
+                "oneOf": Column::all().map(|column| json!({ "const": column.name(), "description": column.spec().doc })).collect::<Vec<_>>(),
+            },
         },
     })
 }
@@ -63,7 +82,7 @@ pub fn schema() -> Json {
 /// The sheet of risks before departure.
 fn risk(severities: &[&str]) -> Json {
     let of_rule = |key: &str| json!({ "$ref": format!("#/$defs/rule/properties/{key}") });
-    let score = json!({ "type": "integer", "minimum": 1 });
+    let score = json!({ "type": "integer", "minimum": 1, "description": "From this score on." });
     let levels: serde_json::Map<String, Json> =
         severities.iter().map(|word| ((*word).to_owned(), score.clone())).collect();
     json!({
@@ -79,11 +98,15 @@ fn risk(severities: &[&str]) -> Json {
             },
             "reasons": {
                 "type": "array", "minItems": 1, "maxItems": limits::RISK_REASONS,
+                "description": "What is added up, each on its own.",
                 "items": {
                     "type": "object", "required": ["id", "weight", "when"], "additionalProperties": false,
                     "properties": {
                         "id": of_rule("id"), "name": of_rule("name"), "when": { "$ref": "#/$defs/predicate" },
-                        "weight": { "type": "integer", "minimum": 1, "maximum": limits::RISK_WEIGHT },
+                        "weight": {
+                            "type": "integer", "minimum": 1, "maximum": limits::RISK_WEIGHT,
+                            "description": "What it adds to the score.",
+                        },
                     },
                 },
             },
@@ -114,15 +137,22 @@ fn wording() -> Json {
             "description": "The rule's name, or its names by language.",
             "anyOf": [text, { "type": "object", "additionalProperties": text }],
         },
-        "description": text,
-        "departments": { "type": "array", "items": text, "uniqueItems": true, "description": "Who is told." },
+        "description": { "type": "string", "description": "What the rule is for, and on what its thresholds rest." },
+        "departments": {
+            "type": "array", "items": text, "uniqueItems": true,
+            "description": "Who is told, by code. Any code may be used; a unit of the registry has the one that it works for.",
+            "examples": [["urban_mgmt"], ["traffic_police", "housing"]],
+        },
         "message": {
             "type": "string",
             "description": "Columns in braces, `{speed_kmh:.0}` with that many digits; unknown shows as `?`. Default: plate and name.",
         },
-        "enabled": { "type": "boolean", "default": true },
+        "enabled": { "type": "boolean", "default": true, "description": "A rule that is not enabled is checked, but judges nothing." },
         "shadow": { "type": "boolean", "default": false, "description": "Alerts are kept, but nobody is told." },
-        "labels": { "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] } },
+        "labels": {
+            "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] },
+            "description": "For whoever reads the alerts; they mean nothing here.",
+        },
     })
 }
 
@@ -150,7 +180,7 @@ fn terms() -> Json {
                     "type": "number", "exclusiveMinimum": 0, "maximum": 1,
                     "description": "And this share of the vehicles registered for the company. Only with `key: [company_id]`.",
                 },
-                "within": { "$ref": "#/$defs/duration" },
+                "within": described("duration", "How long the window is."),
                 "per": { "enum": periods, "description": "A period of the local calendar instead of `within`. Only over many." },
             },
         },
@@ -167,7 +197,10 @@ fn terms() -> Json {
                 { "type": "string" },
                 {
                     "type": "object", "required": ["name"], "additionalProperties": false,
-                    "properties": { "name": { "type": "string" }, "within": { "$ref": "#/$defs/duration" } },
+                    "properties": {
+                        "name": { "type": "string", "description": "The same in all rules of the incident." },
+                        "within": described("duration", "How long after the alert cleared this rule still joins it. Default 10m."),
+                    },
                 },
             ],
         },
@@ -178,7 +211,10 @@ fn terms() -> Json {
         "clear": {
             "type": "object", "additionalProperties": false,
             "description": "Default: not (when), at once.",
-            "properties": { "when": { "$ref": "#/$defs/predicate" }, "for": { "$ref": "#/$defs/duration" } },
+            "properties": {
+                "when": { "$ref": "#/$defs/predicate" },
+                "for": described("duration", "How long it must hold for the alert to clear. Default 0s."),
+            },
         },
         "cooldown": described("duration", "No new alert this long after the last one cleared. Default 0s."),
         "key": {

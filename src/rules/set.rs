@@ -8,6 +8,7 @@ use super::{
     Rule, RuleErrors, Verdicts,
     check::{self, Checked, risk::Sheet},
     compile,
+    errors::nearest,
     evaluate::Program,
     file::{self, Source},
     risk::RiskSheet,
@@ -95,6 +96,11 @@ impl RuleSet {
     /// The index of a rule.
     pub fn index_of(&self, rule_id: &str) -> Option<usize> {
         self.0.rules.binary_search_by(|rule| (*rule.id).cmp(rule_id)).ok()
+    }
+
+    /// The rule whose id is nearest to a word, when one is near enough to be what was meant.
+    pub fn nearest(&self, word: &str) -> Option<&str> {
+        nearest(word, self.0.rules.iter().map(|rule| &*rule.id))
     }
 
     /// Every column that an enabled rule reads, is keyed by or shows, and what an alert always carries.

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::Value as Json;
+
 use super::*;
 use crate::model::{Alert, AlertId, AlertState, Column, Facts, Severity, Time, Verdict, limits};
 
@@ -56,6 +58,9 @@ speed.yaml:4:15: unknown severity `mayor`
 fn every_wrong_predicate_is_refused_with_a_reason() {
     let mut wrong = Vec::new();
     for (when, expected) in [
+        ("lodaed and cover > 5", "3:11: unknown column `lodaed`"),
+        ("lodaed and cover > 5 and speed_kmh > 'x'", "3:22: `cover` is text, `5` is a number"),
+        ("lodaed and cover > 5 and\n  speed_kmh > 'x'", "4:7: `speed_kmh` is a number, `'x'` is text"),
         ("loaded and cover = 'opn'", "3:22: `cover` is never 'opn' | did you mean `open`?"),
         ("load in ('full', 'fulll')", "`load` is never 'fulll' | did you mean `full`?"),
         ("loaded or 'sourc' <> place_kind", "`place_kind` is never 'sourc' | did you mean `source`?"),
@@ -75,6 +80,7 @@ fn every_wrong_predicate_is_refused_with_a_reason() {
         ("cast(null as int)", "the predicate is a number"),
         ("cover = null", "always unknown: `cover = NULL` | write `is null` or `is not null`"),
         ("loaded and cover = \"open\"", "3:30: unknown column `open` | text stands in single quotes: 'open'"),
+        ("speed_kmh > \"60\"", "3:23: unknown column `60` | a number stands without quotes: 60"),
         ("cover = opened", "3:19: unknown column `opened` | is it text? then write 'opened'"),
         ("speed > 60", "3:11: unknown column `speed` | did you mean `speed_kmh`?"),
         ("speed_kmh >", "3:22: expected an expression, found its end"),
@@ -136,6 +142,7 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nseverity:\n  - major\n  - minor", "a severity without a condition must be the last"),
         ("when: loaded\nseverity:\n  - { major: sped_kmh > 3 }\n  - minor", "5:18: unknown column `sped_kmh`"),
         ("when: loaded\nmessage: '{plat} went'", "4:16: unknown column `plat` in the message | did you mean `plate`?"),
+        ("when: loaded\nmessage: {plate}", "expected text for `message`, found a mapping | text that begins with `{`"),
         ("when: loaded\nmessage: '{plate:.0}'", "`plate` is no number and takes no format"),
         ("when: loaded\nmessage: 'a {speed_kmh:5d}'", "unknown format `5d`"),
         ("when: loaded\nmessage: 'open {'", "`{` is not closed"),
@@ -600,7 +607,35 @@ fn the_schema_knows_every_key_and_column() {
     keys.sort_unstable();
     known.sort_unstable();
     assert_eq!(keys, known);
-    assert_eq!(schema["$defs"]["column"]["enum"].as_array().unwrap().len(), Column::all().len());
+    assert_eq!(schema["$defs"]["column"]["oneOf"].as_array().unwrap().len(), Column::all().len());
+}
+
+/// What an editor shows when the mouse rests on a key, or offers to fill in.
+#[test]
+fn every_key_of_the_schema_is_described_and_every_reference_leads_somewhere() {
+    fn walk(root: &Json, node: &Json, path: &str, found: &mut Vec<String>) {
+        if let Some(reference) = node["$ref"].as_str() {
+            let target = root.pointer(reference.trim_start_matches('#'));
+            found.extend(target.is_none().then(|| format!("{path} refers to {reference}")));
+        }
+        for (name, property) in node["properties"].as_object().into_iter().flatten() {
+            let reference = property["$ref"].as_str().unwrap_or("#/nowhere");
+            let target = root.pointer(reference.trim_start_matches('#')).unwrap_or(&Json::Null);
+            let is_described = property["description"].is_string() || target["description"].is_string();
+            found.extend((!is_described).then(|| format!("{path}/{name} has no description")));
+        }
+        let children: Vec<(String, &Json)> = match node {
+            Json::Object(fields) => fields.iter().map(|(name, child)| (name.clone(), child)).collect(),
+            Json::Array(items) => items.iter().enumerate().map(|(index, child)| (index.to_string(), child)).collect(),
+            _ => Vec::new(),
+        };
+        children.iter().for_each(|(name, child)| walk(root, child, &format!("{path}/{name}"), found));
+    }
+    let (schema, mut found) = (schema(), Vec::new());
+    walk(&schema, &schema, "#", &mut found);
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let examples = schema["$defs"]["predicate"]["examples"].as_array().unwrap();
+    examples.iter().for_each(|example| drop(load(&rule(&format!("when: {}", example.as_str().unwrap())))));
 }
 
 const TESTS: &str = r#"

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{registry::RegistryError, store::StoreError};
+use crate::{model::counted, registry::RegistryError, store::StoreError};
 
 /// A problem document (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -121,7 +121,7 @@ impl From<RegistryError> for Problem {
                 expected,
             }
         };
-        let detail = format!("the registry stays as it is: {} problems", problems.len());
+        let detail = format!("the registry stays as it is: {}", counted(problems.len(), "problem"));
         let errors = problems.iter().map(fault).collect();
         Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
     }

@@ -13,8 +13,8 @@ use tokio::{
 use super::*;
 use crate::{
     model::{
-        Alert, AlertId, AlertState, Considered, Departments, Offer, OfferState, Order, OrderState, PassedOver, Purpose,
-        Replied, ReplyOutcome, Search, Severity, UnitKind, UnitState, UnitStatus,
+        Alert, AlertId, AlertState, Considered, Departments, Joined, Offer, OfferState, Order, OrderState, PassedOver,
+        Purpose, Replied, ReplyOutcome, Search, Severity, UnitKind, UnitState, UnitStatus,
     },
     registry::{Book, Problem as RowProblem},
     store::Store,
@@ -202,6 +202,15 @@ fn whole_alert() -> Alert {
         district_id: text(),
         place_id: text(),
         road_id: text(),
+        joined: vec![Joined {
+            rule_id: "other".into(),
+            rule_version: "1".into(),
+            severity: Severity::Major,
+            message: "x".into(),
+            started_at: now(),
+            fired_at: now(),
+            facts: Map::new(),
+        }],
         ..alert(0, "V1", Severity::Major)
     }
 }

@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path, process::Output};
 
+use serde_json::json;
+
 use crate::{
     city::{City, START_MS},
     support::{program, real_data, root},
@@ -51,6 +53,33 @@ fn a_replay_gives_the_same_bytes_with_any_number_of_shards_packed_or_not() {
     assert!(summary.contains("balanced") && !summary.contains("NOT"), "{summary}");
     assert_eq!(replay(&city.registry(), &city.rules(), &plain, "4").0, alerts);
     assert_eq!(replay(&city.registry(), &city.rules(), &packed, "3").0, alerts);
+}
+
+#[test]
+fn a_recording_of_another_dialect_is_replayed() {
+    let city = City::new(1);
+    let message = |s: i64| {
+        let position = json!({"fixTime": START_MS + s * 1000, "latitude": 22.5, "longitude": 113.9, "speed": 40.0});
+        json!({"tst": "2026-03-01T22:00:30.000000+0800", "topic": "positions", "qos": 1,
+            "payload": {"position": position, "device": {"uniqueId": "D0"}}})
+    };
+    let input = city.file("recorded.jsonl", &[0, 10, 20].map(message));
+    let folder = tempfile::tempdir().unwrap();
+    let alerts = folder.path().join("alerts.jsonl");
+    let run = |format: &str| {
+        program()
+            .args(["replay", "--format", format])
+            .args([Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()])
+            .args([Path::new("--input"), &input, Path::new("--alerts"), &alerts])
+            .output()
+            .unwrap()
+    };
+    let output = run("traccar");
+    assert!(output.status.success(), "{}", said(&output));
+    let found = fs::read_to_string(&alerts).unwrap();
+    assert!(found.contains("\"vehicle_id\":\"V0\"") && found.contains("74 km/h"), "{found}{}", said(&output));
+    let wrong = said(&run("nmea"));
+    assert!(wrong.contains("native, emqx-jt808, owntracks, traccar, teltonika"), "{wrong}");
 }
 
 #[test]
@@ -140,6 +169,92 @@ fn a_fact_is_explained_by_name_and_a_wrong_name_gives_the_nearest() {
     assert!(said(&run(&[])).lines().count() > 60);
     let wrong = run(&["covr"]);
     assert!(!wrong.status.success() && said(&wrong).contains("`cover`"), "{}", said(&wrong));
+}
+
+const WATCHED: &str = "\
+fast
+  when speed_kmh > 60 and loaded
+  for 20 s, at least 3 reports, max_gap 60 s
+  clear when speed_kmh <= 60, for 10 s; cool-down 60 s
+2026-03-01 22:00:00 粤B00000 true    held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:00:10 粤B00000 unknown held for 0 of 20 s, 1 of 3 samples, clock stopped by unknown | true: speed_kmh > 60 (speed_kmh=70) | unknown: loaded (loaded=null)
+2026-03-01 22:00:20 粤B00000 false   hold broken by false; idle | false: speed_kmh > 60 (speed_kmh=40) | true: loaded (loaded=true)
+2026-03-01 22:00:30 粤B00000 true    held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:00 粤B00000 true    hold begun anew: 90 s since the last true, max_gap is 60 s; held for 0 of 20 s, 1 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:10 粤B00000 true    held for 10 of 20 s, 2 of 3 samples | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:02:20 粤B00000 true    FIRES as major: 粤B00000 70 km/h; open since 2026-03-01 22:02:20 as major | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true) | clear false: speed_kmh <= 60 (speed_kmh=70)
+2026-03-01 22:02:30 粤B00000 true    RAISED to critical; open since 2026-03-01 22:02:20 as critical | true: speed_kmh > 60 (speed_kmh=95) | true: loaded (loaded=true) | clear false: speed_kmh <= 60 (speed_kmh=95)
+2026-03-01 22:02:50 粤B00000 false   open since 2026-03-01 22:02:20 as critical, clearing: held for 0 of 10 s | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true) | clear true: speed_kmh <= 60 (speed_kmh=50)
+2026-03-01 22:03:00 粤B00000 false   CLEARED; cooling down until 2026-03-01 22:04:00 | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true)
+2026-03-01 22:03:20 粤B00000 true    held for 0 of 20 s, 1 of 3 samples, cooling down until 2026-03-01 22:04:00 | true: speed_kmh > 60 (speed_kmh=70) | true: loaded (loaded=true)
+2026-03-01 22:04:10 粤B00000 false   hold broken by false; idle | false: speed_kmh > 60 (speed_kmh=50) | true: loaded (loaded=true)
+";
+
+#[test]
+fn a_rule_is_watched_from_hold_to_cool_down() {
+    let city = City::new(2);
+    let rule = "rules:\n  - id: fast\n    when: speed_kmh > 60\n      and loaded\n    for: 20s\n    min_samples: 3\n    max_gap: 60s\n    clear: { when: speed_kmh <= 60, for: 10s }\n    cooldown: 60s\n    severity:\n      - { critical: speed_kmh > 90 }\n      - major\n    departments: [traffic_police]\n    message: \"{plate} {speed_kmh:.0} km/h\"\n";
+    fs::write(city.rules().join("speed.yaml"), rule).unwrap();
+    let report = |(s, speed_kmh, load): (i64, i64, &str)| {
+        json!({"device_id": "D0", "device_time": START_MS + s * 1000, "lat": 22.5, "lon": 113.9, "speed_kmh": speed_kmh,
+            "load": load})
+    };
+    let sparse = [(0, 70, "full"), (10, 70, "fault"), (20, 40, "full"), (30, 70, "full"), (120, 70, "full")];
+    let dense = [(130, 70, "full"), (140, 70, "full"), (150, 95, "full"), (160, 72, "full"), (170, 50, "full")];
+    let after = [(180, 50, "full"), (190, 50, "full"), (200, 70, "full"), (250, 50, "full"), (260, 50, "full")];
+    let reports: Vec<_> = sparse.into_iter().chain(dense).chain(after).map(report).collect();
+    let input = city.file("reports.jsonl", &reports);
+    let run = |rule: &str, input: &Path, more: &[&str]| {
+        let folders = [Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()];
+        let mut command = program();
+        command.args(["rules", "watch", rule]).args(folders).args([Path::new("--input"), input]).args(more);
+        command.stdin(fs::File::open(city.folder.path().join("reports.jsonl")).unwrap()).output().unwrap()
+    };
+    let shown = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(shown(&run("fast", &input, &[])), WATCHED);
+    assert_eq!(shown(&run("fast", Path::new("-"), &["--vehicle", "粤B00000"])), WATCHED);
+    assert_eq!(shown(&run("fast", &input, &["--all", "--vehicle", "V0"])).lines().count(), 4 + reports.len());
+    let nobody = run("fast", &input, &["--vehicle", "V1"]);
+    assert!(said(&nobody).contains("nothing that was judged is of a vehicle \"V1\""), "{}", said(&nobody));
+    let wrong = run("fats", &input, &[]);
+    assert!(!wrong.status.success() && said(&wrong).contains("did you mean fast?"), "{}", said(&wrong));
+}
+
+#[test]
+fn a_watched_rule_says_what_other_rules_and_trucks_do_to_it() {
+    let city = City::new(2);
+    let rule = |text: &str| format!("  - {{ {text}, severity: minor, departments: [company] }}\n");
+    let rules: String = [
+        "id: fast, when: speed_kmh > 60, incident: { name: speed, within: 1m }",
+        "id: faster, when: speed_kmh > 90, incident: { name: speed, within: 1m }",
+        "id: slowly, when: speed_kmh > 50, inhibited_by: [fast]",
+        "id: many, when: speed_kmh > 60, key: [company_id], count: { vehicles: 2, within: 1m }",
+        "id: again, over: [fast], count: { at_least: 1, per: day }",
+    ]
+    .map(rule)
+    .concat();
+    let mute = "mute:\n  - { reason: test, when: speed_kmh > 110 }\n";
+    fs::write(city.rules().join("speed.yaml"), format!("{mute}rules:\n{rules}")).unwrap();
+    let report = |(s, truck, speed_kmh): (i64, u32, i64)| json!({"device_id": format!("D{truck}"), "device_time": START_MS + s * 1000, "speed_kmh": speed_kmh});
+    let input = city.file("reports.jsonl", &[(0, 0, 70), (1, 1, 70), (2, 0, 95), (3, 0, 115), (4, 0, 40)].map(report));
+    let watched = |rule: &str| {
+        let folders = [Path::new("--registry"), &city.registry(), Path::new("--rules"), &city.rules()];
+        let output =
+            program().args(["rules", "watch", rule]).args(folders).arg("--input").arg(&input).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for (rule, parts) in [
+        ("fast", &["FIRES as minor: 粤B00000 fast", "muted; open since"][..]),
+        ("faster", &["JOINS the alert of fast", "CLEARED, and the alert of fast with it"]),
+        ("slowly", &["inhibited by fast; held for 2 of 0 s"]),
+        ("many", &["粤B00000 true    HIT, counted over many", "22:00:01 FIRES as minor: 粤B00001"]),
+        ("again", &["22:00:00 FIRES as minor: 粤B00000"]),
+    ] {
+        let shown = watched(rule);
+        for part in parts {
+            assert!(shown.contains(part), "{part} is not in:\n{shown}");
+        }
+    }
 }
 
 #[test]

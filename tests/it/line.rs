@@ -109,6 +109,100 @@ fn a_crash_loses_nothing_and_tells_nothing_twice() {
     assert!(ledger.status.success(), "{}", String::from_utf8_lossy(&ledger.stdout));
 }
 
+/// A truck of each dialect speeds; besides reports they send what is none, and what cannot be read.
+#[test]
+fn every_dialect_ends_in_the_same_alert() {
+    let (city, broker) = (City::new(0), Mosquitto::start());
+    let devices = ["13900000001", "fleet/truck7", "355001", "352094081234567"];
+    let row = |(n, device): (usize, &&str)| format!("V{n},粤B{n:05},{device},C1,active\n");
+    let vehicles: String = devices.iter().enumerate().map(row).collect();
+    let header = "vehicle_id,plate,device_id,company_id,status\n";
+    std::fs::write(city.registry().join("vehicles.csv"), format!("{header}{vehicles}")).unwrap();
+    let mut engine = program();
+    let formats = ["emqx-jt808", "owntracks", "traccar", "teltonika"].map(|name| format!("{{format=\"{name}\"}}"));
+    engine.env("MUCKWATCH_MQTT__SOURCES", format!("[{}]", formats.join(",")));
+    let data = city.folder.path().join("data");
+    let served = Served::start_with(engine, &broker.address(), &data, &city.registry(), &city.rules());
+    let mut messages: Vec<(String, Vec<u8>)> = Vec::new();
+    let mut send = |topic: &str, payload: Json| messages.push((topic.to_owned(), payload.to_string().into_bytes()));
+    for s in [0_i64, 10, 20] {
+        // 21:05:09 UTC is after midnight in China, where the terminal's clock stands.
+        let body = json!({"alarm": 0, "status": 3, "latitude": 22_543_100, "longitude": 113_951_200, "speed": 723,
+            "time": format!("2603020505{s:02}")});
+        send("jt808/c/013900000001/up", json!({"header": {"msg_id": 512, "phone": "013900000001"}, "body": body}));
+        let tst = 1_772_399_100_i64 + s;
+        send("owntracks/fleet/truck7", json!({"_type": "location", "lat": 22.5, "lon": 113.9, "vel": 72, "tst": tst}));
+        let position =
+            json!({"fixTime": tst * 1000, "latitude": 22.5, "longitude": 113.9, "speed": 39.0, "valid": true});
+        send("positions", json!({"position": position, "device": {"uniqueId": "355001"}}));
+        let reported = json!({"ts": tst * 1000, "latlng": "22.5,113.9", "sp": 72});
+        send("teltonika/352094081234567/data", json!({"state": {"reported": reported}}));
+    }
+    send("jt808/c/013900000001/up", json!({"header": {"msg_id": 2, "phone": "013900000001"}, "body": {}}));
+    send("owntracks/fleet/truck7", json!({"_type": "lwt", "tst": 1}));
+    send("positions", json!({"position": {}}));
+    run(publish_all(&broker, messages));
+    wait_for("all messages to be committed", || (served.received() == 15).then_some(()));
+    let alerts = alerts(&served);
+    let mut found: Vec<(&str, &str)> = alerts
+        .values()
+        .map(|alert| (alert["vehicle_id"].as_str().unwrap(), alert["fired_at"].as_str().unwrap()))
+        .collect();
+    found.sort_unstable();
+    assert_eq!(found, ["V0", "V1", "V2", "V3"].map(|vehicle| (vehicle, "2026-03-01T21:05:20.000Z")));
+    let (_, metrics) = served.get("/metrics");
+    for line in [
+        "muckwatch_reports_total{outcome=\"evaluated\",reason=\"ok\"} 12",
+        "muckwatch_reports_total{outcome=\"filtered\",reason=\"no_report\"} 2",
+        "muckwatch_reports_total{outcome=\"rejected\",reason=\"undecodable\"} 1",
+        "muckwatch_dead_letters_total 1",
+    ] {
+        assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
+    }
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// A truck is halfway to an alert when the folder of rules changes, first to something wrong, then to something new.
+#[test]
+fn rules_are_replaced_while_running_and_holds_go_on() {
+    let (city, broker) = (City::new(2), Mosquitto::start());
+    let served = Served::start(&broker.address(), &city.folder.path().join("data"), &city.registry(), &city.rules());
+    let report = |truck: u32, s: i64, speed_kmh: i64| json!({"device_id": format!("D{truck}"), "device_time": START_MS + s * 1000, "speed_kmh": speed_kmh});
+    let send = |reports: &[Json], sum: u64| {
+        run(publish(&broker, reports));
+        wait_for("the reports to be committed", || (served.received() == sum).then_some(()));
+    };
+    let rules = || served.json("/api/v1/rules");
+    let added = city.rules().join("slow.yaml");
+    send(&[report(0, 0, 65)], 1);
+
+    std::fs::write(&added, "rules: [{ id: slow, when: sped_kmh < 10 }]").unwrap();
+    let shown = wait_for("the problem to be shown", || Some(rules()).filter(|shown| shown["problem"].is_string()));
+    let problem = shown["problem"].as_str().unwrap();
+    assert!(problem.contains("slow.yaml:1:") && problem.contains("did you mean `speed_kmh`?"), "{problem}");
+    assert_eq!(shown["rules"].as_array().unwrap().len(), 1, "the old ones judge: {shown}");
+    wait_for("the log", || served.log().contains("the rules stay as they were").then_some(()));
+    let (_, metrics) = served.get("/metrics");
+    assert!(metrics.contains("muckwatch_rule_reloads_total{result=\"error\"} 1"), "{metrics}");
+
+    std::fs::write(&added, "rules: [{ id: slow, when: speed_kmh < 10, departments: [company] }]").unwrap();
+    let shown =
+        wait_for("the new rule", || Some(rules()).filter(|shown| shown["rules"].as_array().unwrap().len() == 2));
+    assert_eq!(shown["problem"], Json::Null);
+    wait_for("the log", || (served.log().contains("rule added") && served.log().contains("slow")).then_some(()));
+
+    send(&[report(0, 20, 65), report(1, 20, 5)], 3);
+    let alerts = alerts(&served);
+    let mut found: Vec<(&str, &str, &str)> = alerts
+        .values()
+        .map(|alert| ["rule_id", "vehicle_id", "started_at"].map(|field| alert[field].as_str().unwrap()).into())
+        .collect();
+    found.sort_unstable();
+    let expected = [("fast", "V0", "2026-03-01T14:00:00.000Z"), ("slow", "V1", "2026-03-01T14:00:20.000Z")];
+    assert_eq!(found, expected, "the hold that began before the change is complete after it");
+    assert_eq!(served.stop(), Some(0));
+}
+
 #[test]
 fn what_cannot_be_read_is_kept_counted_and_acknowledged() {
     let (city, broker) = (City::new(1), Mosquitto::start());

@@ -97,13 +97,19 @@ fn is_root() -> bool {
 /// `muckwatch serve`, running.
 pub struct Served {
     pub http: String,
+    log: std::sync::Arc<std::sync::Mutex<String>>,
     child: Child,
 }
 
 impl Served {
     /// Starts it on `data` and waits until it says that it is ready.
     pub fn start(broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
-        let mut child = program()
+        Self::start_with(program(), broker, data, registry, rules)
+    }
+
+    /// As [`Served::start`], with settings of its own in the environment.
+    pub fn start_with(mut program: Command, broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
+        let mut child = program
             .args(["serve", "--http", "127.0.0.1:0", "--mqtt", broker])
             .arg("--data")
             .arg(data)
@@ -124,9 +130,14 @@ impl Served {
             panic!("it ended before it was ready:\n{said}");
         }
         // Read on, or it would stand still once the pipe is full.
-        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let said = std::sync::Arc::new(std::sync::Mutex::new(String::new()));
+        let kept = std::sync::Arc::clone(&said);
+        std::thread::spawn(move || {
+            let lines = BufReader::new(log).lines().map_while(Result::ok);
+            lines.for_each(|line| *kept.lock().unwrap() += &(line + "\n"));
+        });
         let http = line.split("http://").nth(1).and_then(|rest| rest.split(',').next()).expect(&line).to_owned();
-        Self { http, child }
+        Self { http, log: said, child }
     }
 
     /// Ends it as a power cut would.
@@ -140,6 +151,11 @@ impl Served {
         let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
         wait_for("it to end", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// What it has logged so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {

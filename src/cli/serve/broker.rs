@@ -8,9 +8,7 @@ use tokio::sync::mpsc;
 use super::intake::Inlet;
 use crate::{
     config::{Config, MqttSource},
-    ingest::{
-        Address, Credentials, Decoder, Incoming, IngestError, Publisher, Source, SourceSettings, TlsSettings, Topics,
-    },
+    ingest::{Address, Credentials, Decoder, Incoming, IngestError, Publisher, Source, SourceSettings, TlsSettings},
     notify::{SendError, Sink},
 };
 
@@ -77,24 +75,22 @@ impl Login {
         source: &MqttSource,
     ) -> anyhow::Result<(Inlet, mpsc::Receiver<Incoming>)> {
         let mqtt = &config.mqtt;
-        let prefix = source.topic.strip_suffix("/#").with_context(|| {
-            format!(
-                "mqtt.sources: topic: found {:?}, expected the prefix of native topics followed by /#",
-                source.topic
-            )
+        let topic = source.topic();
+        let prefix = topic.strip_suffix("/#").with_context(|| {
+            format!("mqtt.sources: topic: found {topic:?}, expected the prefix of its topics followed by /#")
         })?;
-        let topics = Topics::new(prefix);
+        let decoder = Decoder::new(source.format, prefix, source.datum).with_utc_offset(source.utc_offset_h);
         let settings = SourceSettings {
             address: self.address.clone(),
             client_id: if index == 0 { mqtt.client_id.clone() } else { format!("{}-source-{index}", mqtt.client_id) },
             credentials: self.credentials.clone(),
             tls: self.tls.clone(),
-            filters: topics.filters(),
+            filters: decoder.filters(),
             connections: u16::try_from(mqtt.connections).unwrap_or(u16::MAX),
             group: mqtt.group.clone(),
         };
         let (source_end, messages) = Source::start(&settings)?;
-        Ok((Inlet { source: source_end, decoder: Decoder::new(source.format, topics, source.datum) }, messages))
+        Ok((Inlet { source: source_end, decoder }, messages))
     }
 }
 

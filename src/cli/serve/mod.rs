@@ -20,7 +20,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 pub use service::{Service, block_on, stop_signal};
 
-use crate::config::{Config, FILE_VARIABLE, Overrides};
+use crate::{
+    config::{Config, FILE_VARIABLE, Overrides},
+    model::counted,
+};
 
 #[derive(clap::Args)]
 pub struct ServeArgs {
@@ -80,11 +83,11 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
             }
         }
         out!(
-            "muckwatch is ready: http://{}, broker {}, {} rules, {} vehicles registered",
+            "muckwatch is ready: http://{}, broker {}, {}, {} registered",
             service.http,
             service.broker,
-            service.rules,
-            service.vehicles
+            counted(service.rules, "rule"),
+            counted(service.vehicles, "vehicle")
         );
         service.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)

@@ -14,8 +14,9 @@ use crate::{
     config::Config,
     engine::Reference,
     metrics::Metrics,
+    model::Text,
     registry::{Book, Entity, ImportSummary, Registry, RegistryError},
-    rules::RuleSet,
+    rules::{Rule, RuleSet},
     server::{Registrar, RuleSummary, RulesShown},
 };
 
@@ -25,6 +26,8 @@ const EVERY: Duration = Duration::from_secs(2);
 /// What is in force, and how it is replaced.
 pub struct Reloads {
     folder: PathBuf,
+    /// The folder as it was when its rules were last loaded, or tried to be.
+    seen: Fingerprint,
     force: Arc<Force>,
 }
 
@@ -38,11 +41,13 @@ struct Force {
 }
 
 /// Name, size and time of change of each rule file: a change of the folder changes this.
-type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
+pub type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 impl Reloads {
+    /// `seen`: the folder before the rules of `reference` were loaded.
     pub fn new(
         config: &Config,
+        seen: Fingerprint,
         reference: Reference,
         book: Arc<Mutex<Book>>,
         orders: mpsc::Sender<Order>,
@@ -51,7 +56,7 @@ impl Reloads {
         let registry = watch::Sender::new(Arc::clone(&reference.registry));
         let rules = watch::Sender::new(Arc::new(shown(&reference.rules, None)));
         let force = Force { reference: Mutex::new(reference), book, orders, metrics, registry, rules };
-        Self { folder: config.rules.clone(), force: Arc::new(force) }
+        Self { folder: config.rules.clone(), seen, force: Arc::new(force) }
     }
 
     /// The registry in force.
@@ -71,48 +76,50 @@ impl Reloads {
     }
 
     /// Looks at the folder of rules for ever.
-    pub async fn watch(self) {
-        let mut last = fingerprint(&self.folder);
+    pub async fn watch(mut self) {
         loop {
             tokio::time::sleep(EVERY).await;
             let current = fingerprint(&self.folder);
-            if current == last {
+            if current == self.seen {
                 continue;
             }
-            last = current;
+            self.seen = current;
             let (force, folder) = (Arc::clone(&self.force), self.folder.clone());
-            let loaded = tokio::task::spawn_blocking(move || force.load_rules(&folder)).await;
-            if let Ok(Some(reference)) = loaded {
-                _ = self.force.orders.send(Order::Replace(Box::new(reference))).await;
-            }
+            // It ends early only when the process does.
+            _ = tokio::task::spawn_blocking(move || force.load_rules(&folder)).await;
         }
     }
 }
 
 impl Force {
-    /// The folder's rules in place of those in force; `None`, and said, when they are wrong.
-    fn load_rules(&self, folder: &Path) -> Option<Reference> {
+    /// Puts the folder's rules in place of those in force; says it when they are wrong. What is shown judges whatever comes
+    /// from then on.
+    fn load_rules(&self, folder: &Path) {
         let result = RuleSet::load(folder);
         self.metrics.count_rule_reload(result.is_ok());
         let mut reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
-        match result {
-            Ok(rules) if rules.digest() == reference.rules.digest() => {
-                self.rules.send_replace(Arc::new(shown(&rules, None)));
-                None
-            }
+        let problem = match result {
+            Ok(rules) if rules.digest() == reference.rules.digest() => None,
             Ok(rules) => {
-                tell_changes(&reference.rules, &rules);
+                for (rule, change) in changes(&reference.rules, &rules) {
+                    tracing::info!(%rule, "rule {change}");
+                }
                 self.metrics.rules_loaded.set(rules.rules().len() as i64);
-                self.rules.send_replace(Arc::new(shown(&rules, None)));
                 reference.rules = Arc::new(rules);
-                Some(reference.clone())
+                self.replace(&reference);
+                None
             }
             Err(error) => {
                 tracing::error!(folder = %folder.display(), "the rules stay as they were: failed to {error}");
-                self.rules.send_replace(Arc::new(shown(&reference.rules, Some(error.to_string()))));
-                None
+                Some(error.to_string())
             }
-        }
+        };
+        self.rules.send_replace(Arc::new(shown(&reference.rules, problem)));
+    }
+
+    /// Called where blocking is allowed. Nobody there any more: the process is ending.
+    fn replace(&self, reference: &Reference) {
+        _ = self.orders.blocking_send(Order::Replace(Box::new(reference.clone())));
     }
 
     fn register(&self, entity: Entity, rows: &[serde_json::Value]) -> Result<ImportSummary, RegistryError> {
@@ -127,29 +134,26 @@ impl Force {
         let registry = Arc::new(book.load()?);
         let mut reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
         reference.registry = Arc::clone(&registry);
-        // Called where blocking is allowed. Nobody there any more: the process is ending.
-        _ = self.orders.blocking_send(Order::Replace(Box::new(reference.clone())));
+        self.replace(&reference);
         self.registry.send_replace(registry);
         Ok(summary)
     }
 }
 
 /// What became of each rule whose content changed.
-fn tell_changes(before: &RuleSet, after: &RuleSet) {
+fn changes(before: &RuleSet, after: &RuleSet) -> Vec<(Text, &'static str)> {
     let version = |set: &RuleSet, id: &str| set.index_of(id).map(|index| set.rules()[index].version.clone());
-    for rule in after.rules() {
-        match version(before, &rule.id) {
-            None => tracing::info!(rule = %rule.id, "rule added"),
-            Some(old) if old != rule.version => tracing::info!(rule = %rule.id, "rule changed"),
-            Some(_) => {}
-        }
-    }
+    let change = |rule: &Rule| match version(before, &rule.id) {
+        None => Some((rule.id.clone(), "added")),
+        Some(old) if old != rule.version => Some((rule.id.clone(), "changed")),
+        Some(_) => None,
+    };
     let gone = before.rules().iter().filter(|rule| after.index_of(&rule.id).is_none());
-    gone.for_each(|rule| tracing::info!(rule = %rule.id, "rule removed"));
+    after.rules().iter().filter_map(change).chain(gone.map(|rule| (rule.id.clone(), "removed"))).collect()
 }
 
 fn shown(rules: &RuleSet, problem: Option<String>) -> RulesShown {
-    let summary = |rule: &crate::rules::Rule| RuleSummary {
+    let summary = |rule: &Rule| RuleSummary {
         id: rule.id.to_string(),
         version: rule.version.to_string(),
         name: rule.name.languages().map(|(tag, name)| (tag.to_owned(), name.to_owned())).collect(),
@@ -163,7 +167,8 @@ fn shown(rules: &RuleSet, problem: Option<String>) -> RulesShown {
     RulesShown { rules: rules.rules().iter().map(summary).collect(), problem }
 }
 
-fn fingerprint(folder: &Path) -> Fingerprint {
+/// The folder as it is now; empty when it cannot be read.
+pub fn fingerprint(folder: &Path) -> Fingerprint {
     let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
     let mut files: Fingerprint = entries
         .flatten()
@@ -174,4 +179,67 @@ fn fingerprint(folder: &Path) -> Fingerprint {
         .collect();
     files.sort();
     files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts;
+
+    const FAST: &str = "rules: [{ id: fast, when: speed_kmh > 60, for: 20s }]";
+
+    /// A folder, what is in force, and the metrics.
+    fn force(folder: &Path) -> Force {
+        std::fs::write(folder.join("a.yaml"), FAST).unwrap();
+        let rules = RuleSet::load(folder).unwrap();
+        let reference = Reference {
+            registry: Arc::default(),
+            rules: Arc::new(rules),
+            facts: facts::Settings::default(),
+            tick_ms: 60_000,
+        };
+        let (registry, rules) = (watch::Sender::new(Arc::default()), watch::Sender::new(Arc::default()));
+        let book = Arc::new(Mutex::new(Book::open(&folder.join("book.sqlite")).unwrap()));
+        let (orders, _) = mpsc::channel(1);
+        Force { reference: Mutex::new(reference), book, orders, metrics: Arc::new(Metrics::new()), registry, rules }
+    }
+
+    /// The rules in force after the folder has this file too.
+    fn loaded(force: &Force, folder: &Path, text: &str) -> Vec<String> {
+        std::fs::write(folder.join("b.yaml"), text).unwrap();
+        force.load_rules(folder);
+        let reference = force.reference.lock().unwrap();
+        reference.rules.rules().iter().map(|rule| rule.id.to_string()).collect()
+    }
+
+    #[test]
+    fn a_folder_is_taken_as_a_whole_or_not_at_all() {
+        let temp = tempfile::tempdir().unwrap();
+        let (folder, force) = (temp.path(), force(temp.path()));
+        let problem = || force.rules.borrow().problem.clone().unwrap_or_default();
+        // One good rule and one bad one: neither is taken, and both faults are said.
+        let bad = "rules:\n  - { id: slow, when: speed_kmh < 10 }\n  - { id: bad, when: sped_kmh > 3, for: 5 }\n";
+        assert_eq!(loaded(&force, folder, bad), ["fast"]);
+        assert!(problem().contains("2 problems") && problem().contains("did you mean `speed_kmh`?"), "{}", problem());
+        assert_eq!(force.rules.borrow().rules.len(), 1, "those that judge are shown");
+        let good = "rules: [{ id: slow, when: speed_kmh < 10 }]";
+        assert_eq!(loaded(&force, folder, good), ["fast", "slow"]);
+        assert_eq!(problem(), "");
+        assert_eq!(loaded(&force, folder, "rules: []"), ["fast"]);
+        let text = force.metrics.text().unwrap();
+        for line in
+            ["muckwatch_rule_reloads_total{result=\"ok\"} 2", "muckwatch_rule_reloads_total{result=\"error\"} 1"]
+        {
+            assert!(text.contains(line), "{line} is not in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_change_has_a_word() {
+        let set = |text: &str| RuleSet::parse(&[("a.yaml", text)]).unwrap();
+        let before = set("rules: [{ id: a, when: moving }, { id: b, when: moving }, { id: c, when: moving }]");
+        let after = set("rules: [{ id: b, when: loaded }, { id: c, when: moving }, { id: d, when: moving }]");
+        let changes: Vec<String> = changes(&before, &after).iter().map(|(id, word)| format!("{id} {word}")).collect();
+        assert_eq!(changes, ["b changed", "d added", "a removed"]);
+    }
 }

@@ -21,7 +21,7 @@ use super::{
     broker::{Login, MqttSink},
     clerk::{Clerk, Work},
     intake::{Intake, Order},
-    reload::Reloads,
+    reload::{Reloads, fingerprint},
     telling::{Committed, Listener, Passing},
 };
 use crate::{
@@ -118,11 +118,13 @@ impl Service {
         let address = http.local_addr()?;
 
         let book = Arc::new(Mutex::new(book(&config)?));
+        let seen = fingerprint(&config.rules);
         let reference = reference(&config, &book)?;
         metrics.rules_loaded.set(reference.rules.rules().len() as i64);
         let store = Arc::new(Store::open(&config.data.join(ledger::STORE))?);
         let (orders, order_queue) = mpsc::channel(16);
-        let reloads = Reloads::new(&config, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
+        let reloads =
+            Reloads::new(&config, seen, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
         let (positions, risks) = (Arc::new(LastPositions::default()), Arc::new(LastRisks::default()));
         let stream = Stream::default();
         let state = ServerState {

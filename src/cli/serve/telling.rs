@@ -11,7 +11,7 @@ use crate::{
     command::News,
     engine::Judged,
     metrics::Metrics,
-    model::{Alert, AlertState, Body, Ledger, Record},
+    model::{Alert, AlertState, Body, Ledger, Reason, Record},
     server::{LastPositions, LastRisks, Position, Stream},
     store::{Change, Reader},
 };
@@ -30,7 +30,9 @@ pub struct Passing {
 impl Watch for Passing {
     fn journalled(&mut self, records: &[Record], took: Duration) {
         self.metrics.journal_sync_seconds.observe(took.as_secs_f64());
-        let letters = records.iter().filter(|record| matches!(record.body, Body::DeadLetter(_))).count();
+        let is_dead =
+            |record: &&Record| matches!(record.body, Body::DeadLetter(_)) && record.reason != Reason::NoReport;
+        let letters = records.iter().filter(is_dead).count();
         self.metrics.dead_letters.inc_by(letters as u64);
     }
 

@@ -170,6 +170,8 @@ fn replies_once_dead_letters_always() {
     let letter = DeadLetter { topic: "t".into(), payload: vec![1], problem: "p".into() };
     let dead = Decoded { body: Body::DeadLetter(letter), reason: Reason::Undecodable, recv_time: None };
     assert_eq!([admit(&dead), admit(&dead)], [Outcome::Rejected; 2]);
+    let heartbeat = Decoded { reason: Reason::NoReport, ..dead };
+    assert_eq!([admit(&heartbeat), admit(&heartbeat)], [Outcome::Filtered; 2]);
 }
 
 fn any_report() -> impl Strategy<Value = (DeviceReport, i64)> {

@@ -242,6 +242,36 @@ impl Fields {
         self.take(name)?.ok_or_else(|| format!("{name}: found nothing, expected {}", T::EXPECTED))
     }
 
+    /// The fields of an object in this one; none when it is absent.
+    ///
+    /// # Errors
+    /// The field, and what was found instead of an object.
+    pub fn object(&mut self, name: &str) -> Result<Self, String> {
+        match self.0.remove(name) {
+            None | Some(Json::Null) => Ok(Self(Map::new())),
+            Some(Json::Object(map)) => Ok(Self(map)),
+            Some(other) => Err(format!("{name}: found {other}, expected an object")),
+        }
+    }
+
+    /// An identity written as a text or as a number; `None` when it is empty.
+    ///
+    /// # Errors
+    /// The field and what was found.
+    pub fn name(&mut self, name: &str) -> Result<Option<Arc<str>>, String> {
+        match self.0.remove(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(Json::String(text)) => Ok((!text.is_empty()).then(|| text.into())),
+            Some(Json::Number(number)) if number.is_u64() => Ok(Some(number.to_string().into())),
+            Some(other) => Err(format!("{name}: found {other}, expected a text or a whole number")),
+        }
+    }
+
+    /// What nobody took and is not null.
+    pub fn rest(self) -> Map<String, Json> {
+        self.0.into_iter().filter(|(_, value)| !value.is_null()).collect()
+    }
+
     /// The sender's id: from the object, from the topic, or from both when they agree.
     ///
     /// # Errors

@@ -1,35 +1,73 @@
 //! From bytes of a dialect to canonical reports.
 
 mod elements;
+mod emqx_jt808;
 mod fields;
 mod native;
+mod owntracks;
+mod teltonika;
 mod topics;
+mod traccar;
 
+#[cfg(test)]
+mod dialect_tests;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-pub use topics::{Kind, Topics};
+use topics::{Kind, Topics};
 
-use crate::model::{Body, Datum, DeadLetter, Reason, Time, limits};
+use crate::model::{Body, Datum, DeadLetter, DeviceReport, Fix, Reason, Time, limits, words};
 
-/// The dialect of a subscription.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Format {
-    /// The contract's own JSON.
-    #[default]
-    Native,
+words! {
+    /// The dialect of a subscription or of a file.
+    #[derive(Default)]
+    Format {
+        /// The contract's own JSON.
+        #[default]
+        Native = "native",
+        /// JT/T 808 as the EMQX gateway forwards it.
+        EmqxJt808 = "emqx-jt808",
+        /// The OwnTracks apps, and trackers that speak as they do.
+        Owntracks = "owntracks",
+        /// Positions that a Traccar server forwards.
+        Traccar = "traccar",
+        /// Teltonika's Codec JSON.
+        Teltonika = "teltonika",
+    }
 }
 
-/// One report as read, or one dead letter. Each becomes exactly one record.
+impl Format {
+    /// The topic, ending in `/#`, where its devices speak unless told otherwise; our own has none besides `mqtt.prefix`.
+    pub const fn default_topic(self) -> &'static str {
+        match self {
+            Self::Native => "",
+            Self::EmqxJt808 => "jt808/#",
+            Self::Owntracks => "owntracks/#",
+            Self::Traccar => "positions/#",
+            Self::Teltonika => "teltonika/#",
+        }
+    }
+}
+
+impl FromStr for Format {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let known = || Self::ALL.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ");
+        Self::parse(word).ok_or_else(|| format!("{word:?} is none of {}", known()))
+    }
+}
+
+/// One report as read, or what could not be read as one. Each becomes exactly one record.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Decoded {
     pub body: Body,
-    /// `Ok`, or why the body is a dead letter.
+    /// `Ok`, or why the body is no report.
     pub reason: Reason,
     /// Arrival as a replayed file says it; never set for messages.
     pub recv_time: Option<Time>,
@@ -44,6 +82,7 @@ pub struct Decoder {
     format: Format,
     topics: Topics,
     datum: Datum,
+    utc_offset_h: i8,
 }
 
 /// What one element is read as, and where it comes from.
@@ -53,74 +92,187 @@ struct Context<'a> {
     /// From the topic; `None` in files.
     id: Option<&'a Arc<str>>,
     datum: Datum,
+    utc_offset_h: i8,
 }
 
-/// The reading of one element: the body and, in files, its arrival.
+impl Context<'_> {
+    /// The datum that a report bears which says none.
+    fn foreign_datum(self) -> Option<Datum> {
+        (self.datum != Datum::Wgs84).then_some(self.datum)
+    }
+}
+
+/// The reading of one element of our own JSON: the body and, in files, its arrival.
 type Read = Result<(Body, Option<Time>), String>;
 
+/// What an element of another dialect holds.
+enum Content {
+    Report(Box<DeviceReport>),
+    /// In the device's order; what cannot be read of it as it came, with what is wrong with it.
+    Batch(Vec<Result<DeviceReport, (Vec<u8>, String)>>),
+    /// Well said, but no report: what it is instead.
+    Other(String),
+}
+
+/// The reading of one element of another dialect, or what is wrong with it.
+type Foreign = Result<Content, String>;
+
+impl From<DeviceReport> for Content {
+    fn from(report: DeviceReport) -> Self {
+        Self::Report(Box::new(report))
+    }
+}
+
+/// A message with its topic, as `mosquitto_sub -F %J` (or `%j`) writes it.
+#[derive(Deserialize)]
+struct Recorded<'a> {
+    /// When it came.
+    tst: Option<String>,
+    topic: String,
+    /// The JSON itself, or a string with it.
+    #[serde(borrow)]
+    payload: &'a RawValue,
+}
+
+/// Hours by which the clock of a JT/T 808 terminal is ahead of UTC, by the standard.
+pub const CHINA_OFFSET_H: i8 = 8;
+
 impl Decoder {
-    pub fn new(format: Format, topics: Topics, datum: Datum) -> Self {
-        Self { format, topics, datum }
+    /// Of a dialect, on the topics below `prefix`.
+    pub fn new(format: Format, prefix: &str, datum: Datum) -> Self {
+        Self { format, topics: Topics::new(format, prefix), datum, utc_offset_h: CHINA_OFFSET_H }
     }
 
-    /// The topics it reads.
-    pub fn topics(&self) -> &Topics {
-        &self.topics
+    /// For devices whose times bear no zone: by how many hours their clock is ahead of UTC.
+    pub fn with_utc_offset(self, utc_offset_h: i8) -> Self {
+        Self { utc_offset_h, ..self }
+    }
+
+    /// The subscription filters of the topics that it reads.
+    pub fn filters(&self) -> Vec<String> {
+        self.topics.filters()
     }
 
     /// Appends what a message holds: one entry a report, none for an empty array.
     pub fn decode(&self, topic: &str, payload: &[u8], out: &mut Vec<Decoded>) {
-        let Some((kind, id)) = self.topics.route(topic) else {
-            let problem = format!("found a topic that nothing here reads, expected one below {}", self.topics.prefix());
-            return out.push(dead(topic, payload, Reason::UnknownTopic, problem));
-        };
-        if let Err(problem) = fields::check_id(id) {
-            return out.push(dead(
-                topic,
-                payload,
-                Reason::Undecodable,
-                format!("{} in the topic: {problem}", kind.id()),
-            ));
+        match self.topics.route(topic) {
+            Some((kind, id)) => self.message(kind, id, topic, payload, out),
+            None => {
+                let problem =
+                    format!("found a topic that nothing here reads, expected one below {}", self.topics.prefix());
+                out.push(dead(topic, payload, Reason::UnknownTopic, problem));
+            }
         }
-        let id = Arc::from(id);
-        let context = Context { kind, id: Some(&id), datum: self.datum };
-        each_element(topic, payload, out, |bytes| self.read(context, bytes));
+    }
+
+    fn message(&self, kind: Kind, id: Option<&str>, topic: &str, payload: &[u8], out: &mut Vec<Decoded>) {
+        if let Some(Err(problem)) = id.map(fields::check_id) {
+            let problem = format!("{} in the topic: {problem}", kind.id());
+            return out.push(dead(topic, payload, Reason::Undecodable, problem));
+        }
+        let id = id.map(Arc::from);
+        let context = self.context(kind, id.as_ref());
+        each_element(topic, payload, out, |bytes, out| self.read(context, topic, bytes, out));
     }
 
     /// Appends what a line of a file holds. `origin` names file and line and is a dead letter's topic.
+    ///
+    /// A line of another dialect is a message, or a message with its topic as `mosquitto_sub -F %J` writes it.
     pub fn decode_line(&self, line: &[u8], origin: &str, out: &mut Vec<Decoded>) {
-        each_element(origin, line, out, |bytes| {
-            let context = Context { kind: native::kind_of_line(bytes), id: None, datum: self.datum };
-            self.read(context, bytes)
+        each_element(origin, line, out, |bytes, out| match self.format {
+            Format::Native => self.read(self.context(native::kind_of_line(bytes), None), origin, bytes, out),
+            _ => match serde_json::from_slice(bytes) {
+                Ok(recorded) => self.recorded(&recorded, origin, out),
+                Err(_) => self.read(self.context(Kind::Device, None), origin, bytes, out),
+            },
         });
     }
 
-    fn read(&self, context: Context, bytes: &[u8]) -> Read {
-        match self.format {
-            Format::Native => native::read(context, bytes),
+    fn recorded(&self, recorded: &Recorded, origin: &str, out: &mut Vec<Decoded>) {
+        let text = recorded.payload.get();
+        let quoted: Option<String> = serde_json::from_str(text).ok();
+        let payload = quoted.as_deref().unwrap_or(text).as_bytes();
+        let first = out.len();
+        match self.topics.route_end(&recorded.topic) {
+            Some((kind, id)) => self.message(kind, id, origin, payload, out),
+            None => {
+                let problem = format!("found the topic {:?}, which nothing here reads", recorded.topic);
+                out.push(dead(origin, payload, Reason::UnknownTopic, problem));
+            }
+        }
+        // Version 2.0 of mosquitto writes both a Z and the offset that holds.
+        let tst = recorded.tst.as_ref().map(|text| text.replace("Z+", "+").replace("Z-", "-"));
+        let recv_time = tst.and_then(|text| text.parse().ok());
+        out[first..].iter_mut().for_each(|decoded| decoded.recv_time = recv_time);
+    }
+
+    fn context<'a>(&self, kind: Kind, id: Option<&'a Arc<str>>) -> Context<'a> {
+        Context { kind, id, datum: self.datum, utc_offset_h: self.utc_offset_h }
+    }
+
+    /// Appends what one element holds.
+    fn read(&self, context: Context, origin: &str, bytes: &[u8], out: &mut Vec<Decoded>) {
+        let content = match self.format {
+            Format::Native => return out.push(native_read(context, origin, bytes)),
+            Format::EmqxJt808 => emqx_jt808::read(context, bytes),
+            Format::Owntracks => owntracks::read(context, bytes),
+            Format::Traccar => traccar::read(context, bytes),
+            Format::Teltonika => teltonika::read(context, bytes),
+        };
+        match content {
+            Ok(Content::Report(report)) => out.push(readable(Body::Device(measured(*report)), None)),
+            Ok(Content::Batch(reports)) if reports.len() > limits::REPORTS_PER_PAYLOAD => {
+                out.push(dead(origin, bytes, Reason::TooLarge, too_many(reports.len())));
+            }
+            Ok(Content::Batch(reports)) => out.extend(reports.into_iter().map(|report| match report {
+                Ok(report) => readable(Body::Device(measured(report)), None),
+                Err((bytes, problem)) => dead(origin, &bytes, Reason::Undecodable, problem),
+            })),
+            Ok(Content::Other(what)) => out.push(dead(origin, bytes, Reason::NoReport, what)),
+            Err(problem) => out.push(dead(origin, bytes, Reason::Undecodable, problem)),
         }
     }
 }
 
+fn native_read(context: Context, origin: &str, bytes: &[u8]) -> Decoded {
+    match native::read(context, bytes) {
+        Ok((body, recv_time)) => readable(body, recv_time),
+        Err(problem) => dead(origin, bytes, Reason::Undecodable, problem),
+    }
+}
+
+fn readable(body: Body, recv_time: Option<Time>) -> Decoded {
+    Decoded { body, reason: Reason::Ok, recv_time }
+}
+
+/// Without what a receiver that has no fix says of speed and course: it is what it said last, or 0. That stays in `ext`.
+fn measured(mut report: DeviceReport) -> DeviceReport {
+    if report.fix == Some(Fix::None) {
+        let stale = [("speed_kmh", report.speed_kmh.take()), ("heading_deg", report.heading_deg.take())];
+        let stale = stale.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+        report.ext.extend(stale);
+    }
+    report
+}
+
+fn too_many(reports: usize) -> String {
+    format!("found {reports} reports, expected at most {}", limits::REPORTS_PER_PAYLOAD)
+}
+
 /// Reads a lone object or every element of an array.
-fn each_element(topic: &str, payload: &[u8], out: &mut Vec<Decoded>, read: impl Fn(&[u8]) -> Read) {
+fn each_element(topic: &str, payload: &[u8], out: &mut Vec<Decoded>, mut read: impl FnMut(&[u8], &mut Vec<Decoded>)) {
     if payload.len() > limits::PAYLOAD_BYTES {
         let problem = format!("found {} bytes, expected at most {}", payload.len(), limits::PAYLOAD_BYTES);
         return out.push(dead(topic, payload, Reason::TooLarge, problem));
     }
-    let one = |bytes: &[u8]| match read(bytes) {
-        Ok((body, recv_time)) => Decoded { body, reason: Reason::Ok, recv_time },
-        Err(problem) => dead(topic, bytes, Reason::Undecodable, problem),
-    };
     if payload.trim_ascii_start().first() != Some(&b'[') {
-        return out.push(one(payload));
+        return read(payload, out);
     }
     match elements::split(payload) {
         Ok(elements) if elements.len() > limits::REPORTS_PER_PAYLOAD => {
-            let problem = format!("found {} reports, expected at most {}", elements.len(), limits::REPORTS_PER_PAYLOAD);
-            out.push(dead(topic, payload, Reason::TooLarge, problem));
+            out.push(dead(topic, payload, Reason::TooLarge, too_many(elements.len())));
         }
-        Ok(elements) => out.extend(elements.into_iter().map(one)),
+        Ok(elements) => elements.into_iter().for_each(|bytes| read(bytes, out)),
         Err(problem) => out.push(dead(topic, payload, Reason::Undecodable, problem)),
     }
 }

@@ -90,7 +90,7 @@ fn sighting(context: Context, fields: &mut Fields) -> Result<Sighting, String> {
         gross_kg: fields.take("gross_kg")?,
         media: urls(fields.0.remove("media"))?,
         cloned: fields.take("cloned")?,
-        ext: object("ext", fields.0.remove("ext"))?,
+        ext: fields.object("ext")?.0,
     };
     unknown.append(&mut fields.0);
     keep(&mut sighting.ext, unknown);
@@ -122,15 +122,7 @@ fn reply(context: Context, fields: &mut Fields) -> Result<UnitReply, String> {
 }
 
 fn effective(given: Option<Strict<Datum>>, context: Context) -> Option<Datum> {
-    given.map(|Strict(datum)| datum).or((context.datum != Datum::Wgs84).then_some(context.datum))
-}
-
-fn object(name: &str, json: Option<Json>) -> Result<Map<String, Json>, String> {
-    match json {
-        None | Some(Json::Null) => Ok(Map::new()),
-        Some(Json::Object(map)) => Ok(map),
-        Some(other) => Err(format!("{name}: found {other}, expected an object")),
-    }
+    given.map(|Strict(datum)| datum).or(context.foreign_datum())
 }
 
 fn urls(json: Option<Json>) -> Result<Vec<Arc<str>>, String> {

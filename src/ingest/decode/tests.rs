@@ -5,7 +5,7 @@ use super::*;
 use crate::model::{Cover, DeviceReport, Load};
 
 fn decoder() -> Decoder {
-    Decoder::new(Format::Native, Topics::default(), Datum::Wgs84)
+    Decoder::new(Format::Native, "mw/v1", Datum::Wgs84)
 }
 
 fn decode(topic: &str, payload: &[u8]) -> Vec<Decoded> {
@@ -48,7 +48,7 @@ fn a_full_report_is_read_as_serde_would() {
 
 #[test]
 fn topics_are_routed() {
-    let topics = Topics::new("/city/mw/");
+    let topics = Topics::new(Format::Native, "/city/mw/");
     for (topic, expected) in [
         ("city/mw/device/7/report", Some((Kind::Device, "7"))),
         ("city/mw/sensor/s/sighting", Some((Kind::Sighting, "s"))),
@@ -61,7 +61,7 @@ fn topics_are_routed() {
         ("mw/v1/device/7/report", None),
         ("", None),
     ] {
-        assert_eq!(topics.route(topic), expected, "{topic}");
+        assert_eq!(topics.route(topic), expected.map(|(kind, id)| (kind, Some(id))), "{topic}");
     }
     assert_eq!(topics.filters()[0], "city/mw/device/+/report");
 }
@@ -149,7 +149,7 @@ fn unknown_fields_and_words_are_kept() {
 #[test]
 fn the_datum_is_the_reports_or_the_sources() {
     let mut out = Vec::new();
-    let decoder = Decoder::new(Format::Native, Topics::default(), Datum::Gcj02);
+    let decoder = Decoder::new(Format::Native, "mw/v1", Datum::Gcj02);
     decoder.decode("mw/v1/device/d/report", br#"[{"device_time":1},{"device_time":1,"datum":"wgs84"}]"#, &mut out);
     let datums: Vec<_> =
         out.iter().map(|d| if let Body::Device(report) = &d.body { report.datum } else { None }).collect();

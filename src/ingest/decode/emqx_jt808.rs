@@ -1,0 +1,334 @@
+//! JT/T 808 as the EMQX gateway forwards it: `{"header": {…}, "body": {…}}` with the numbers of the wire.
+//!
+//! Degrees are in millionths and without a sign, speeds in 0.1 km/h, mileage in 0.1 km, times `YYMMDDhhmmss` by the terminal's
+//! own clock (GMT+8 by the standard). What an alarm bit means depends on the version: only 2019 devices have `proto_ver`.
+//! A phone number is padded with zeros to 12 or 20 digits by version, so a device's id is the number without them.
+//! The words `alarm` and `status` stay in `ext` as they came, and so do the additional items.
+//!
+//! Of a sensor that is not fitted the load bits say `00`, the same as of an empty body; nobody can tell them apart here.
+
+use std::sync::Arc;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use serde_json::{Map, Value as Json};
+
+use super::{
+    Content, Context, Foreign,
+    fields::{Fields, agreed},
+};
+use crate::model::{Antenna, DeviceReport, Event, EventPhase, Fix, Load, Power, Time};
+
+/// 0x0200: where it is.
+const LOCATION: i64 = 0x0200;
+/// 0x0201: where it is, because it was asked.
+const LOCATION_ANSWER: i64 = 0x0201;
+/// 0x0500: where it is, after it was controlled.
+const CONTROL_ANSWER: i64 = 0x0500;
+/// 0x0704: several of them.
+const BATCH: i64 = 0x0704;
+
+pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
+    let mut message = Fields::parse(bytes)?;
+    let mut header = message.object("header")?;
+    let mut body = message.object("body")?;
+    let terminal = Terminal::of(context, &mut header).map_err(|problem| format!("header.{problem}"))?;
+    let one = |location: Result<Fields, String>| {
+        let report = location.and_then(|location| terminal.report(location, false));
+        report.map(Content::from).map_err(|problem| format!("body.{problem}"))
+    };
+    match header.need("msg_id").map_err(|problem| format!("header.{problem}"))? {
+        LOCATION => one(Ok(body)),
+        LOCATION_ANSWER => one(body.object("params")),
+        CONTROL_ANSWER => one(body.object("location")),
+        BATCH => terminal.batch(body).map_err(|problem| format!("body.{problem}")),
+        other => Ok(Content::Other(format!("found message 0x{other:04x}, which is no location"))),
+    }
+}
+
+/// Who sends, and how it is read.
+struct Terminal<'a> {
+    context: Context<'a>,
+    device_id: Arc<str>,
+    seq: Option<i64>,
+    is_2019: bool,
+}
+
+impl<'a> Terminal<'a> {
+    fn of(context: Context<'a>, header: &mut Fields) -> Result<Self, String> {
+        let own = header.name("phone")?.map(|phone| unpadded(&phone));
+        let topic = context.id.map(|id| unpadded(id));
+        Ok(Self {
+            context,
+            device_id: agreed("phone", own, topic.as_ref())?,
+            seq: header.take("msg_sn")?,
+            is_2019: header.take::<i64>("proto_ver")?.is_some(),
+        })
+    }
+
+    fn batch(&self, mut body: Fields) -> Foreign {
+        let is_buffered = body.take::<i64>("type")? == Some(1);
+        let locations = match body.0.remove("location") {
+            Some(Json::Array(locations)) => locations,
+            other => return Err(format!("location: found {}, expected an array", other.unwrap_or_default())),
+        };
+        let read = |(index, location): (usize, Json)| {
+            let bytes = location.to_string().into_bytes();
+            let Json::Object(fields) = location else {
+                return Err((bytes, format!("body.location[{index}]: found no object")));
+            };
+            self.report(Fields(fields), is_buffered)
+                .map_err(|problem| (bytes, format!("body.location[{index}].{problem}")))
+        };
+        Ok(Content::Batch(locations.into_iter().enumerate().map(read).collect()))
+    }
+
+    fn report(&self, mut body: Fields, hist: bool) -> Result<DeviceReport, String> {
+        let (alarm, status) = (Bits::take(&mut body, "alarm")?, Bits::take(&mut body, "status")?);
+        let mut extra = body.object("extra")?;
+        let is_encrypted = status.has(5);
+        let mut degrees = |name, is_negative| -> Result<Option<f64>, String> {
+            if is_encrypted {
+                return Ok(None);
+            }
+            let millionths: Option<f64> = body.take(name)?;
+            Ok(millionths.map(|raw| if is_negative { -raw } else { raw } / 1e6))
+        };
+        let (lat, lon) = (degrees("latitude", status.has(2))?, degrees("longitude", status.has(3))?);
+        let tenths = |value: Option<f64>| value.map(|value| value / 10.0);
+        let report = DeviceReport {
+            device_id: Arc::clone(&self.device_id),
+            device_time: self.time(&body.need::<String>("time")?)?,
+            seq: self.seq,
+            lat,
+            lon,
+            datum: self.context.foreign_datum(),
+            // A terminal without a fix repeats its last position.
+            fix: (!status.has(1)).then_some(Fix::None),
+            sats: extra.take("gnss_sat_num")?,
+            speed_kmh: tenths(body.take("speed")?),
+            heading_deg: body.take("direction")?,
+            alt_m: body.take("altitude")?,
+            odometer_m: extra.take::<f64>("mileage")?.map(|mileage| mileage * 100.0),
+            speed_recorder_kmh: tenths(extra.take("speed")?),
+            ignition: Some(status.has(0)),
+            power: Some(power(alarm)),
+            antenna: Some(antenna(alarm)),
+            load: load(status),
+            alarms: self.alarms(alarm),
+            events: self.events(alarm, status, &extra),
+            hist,
+            ..DeviceReport::default()
+        };
+        Ok(DeviceReport { ext: ext(alarm, status, body, extra), ..report })
+    }
+
+    /// From `YYMMDDhhmmss` by the terminal's clock.
+    fn time(&self, text: &str) -> Result<Time, String> {
+        let digits: Vec<&str> = (0..6).filter_map(|pair| text.get(2 * pair..2 * pair + 2)).collect();
+        let offset_h = self.context.utc_offset_h;
+        let sign = if offset_h < 0 { '-' } else { '+' };
+        let rfc3339 = match *digits {
+            [year, month, day, hour, minute, second] if text.len() == 12 => {
+                format!("20{year}-{month}-{day}T{hour}:{minute}:{second}{sign}{:02}:00", offset_h.unsigned_abs())
+            }
+            _ => String::new(),
+        };
+        rfc3339.parse().map_err(|_| format!("time: found {text:?}, expected a time as YYMMDDhhmmss"))
+    }
+
+    fn alarms(&self, alarm: Bits) -> Vec<Arc<str>> {
+        let is_known = |bit: &usize| match bit {
+            15..=17 => self.is_2019,
+            31 => !self.is_2019,
+            _ => true,
+        };
+        (0..ALARMS.len()).filter(|bit| alarm.has(*bit)).filter(is_known).map(|bit| ALARMS[bit].into()).collect()
+    }
+
+    fn events(&self, alarm: Bits, status: Bits, extra: &Fields) -> Vec<Event> {
+        let bits = [
+            (alarm.has(17), "blind_spot_right"),
+            (status.has(6), "forward_collision"),
+            (status.has(7), "lane_departure"),
+        ];
+        let of_bits = bits.into_iter().filter(|(is_set, _)| *is_set && self.is_2019);
+        of_bits
+            .map(|(_, kind)| Event::of(kind))
+            .chain(covered(extra))
+            .chain(ACTIVE_SAFETY.iter().filter_map(|item| item.event(extra)))
+            .collect()
+    }
+}
+
+/// A phone number without the zeros in front of it.
+fn unpadded(phone: &str) -> Arc<str> {
+    phone.trim_start_matches('0').into()
+}
+
+/// A double word of the wire.
+#[derive(Clone, Copy)]
+struct Bits(u32);
+
+impl Bits {
+    fn take(body: &mut Fields, name: &str) -> Result<Self, String> {
+        let number: i64 = body.need(name)?;
+        let bits = u32::try_from(number);
+        bits.map(Self).map_err(|_| format!("{name}: found {number}, expected a number of 32 bits"))
+    }
+
+    fn has(self, bit: usize) -> bool {
+        self.0 >> bit & 1 == 1
+    }
+}
+
+/// Alarms by bit (JT/T 808, table of alarm flags). 15 to 17 are reserved before 2019, 31 from then on.
+const ALARMS: [&str; 32] = [
+    "sos",
+    "overspeed",
+    "fatigue",
+    "danger",
+    "gnss_fault",
+    "antenna_open",
+    "antenna_short",
+    "power_low",
+    "power_lost",
+    "display_fault",
+    "tts_fault",
+    "camera_fault",
+    "card_fault",
+    "overspeed_warning",
+    "fatigue_warning",
+    "driving_violation",
+    "tyre_pressure",
+    "right_turn_blind_spot",
+    "daily_driving",
+    "overtime_stop",
+    "area",
+    "route",
+    "segment_time",
+    "route_deviation",
+    "vss_fault",
+    "fuel_fault",
+    "theft",
+    "illegal_ignition",
+    "illegal_movement",
+    "collision",
+    "rollover",
+    "illegal_door",
+];
+
+fn power(alarm: Bits) -> Power {
+    match (alarm.has(8), alarm.has(7)) {
+        (true, _) => Power::Lost,
+        (_, true) => Power::Low,
+        _ => Power::Ok,
+    }
+}
+
+fn antenna(alarm: Bits) -> Antenna {
+    match (alarm.has(5), alarm.has(6), alarm.has(4)) {
+        (true, ..) => Antenna::Open,
+        (_, true, _) => Antenna::Short,
+        (.., true) => Antenna::Fault,
+        _ => Antenna::Ok,
+    }
+}
+
+/// Status bits 8 and 9; `10` is reserved.
+fn load(status: Bits) -> Option<Load> {
+    match status.0 >> 8 & 0b11 {
+        0b00 => Some(Load::Empty),
+        0b01 => Some(Load::Half),
+        0b11 => Some(Load::Full),
+        _ => None,
+    }
+}
+
+/// An item of active safety (T/JSATL 12-2017, 苏标, and the dialect of Guangdong, 粤标), which the gateway hands on in base64 under
+/// the item's number.
+struct ActiveSafety {
+    item: &'static str,
+    /// Where the level and the vehicle's speed stand, if they do.
+    level_at: Option<usize>,
+    speed_at: usize,
+    kinds: &'static [(u8, &'static str)],
+    /// What only the dialect of Guangdong knows.
+    guangdong_kinds: &'static [(u8, &'static str)],
+}
+
+/// How long items 0x64 and 0x65 are in the dialect of Guangdong; the national ones have 47 bytes.
+const GUANGDONG_BYTES: usize = 71;
+
+const ACTIVE_SAFETY: [ActiveSafety; 3] = [
+    // 0x64: what lies ahead.
+    ActiveSafety {
+        item: "100",
+        level_at: Some(6),
+        speed_at: 12,
+        kinds: &[(1, "forward_collision"), (2, "lane_departure"), (3, "headway"), (4, "pedestrian")],
+        guangdong_kinds: &[],
+    },
+    // 0x65: the driver.
+    ActiveSafety {
+        item: "101",
+        level_at: Some(6),
+        speed_at: 12,
+        kinds: &[
+            (1, "fatigue"),
+            (2, "phone"),
+            (3, "smoking"),
+            (4, "distracted"),
+            (5, "driver_absent"),
+            (17, "driver_change"),
+        ],
+        guangdong_kinds: &[(6, "lens_covered"), (10, "seat_belt"), (13, "phone")],
+    },
+    // 0x67: what is beside it.
+    ActiveSafety {
+        item: "103",
+        level_at: None,
+        speed_at: 6,
+        kinds: &[(2, "blind_spot_left"), (3, "blind_spot_right")],
+        guangdong_kinds: &[],
+    },
+];
+
+impl ActiveSafety {
+    /// The event of this item; `None` when the report has no such item, or one that we do not know.
+    fn event(&self, extra: &Fields) -> Option<Event> {
+        let item = binary(extra, self.item)?;
+        let kind = *item.get(5)?;
+        let own = if item.len() == GUANGDONG_BYTES { self.guangdong_kinds } else { &[] };
+        let (_, kind) = self.kinds.iter().chain(own).find(|(number, _)| *number == kind)?;
+        let phase = match item.get(4)? {
+            1 => Some(EventPhase::Start),
+            2 => Some(EventPhase::End),
+            _ => None,
+        };
+        let level = self.level_at.and_then(|at| item.get(at)).map(|level| i64::from(*level));
+        let speed_kmh = item.get(self.speed_at).map(|speed| f64::from(*speed));
+        Some(Event { level, phase, speed_kmh, ..Event::of(kind) })
+    }
+}
+
+/// Item 0x16 of JT/T 1078: a bit for each camera whose lens is covered.
+fn covered(extra: &Fields) -> Option<Event> {
+    let is_covered = binary(extra, "22")?.iter().any(|cameras| *cameras != 0);
+    is_covered.then(|| Event::of("lens_covered"))
+}
+
+/// An item that the gateway does not know.
+fn binary(extra: &Fields, item: &str) -> Option<Vec<u8>> {
+    BASE64_STANDARD.decode(extra.0.get(item)?.as_str()?).ok()
+}
+
+fn ext(alarm: Bits, status: Bits, body: Fields, extra: Fields) -> Map<String, Json> {
+    let mut ext = body.rest();
+    ext.insert("alarm".to_owned(), alarm.0.into());
+    ext.insert("status".to_owned(), status.0.into());
+    let extra = extra.rest();
+    if !extra.is_empty() {
+        ext.insert("extra".to_owned(), extra.into());
+    }
+    ext
+}
