@@ -334,7 +334,12 @@ fn time(vertices: usize, is_off: bool) -> f64 {
         let mut state = VehicleState::default();
         let began = Instant::now();
         for report in &reports {
-            let input = Input::Report { report, event_time: report.device_time, use_position: true };
+            let input = Input::Report {
+                report,
+                event_time: report.device_time,
+                recv_time: report.device_time,
+                use_position: true,
+            };
             black_box(fold.step(&mut state, input));
         }
         began.elapsed().as_secs_f64() * 1e9 / FIXES as f64

@@ -161,7 +161,8 @@ fn facts(fold: &Fold, states: &mut FxHashMap<Text, VehicleState>, records: &[Rec
     for record in records {
         let Body::Device(report) = &record.body else { continue };
         let state = states.entry(vehicle_of(fold, record)).or_default();
-        let input = Input::Report { report, event_time: record.event_time, use_position: record.use_position };
+        let Record { event_time, recv_time, use_position, .. } = *record;
+        let input = Input::Report { report, event_time, recv_time, use_position };
         rows.push(fold.step(state, input));
     }
     rows

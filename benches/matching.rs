@@ -152,7 +152,8 @@ fn score(drive: &Drive, rate_s: i64) -> Score {
             lat: Some(fix.lat),
             ..DeviceReport::default()
         };
-        let row = fold.step(&mut state, Input::Report { report: &report, event_time: at, use_position: true });
+        let row =
+            fold.step(&mut state, Input::Report { report: &report, event_time: at, recv_time: at, use_position: true });
         score.matched += is_true(row.road_id.and_then(|id| id.parse().ok()));
     }
     score.seconds = began.elapsed().as_secs_f64();

@@ -65,6 +65,7 @@ const PACK: &[(&str, &str)] = &[
     ("risk.yaml", include_str!("../../rules/risk.yaml")),
     ("route.yaml", include_str!("../../rules/route.yaml")),
     ("sightings.yaml", include_str!("../../rules/sightings.yaml")),
+    ("sites.yaml", include_str!("../../rules/sites.yaml")),
     ("speed.yaml", include_str!("../../rules/speed.yaml")),
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("zones.yaml", include_str!("../../rules/zones.yaml")),

@@ -95,14 +95,14 @@ fn evaluated(
     if record.outcome != Outcome::Evaluated {
         return None;
     }
-    let event_time = record.event_time;
+    let Record { event_time, recv_time, use_position, .. } = *record;
     let vehicle_id = fold.vehicle_id(&report.device_id, event_time);
     let (state, last) = vehicles.entry(vehicle_id).or_insert_with(|| (VehicleState::default(), event_time));
     if event_time < *last {
         return None;
     }
     *last = event_time;
-    Some(fold.step(state, Input::Report { report, event_time, use_position: record.use_position }))
+    Some(fold.step(state, Input::Report { report, event_time, recv_time, use_position }))
 }
 
 /// Written as an object whose keys keep their order.

@@ -111,7 +111,7 @@ fn test(dir: &Path) -> anyhow::Result<ExitCode> {
     let Some(files) = reported(TestFile::read_dir(dir))? else { return Ok(ExitCode::FAILURE) };
     let (mut passed, mut failed) = (0, 0);
     for file in &files {
-        for outcome in file.run(|case| alerts_of(&rules, case))? {
+        for outcome in file.run(|case| alerts_of(dir, &rules, case))? {
             if outcome.differences.is_empty() {
                 passed += 1;
                 continue;
@@ -130,7 +130,7 @@ fn complete(dir: &Path) -> anyhow::Result<ExitCode> {
     let Some(files) = reported(TestFile::read_dir_incomplete(dir))? else { return Ok(ExitCode::FAILURE) };
     let mut completed = Vec::new();
     for (file, text) in &files {
-        let came = file.cases.iter().map(|case| alerts_of(&rules, case)).collect::<anyhow::Result<Vec<_>>>()?;
+        let came = file.cases.iter().map(|case| alerts_of(dir, &rules, case)).collect::<anyhow::Result<Vec<_>>>()?;
         let place = || format!("{}: failed to complete the tests; nothing was written", file.path.display());
         completed.push((&file.path, file.complete(text, &came).with_context(place)?));
     }
@@ -174,14 +174,18 @@ fn report(all: impl Iterator<Item = RuleErrors>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The final alerts of a test's reports, by the very engine that runs live.
-fn alerts_of(rules: &RuleSet, case: &TestCase) -> anyhow::Result<Vec<Alert>> {
+/// The final alerts of a test's reports, by the very engine that runs live. The rules are those of `dir`, loaded.
+fn alerts_of(dir: &Path, rules: &RuleSet, case: &TestCase) -> anyhow::Result<Vec<Alert>> {
     let place = || format!("{}:{}: {}", case.file, case.line, case.name);
+    if let Some(unknown) = case.enable.iter().find(|id| rules.index_of(id).is_none()) {
+        bail!("{}: no rule is called `{unknown}`", place());
+    }
+    let rules = if case.enable.is_empty() { rules.clone() } else { RuleSet::load_enabling(dir, &case.enable)? };
     let config = Config::of_json(&case.settings).with_context(place)?;
     let registry = Arc::new(registry_of(case).with_context(place)?);
     let reference = Reference {
         registry: Arc::clone(&registry),
-        rules: Arc::new(rules.clone()),
+        rules: Arc::new(rules),
         facts: config.facts(),
         tick_ms: config.tick_ms(),
     };

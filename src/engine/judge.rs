@@ -240,7 +240,8 @@ impl Judge {
             return;
         }
         vehicle.last_event = record.event_time;
-        let input = Input::Report { report, event_time: record.event_time, use_position: record.use_position };
+        let Record { event_time, recv_time, use_position, .. } = *record;
+        let input = Input::Report { report, event_time, recv_time, use_position };
         let row = self.rows.push_mut(Facts::default());
         self.fold.fill(row, &mut vehicle.state, input);
         if record.use_position

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cover, DeviceReport, Facts, Lift, Load};
+use crate::model::{Cover, DeviceReport, Facts, Lift, Load, Time};
 
 /// The last known readings.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -10,6 +10,8 @@ use crate::model::{Cover, DeviceReport, Facts, Lift, Load};
 pub(super) struct Body {
     pub load: Option<Load>,
     pub ignition: Option<bool>,
+    /// When ignition was seen to go on; `None` while it is off, or was on from the first.
+    ignition_on: Option<Time>,
 }
 
 fn is_loaded(load: Load) -> bool {
@@ -18,7 +20,7 @@ fn is_loaded(load: Load) -> bool {
 
 impl Body {
     /// Fills load, cover, lift, their faults, mass and ignition, as reported.
-    pub fn step(&mut self, row: &mut Facts, report: &DeviceReport) {
+    pub fn step(&mut self, row: &mut Facts, report: &DeviceReport, at: Time) {
         let load = report.load.filter(|load| !matches!(load, Load::Fault | Load::Unknown));
         self.tell_load(row, load);
         row.load_drop = Some(load == Some(Load::Empty) && self.load.is_some_and(is_loaded));
@@ -35,7 +37,13 @@ impl Body {
         row.power = report.power.map(|power| power.as_str());
         row.antenna = report.antenna.map(|antenna| antenna.as_str());
         self.load = load.or(self.load);
+        match (self.ignition, report.ignition) {
+            (Some(false), Some(true)) => self.ignition_on = Some(at),
+            (_, Some(false)) => self.ignition_on = None,
+            _ => {}
+        }
         self.ignition = report.ignition.or(self.ignition);
+        row.ignition_on_s = report.ignition.and(self.ignition_on).map(|since| at.s_since(since));
     }
 
     /// On a timer row: the last known load and ignition.

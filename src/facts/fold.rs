@@ -8,6 +8,7 @@ use super::{
     Settings,
     around::Around,
     body::Body,
+    clock::Clock,
     dark::Dark,
     driving::Driving,
     gap::{self, Gap, LastFix},
@@ -17,8 +18,10 @@ use super::{
     place::{self, Stay},
     road::{OnRoad, Passage},
     route::{Course, OffRoute},
+    sensors::{Reading, Sensors},
     sighting::Seen,
     trip::{Leg, Trips},
+    turn::{self, Turn},
     zone,
 };
 use crate::{
@@ -34,6 +37,8 @@ pub enum Input<'a> {
     Report {
         report: &'a DeviceReport,
         event_time: Time,
+        /// When it arrived.
+        recv_time: Time,
         /// Whether its position is good enough for geometry.
         use_position: bool,
     },
@@ -49,7 +54,9 @@ pub enum Input<'a> {
 pub struct VehicleState {
     device_id: Option<Text>,
     last_fix: Option<LastFix>,
+    clock: Clock,
     dark: Dark,
+    turn: Option<Box<Turn>>,
     motion: Motion,
     driving: Driving,
     body: Body,
@@ -58,6 +65,7 @@ pub struct VehicleState {
     on_road: OnRoad,
     off_route: OffRoute,
     trips: Trips,
+    sensors: Sensors,
     seen: Seen,
     #[serde(skip)]
     held: Option<Box<Held>>,
@@ -77,6 +85,11 @@ pub(super) struct Needs {
     pub permit: bool,
     pub route: bool,
     pub trip: bool,
+    pub clock: bool,
+    pub turn: bool,
+    pub aside: bool,
+    pub sensors: bool,
+    pub standing: bool,
 }
 
 impl Needs {
@@ -84,9 +97,14 @@ impl Needs {
     fn new(columns: ColumnSet) -> Self {
         let any = |names: &[&str]| columns.contains_any(names);
         let permit = any(&["permit_id", "permit_status", "in_permit_window"]);
+        let aside = any(&["trip_aside_s", "trip_returning"]);
+        let sensors = any(&["cover_still_trips", "load_disagreed_trips"]);
+        let standing = any(&["place_status", "place_approved"]);
         let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
             || any(&["trip_gross_change_kg", "source_gate", "recent_alerts"])
-            || permit;
+            || permit
+            || aside
+            || sensors;
         let limit = any(&["speed_limit_kmh"]);
         let zone = limit
             || any(&["in_forbidden", "in_restricted", "in_control", "in_water", "in_eco"])
@@ -94,14 +112,19 @@ impl Needs {
         let place = any(&["place_id", "place_kind", "place_dwell_s", "in_source", "in_sink", "in_approved_place"]);
         Self {
             local: zone || permit || any(&["local_hour", "local_minute_of_day", "local_weekday"]),
-            place: trip || place || any(&["sink_permitted"]),
+            place: trip || place || standing || any(&["sink_permitted"]),
             zone,
             cell: any(&["cell_id"]),
             district: any(&["district_id"]),
-            road: limit || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
+            road: limit || aside || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
             permit,
-            route: any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
+            route: aside || any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
+            clock: any(&["clock_skew_s"]),
+            turn: any(&["turn_deg", "turn_s", "turn_min_speed_kmh", "turn_acceleration_mps2"]),
+            aside,
+            sensors,
+            standing,
         }
     }
 }
@@ -120,6 +143,7 @@ pub struct Fold {
 struct Moment<'a> {
     report: &'a DeviceReport,
     at: Time,
+    recv_time: Time,
     fix: Option<Point>,
     gap: Option<Gap>,
     /// Where the truck is judged to be: the centre of its stand, else the fix.
@@ -163,41 +187,40 @@ impl Fold {
     /// The same into a row that is empty.
     pub fn fill(&self, row: &mut Facts, state: &mut VehicleState, input: Input<'_>) {
         match input {
-            Input::Report { report, event_time, use_position } => {
-                self.fold_report(row, state, report, event_time, use_position);
+            Input::Report { report, event_time, recv_time, use_position } => {
+                let fix = report.lon.zip(report.lat).filter(|_| use_position).map(|(lon, lat)| Point::new(lon, lat));
+                let fix = fix.filter(|fix| fix.is_on_globe());
+                let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, event_time, fix)));
+                self.fold_report(row, state, Moment { report, at: event_time, recv_time, fix, gap, spot: None });
             }
             Input::Sighting { sighting, event_time } => self.fold_sighting(row, state, sighting, event_time),
             Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
         }
     }
 
-    fn fold_report(
-        &self,
-        row: &mut Facts,
-        state: &mut VehicleState,
-        report: &DeviceReport,
-        at: Time,
-        use_position: bool,
-    ) {
+    fn fold_report(&self, row: &mut Facts, state: &mut VehicleState, mut moment: Moment<'_>) {
+        let Moment { report, at, fix, .. } = moment;
         if state.device_id.as_deref() != Some(&*report.device_id) {
             state.device_id = Some(report.device_id.clone());
         }
         self.hold(state, &report.device_id, at);
         row.row_kind = Some("report");
-        let fix = report.lon.zip(report.lat).filter(|_| use_position).map(|(lon, lat)| Point::new(lon, lat));
-        let fix = fix.filter(|fix| fix.is_on_globe());
-        let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, at, fix)));
-        let mut moment = Moment { report, at, fix, gap, spot: None };
         self.tell_report(row, &moment);
+        if self.needs.clock {
+            state.clock.step(row, report, moment.recv_time);
+        }
         state.dark.step(row, report, fix.is_some(), at);
-        state.body.step(row, report);
+        state.body.step(row, report, at);
+        if self.needs.turn {
+            turn::follow(&mut state.turn, row, moment.gap.as_ref(), report, at);
+        }
         moment.spot = self.follow_motion(row, state, &moment);
         state.driving.step(row, at, &self.settings);
         self.tell_registered(row, state, at, report.driver_id.as_ref());
         self.tell_surroundings(row, state, &moment);
         self.tell_journey(row, state, &moment);
         if let Some(point) = fix {
-            state.last_fix = Some(LastFix { at, point, speed_kmh: report.speed_kmh });
+            state.last_fix = Some(LastFix { at, point, speed_kmh: report.speed_kmh, course: turn::course(report) });
         }
     }
 
@@ -289,6 +312,9 @@ impl Fold {
         let allows = |sink_id: &str| held.permits.allows_sink(sink_id);
         place::tell(row, state.stay.as_ref(), moment.at);
         place::tell_flags(row, &state.around, &self.registry, allows);
+        if self.needs.standing {
+            place::tell_standing(row, state.stay.as_ref(), &state.around, &self.registry, moment.at);
+        }
         let way = moment.gap.as_ref().filter(|gap| gap.is_short(&self.settings) && state.motion.spot().is_none());
         if let (None, Some(gap), Some(fix)) = (&state.stay, way, moment.fix) {
             place::tell_crossed(row, gap, fix, &self.registry, moment.at, allows);
@@ -312,7 +338,7 @@ impl Fold {
     /// Route, trip and permit.
     fn tell_journey(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
         let at = moment.at;
-        let VehicleState { held: Some(held), stay, trips, off_route, .. } = state else { return };
+        let VehicleState { held: Some(held), stay, trips, off_route, sensors, body, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
             off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
@@ -327,6 +353,12 @@ impl Fold {
                 gross_kg: moment.report.gross_kg,
             };
             trips.step(row, stay.as_ref(), leg);
+        }
+        if self.needs.aside {
+            trips.look_aside(row, &self.registry, moment.spot, at);
+        }
+        if self.needs.sensors {
+            sensors.step(row, Reading { cover: moment.report.cover, load: body.load, in_source: row.in_source });
         }
         self.tell_permit(row, held, trips, at);
     }
@@ -370,12 +402,11 @@ impl Fold {
                 }
             }
         }
+        let gate = sighting.place_id.as_deref().map(|place_id| registry.places().named(place_id, at));
+        row.sighting_place_registered = gate.map(|gate| gate.is_some());
+        let gate = gate.flatten().map(|(number, _)| registry.places().index().area(number).middle());
         let point = sighting.lon.zip(sighting.lat).map(|(lon, lat)| Point::new(lon, lat));
-        let gate = || {
-            let (number, _) = registry.places().named(sighting.place_id.as_deref()?, at)?;
-            Some(registry.places().index().area(number).middle())
-        };
-        let point = point.filter(|point| point.is_on_globe()).or_else(gate);
+        let point = point.filter(|point| point.is_on_globe()).or(gate);
         state.seen.step(row, sighting, point, state.last_fix.as_ref(), at);
         if let Some(held) = state.held.as_ref().filter(|_| by_device.is_some()) {
             self.tell_permit(row, held, &state.trips, at);

@@ -17,6 +17,9 @@ pub(super) struct LastFix {
     /// As reported with it.
     #[serde(with = "exact::option")]
     pub speed_kmh: Option<f64>,
+    /// Hundredths of a degree from north.
+    #[serde(default)]
+    pub course: Option<u16>,
 }
 
 /// From the previous fix to this one.

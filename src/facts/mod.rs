@@ -1,8 +1,8 @@
 //! The facts: a pure fold from one vehicle's reports to rows that rules read.
 //!
 //! [`Fold::step`] takes the state of one vehicle and its next report (or the clock's tick) and gives one row of
-//! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, dark, driving, body, place, zone, road,
-//! permit, route, trip, sighting.
+//! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, clock, turn, dark, driving, body, place,
+//! zone, road, permit, route, trip, sensors, sighting.
 //!
 //! Invariants:
 //! - Pure: no clock, no I/O, no locks. The same state and input give the same row, also after the state went through
@@ -15,6 +15,7 @@
 
 mod around;
 mod body;
+mod clock;
 mod dark;
 mod driving;
 mod exact;
@@ -26,9 +27,11 @@ mod permit;
 mod place;
 mod road;
 mod route;
+mod sensors;
 mod settings;
 mod sighting;
 mod trip;
+mod turn;
 mod zone;
 #[cfg(test)]
 mod tests;

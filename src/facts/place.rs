@@ -70,6 +70,16 @@ pub(super) fn tell_flags(row: &mut Facts, around: &Around, registry: &Registry, 
     row.sink_permitted = sinks.peek().is_some().then(|| sinks.any(|sink| allows(&sink.place_id)));
 }
 
+/// Fills `place_status` and `place_approved` of the place it is in.
+pub(super) fn tell_standing(row: &mut Facts, stay: Option<&Stay>, around: &Around, registry: &Registry, at: Time) {
+    let Some(stay) = stay else { return };
+    let all = registry.places().all();
+    let mut here = around.places.iter().map(|number| &all[*number as usize]);
+    row.place_status = here.find(|place| place.place_id == stay.place_id).map(|place| place.status.as_str());
+    let is_end = matches!(stay.kind, PlaceKind::Source | PlaceKind::Sink);
+    row.place_approved = is_end.then(|| registry.place_approved(&stay.place_id, at));
+}
+
 /// A place that was crossed between two fixes though neither lies in it: a visit of no dwell. It is told in `place_id`,
 /// `place_kind` and the flags of the row that ends the crossing; it opens and closes no trip.
 pub(super) fn tell_crossed(

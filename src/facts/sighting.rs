@@ -7,15 +7,23 @@ use serde::{Deserialize, Serialize};
 
 use super::{exact, gap::LastFix};
 use crate::{
-    model::{Facts, Sighting, Time},
+    model::{Facts, Sighting, SightingKind, Text, Time},
     spatial::{Point, distance_m},
 };
 
 /// Where and when it was seen last.
-#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Seen {
     last: Option<Spotted>,
+    washed: Option<Box<Wash>>,
+}
+
+/// The last wash, and the place whose bay saw it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Wash {
+    place_id: Text,
+    at: Time,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -44,8 +52,11 @@ impl Seen {
         row.sighting_washed = sighting.washed;
         row.sighting_gross_kg = sighting.gross_kg;
         row.sighting_cloned = sighting.cloned;
+        self.follow_wash(row, sighting, at);
         (row.lon, row.lat) = (place.map(|point| point.lon), place.map(|point| point.lat));
         let Some(point) = place else { return };
+        let own = fix.filter(|fix| at.s_since(fix.at).abs() <= SAME_MINUTE_S);
+        row.sighting_distance_m = own.map(|fix| distance_m(fix.point, point));
         let known = [self.last.map(|last| (last.at, last.point)), fix.map(|fix| (fix.at, fix.point))];
         let speed = |(then, there): (Time, Point)| implied_kmh(distance_m(there, point), at.s_since(then).abs());
         row.sighting_implied_kmh = known.into_iter().flatten().filter_map(speed).reduce(f64::max);
@@ -54,6 +65,21 @@ impl Seen {
         }
     }
 }
+
+impl Seen {
+    /// Remembers a wash and fills `sighting_wash_s`.
+    fn follow_wash(&mut self, row: &mut Facts, sighting: &Sighting, at: Time) {
+        let Some(place_id) = &sighting.place_id else { return };
+        if sighting.kind == SightingKind::Wash && sighting.washed == Some(true) {
+            self.washed = Some(Box::new(Wash { place_id: place_id.clone(), at }));
+        }
+        let here = self.washed.as_ref().filter(|wash| wash.place_id == *place_id);
+        row.sighting_wash_s = here.map(|wash| at.s_since(wash.at));
+    }
+}
+
+/// A fix so near in time says where the truck takes itself to be, seconds: in a minute it drives no two kilometres.
+const SAME_MINUTE_S: f64 = 60.0;
 
 /// Nearer than this is the same place, whatever the clocks say, metres: reach of a camera, drift and a minute's skew.
 const NEAR_M: f64 = 2_000.0;

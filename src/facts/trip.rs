@@ -5,8 +5,14 @@ use serde::{Deserialize, Serialize};
 use super::{exact, place::Stay};
 use crate::{
     model::{Facts, Text, Time},
-    registry::PlaceKind,
+    registry::{PlaceKind, Registry},
+    spatial::{Point, distance_m},
 };
+
+/// Farther from a road's or a route's line is off it, metres.
+const ASIDE_M: f64 = 50.0;
+/// To have come back takes half the way and so many metres: roads wind.
+const BACK_M: f64 = 500.0;
 
 /// The trip under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +31,20 @@ struct Trip {
     /// The first gross mass that was told on it, kg.
     #[serde(default, with = "exact::option")]
     gross_kg: Option<f64>,
+    #[serde(default)]
+    aside: Option<Box<Aside>>,
+}
+
+/// The longest stand of a trip away from everything.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Aside {
+    #[serde(with = "exact")]
+    stood_s: f64,
+    /// The middle of the trip's source, and how far away it was, metres.
+    #[serde(with = "exact::point")]
+    source: Point,
+    #[serde(with = "exact")]
+    source_m: f64,
 }
 
 /// Where the vehicle stands between source and sink.
@@ -71,6 +91,22 @@ impl Trips {
         }
     }
 
+    /// Takes the spot of a report whose motion, place, road and route are told, and fills `trip_aside_s` and
+    /// `trip_returning`.
+    pub fn look_aside(&mut self, row: &mut Facts, registry: &Registry, spot: Option<Point>, at: Time) {
+        let Some(trip) = &mut self.trip else { return };
+        if let Some(spot) = spot.filter(|_| is_aside(row, registry)) {
+            trip.stand_aside(row.stopped_s.unwrap_or(0.0), spot, registry, at);
+        }
+        let aside = trip.aside.as_ref();
+        row.trip_aside_s = Some(aside.map_or(0.0, |aside| aside.stood_s));
+        row.trip_returning = match (aside, spot) {
+            (None, _) => Some(false),
+            (Some(_), None) => None,
+            (Some(aside), Some(spot)) => Some(aside.is_left_for_source(spot)),
+        };
+    }
+
     /// Fills `trip_*`.
     pub fn tell(&self, row: &mut Facts, at: Time) {
         let Some(trip) = &self.trip else { return };
@@ -96,6 +132,18 @@ impl Trip {
             odometer_m: leg.odometer_m,
             driven_m: 0.0,
             gross_kg: leg.gross_kg,
+            aside: None,
+        }
+    }
+
+    fn stand_aside(&mut self, stood_s: f64, spot: Point, registry: &Registry, at: Time) {
+        if let Some(aside) = &mut self.aside {
+            if stood_s > aside.stood_s {
+                (aside.stood_s, aside.source_m) = (stood_s, distance_m(spot, aside.source));
+            }
+        } else if let Some((number, _)) = registry.places().named(&self.source_id, at) {
+            let source = registry.places().index().area(number).middle();
+            self.aside = Some(Box::new(Aside { stood_s, source, source_m: distance_m(spot, source) }));
         }
     }
 
@@ -111,4 +159,23 @@ impl Trip {
         let by_odometer = self.odometer_start_m.zip(self.odometer_m).map(|(start, last)| last - start);
         by_odometer.filter(|metres| *metres >= 0.0).unwrap_or(self.driven_m)
     }
+}
+
+impl Aside {
+    fn is_left_for_source(&self, spot: Point) -> bool {
+        let now_m = distance_m(spot, self.source);
+        now_m <= self.source_m / 2.0 && self.source_m - now_m >= BACK_M
+    }
+}
+
+/// Whether it stands outside every place and away from road and route, as far as these are registered; of neither,
+/// nobody knows.
+fn is_aside(row: &Facts, registry: &Registry) -> bool {
+    let from_road = (!registry.roads().is_empty()).then(|| row.road_distance_m.is_none_or(|metres| metres > ASIDE_M));
+    let from_route = row.route_deviation_m.map(|metres| metres > ASIDE_M);
+    row.moving == Some(false)
+        && row.in_approved_place == Some(false)
+        && (from_road.is_some() || from_route.is_some())
+        && from_road.unwrap_or(true)
+        && from_route.unwrap_or(true)
 }

@@ -191,12 +191,18 @@ facts! {
     no_fix_s: float = "How long reports have come without a usable position, seconds; 0 with one.";
     no_fix_odometer_m: float maybe = "Metres that the odometer ran since the last usable position; 0 with one.";
     speed_recorder_kmh: float maybe = "Speed by the wheel or the recorder, km/h.";
+    clock_skew_s: float maybe = "How far the device's clock is ahead of arrival (behind: negative), seconds, when reports arrive as they are measured.";
     acceleration_mps2: float maybe = "Change of reported speed since the previous fix, m/s2.";
+    turn_deg: float maybe = "How far the course has changed in the turn that it is in, degrees, to the right positive; 0 when it drives straight on.";
+    turn_s: float maybe = "How long that turn has lasted, seconds.";
+    turn_min_speed_kmh: float maybe = "The lowest speed in that turn, km/h; now, when it drives straight on.";
+    turn_acceleration_mps2: float maybe = "Sideways acceleration, the mean of that turn: speed times change of course, m/s2.";
     moving: flag maybe = "Whether it moves: with hysteresis, and drift of a parked receiver is no movement.";
     stopped_s: float = "How long it has stood within the drift radius, seconds; 0 when moving.";
     driving_s: float = "Driving since the last rest of 20 minutes, seconds.";
     driving_day_s: float = "Driving in the running hour and the 23 before it, seconds.";
     ignition: flag maybe = "ACC.";
+    ignition_on_s: float maybe = "How long ago ACC was seen to go on, seconds.";
     power: word maybe = "Main power: `ok`, `low`, `lost`.";
     antenna: word maybe = "`ok`, `open`, `short`, `fault`.";
     load: word maybe = "`empty`, `half`, `full`, `loaded`; NULL when the sensor is missing or faulty.";
@@ -208,6 +214,8 @@ facts! {
     cover_fault: flag = "The cover's sensor reports a fault.";
     lift_fault: flag = "The hoist's sensor reports a fault.";
     load_fault: flag = "The load's sensor reports a fault.";
+    cover_still_trips: int maybe = "Trips that ended since the reading of its cover last changed.";
+    load_disagreed_trips: int = "Trips in a row on which the load's sensor said empty on leaving the source, or loaded on coming to it.";
     load_drop: flag = "Went from loaded to empty at this report.";
     load_gain: flag = "Went from empty to loaded at this report.";
     alarms: list = "Alarms of the device, canonical names.";
@@ -215,6 +223,8 @@ facts! {
     place_id: text maybe = "The place it is in.";
     place_kind: word maybe = "`source`, `sink`, `backfill`, `transfer`, `depot`, `workshop`.";
     place_dwell_s: float = "How long it has been in that place, seconds; 0 when in none.";
+    place_status: word maybe = "`open`, `closed`, `full`: what its authority last said of that place.";
+    place_approved: flag maybe = "Whether any permit in force, of whatever truck, names that place as its source or sink.";
     in_source: flag = "In a source site.";
     in_sink: flag = "In a sink.";
     in_approved_place: flag = "In any source, sink, backfill, transfer, depot or workshop.";
@@ -250,6 +260,8 @@ facts! {
     trip_distance_m: float maybe = "How far it has gone, metres.";
     trip_ended: flag = "This report ends the trip: it is in a sink or a backfill site.";
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
+    trip_aside_s: float maybe = "The longest stand of this trip more than 50 m away from every road and permitted route and outside every place, seconds; 0 without one.";
+    trip_returning: flag maybe = "It has come back from that stand: half the way to the trip's source at least, and 500 m.";
     source_gate: word maybe = "It has just come into a source (`in`) or just left one (`out`); NULL otherwise.";
     recent_alerts: int maybe = "Alerts of this vehicle, major or graver, that opened in the 30 days before; only told where source_gate is.";
     blacklisted: flag = "Vehicle, company or driver is on the blacklist.";
@@ -262,6 +274,9 @@ facts! {
     sighting_washed: flag maybe = "Seen to be washed.";
     sighting_gross_kg: float maybe = "Gross mass on the weighbridge, kg.";
     sighting_cloned: flag maybe = "The camera itself takes the plate for a copy.";
+    sighting_place_registered: flag maybe = "Whether that place is in the register.";
+    sighting_wash_s: float maybe = "How long ago the wash bay of that place last saw it washed, seconds.";
+    sighting_distance_m: float maybe = "Metres from where it was seen to its own fix of that minute.";
     sighting_implied_kmh: float maybe = "Speed it takes from its last fix or sighting to here, km/h, the greater; NULL within 2 km.";
     silent_s: float maybe = "Only on timer rows: how long nothing has come, seconds of arrival time.";
     row_kind: word = "`report`, `timer` for rows made by the clock, or `sighting`.";

@@ -56,6 +56,10 @@ words! {
     }
 }
 words! {
+    /// Whether a place takes trucks.
+    PlaceStatus { Open = "open", Closed = "closed", Full = "full" }
+}
+words! {
     /// What a zone means.
     ZoneKind {
         Forbidden = "forbidden", Restricted = "restricted", Speed = "speed", Control = "control",
@@ -181,6 +185,7 @@ pub struct Place {
     pub place_id: Text,
     pub name: Text,
     pub kind: PlaceKind,
+    pub status: PlaceStatus,
     pub valid: Validity,
 }
 

@@ -1,8 +1,10 @@
 //! Entities with a shape, under an index.
 
+use rustc_hash::FxHashMap;
+
 use super::entity::Versioned;
 use crate::{
-    model::Time,
+    model::{Text, Time},
     spatial::{Area, AreaIndex, LineHit, LineIndex, Point},
 };
 
@@ -10,19 +12,20 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Areas<T> {
     rows: Vec<T>,
+    by_key: FxHashMap<Text, Vec<u32>>,
     index: AreaIndex,
 }
 
 impl<T> Default for Areas<T> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: AreaIndex::default() }
+        Self { rows: Vec::new(), by_key: FxHashMap::default(), index: AreaIndex::default() }
     }
 }
 
 impl<T: Versioned> Areas<T> {
     pub(super) fn new(rows: Vec<(T, Area)>) -> Self {
-        let (rows, shapes) = rows.into_iter().unzip();
-        Self { rows, index: AreaIndex::new(shapes) }
+        let (rows, shapes): (Vec<T>, Vec<Area>) = rows.into_iter().unzip();
+        Self { by_key: numbers_by(&rows, T::key), rows, index: AreaIndex::new(shapes) }
     }
 
     /// Every version.
@@ -44,9 +47,10 @@ impl<T: Versioned> Areas<T> {
         &self.index
     }
 
-    /// By key, as of `at`, with its number. Looks through all: not for a report's way.
+    /// By key, as of `at`, with its number.
     pub fn named(&self, key: &str, at: Time) -> Option<(usize, &T)> {
-        self.rows.iter().enumerate().find(|(_, row)| &**row.key() == key && row.valid().contains(at))
+        let numbers = self.by_key.get(key)?.iter().map(|number| *number as usize);
+        numbers.map(|number| (number, &self.rows[number])).find(|(_, row)| row.valid().contains(at))
     }
 
     /// Calls `found(number, row)` for every area that holds at `at` and contains the point.
@@ -76,6 +80,15 @@ impl<T: Versioned> Areas<T> {
             }
         });
     }
+}
+
+/// The numbers of rows by key; rows whose key is empty have none.
+pub(super) fn numbers_by<T>(rows: &[T], key: impl Fn(&T) -> &Text) -> FxHashMap<Text, Vec<u32>> {
+    let mut numbers: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
+    for (number, row) in rows.iter().enumerate().filter(|(_, row)| !key(row).is_empty()) {
+        numbers.entry(key(row).clone()).or_default().push(number as u32);
+    }
+    numbers
 }
 
 /// Lines of one kind with their index; the index's numbers are places in [`Lines::all`].

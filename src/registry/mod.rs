@@ -29,8 +29,8 @@ mod tests;
 
 pub use book::{Book, Counts, ImportSummary};
 pub use entity::{
-    BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, Road, Route,
-    SensorSet, Subject, Unit, Vehicle, VehicleStatus, Versioned, Zone, ZoneKind, class_limit_kmh,
+    BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, PlaceStatus,
+    Road, Route, SensorSet, Subject, Unit, Vehicle, VehicleStatus, Versioned, Zone, ZoneKind, class_limit_kmh,
 };
 pub use layer::{Areas, Lines};
 pub use problem::{Problem, RegistryError};

@@ -5,8 +5,8 @@ use std::path::Path;
 use super::{
     check,
     entity::{
-        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, Road,
-        Route, Subject, Unit, Vehicle, VehicleStatus, Zone, ZoneKind,
+        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind,
+        PlaceStatus, Road, Route, Subject, Unit, Vehicle, VehicleStatus, Zone, ZoneKind,
     },
     geometry::Shape,
     layer::{Areas, Lines},
@@ -299,6 +299,7 @@ fn place(cells: &mut Cells, row: &RawRow) -> Place {
         place_id: cells.id("place_id"),
         name: cells.text("name"),
         kind: cells.word("kind", PlaceKind::WORDS, PlaceKind::parse, PlaceKind::Depot),
+        status: cells.word("status", PlaceStatus::WORDS, PlaceStatus::parse, PlaceStatus::Open),
         valid: row.valid,
     }
 }

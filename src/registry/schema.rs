@@ -170,7 +170,7 @@ impl Entity {
             Self::Units => {
                 &const { [must("unit_id"), may("name"), must("department"), must("kind"), may("district_id")] }
             }
-            Self::Places => &const { [must("place_id"), may("name"), must("kind")] },
+            Self::Places => &const { [must("place_id"), may("name"), must("kind"), may("status")] },
             Self::Zones => {
                 &const { [must("zone_id"), may("name"), must("kind"), may("speed_limit_kmh"), may("schedule")] }
             }

@@ -6,10 +6,10 @@ use rustc_hash::FxHashMap;
 
 use super::{
     entity::{
-        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, Place, Road, Route, Subject, Unit,
-        Vehicle, Versioned, Zone,
+        BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, Road, Route, Subject,
+        Unit, Vehicle, Versioned, Zone,
     },
-    layer::{Areas, Lines},
+    layer::{Areas, Lines, numbers_by},
 };
 use crate::{
     model::{Text, Time, Validity},
@@ -26,6 +26,8 @@ pub struct Registry {
     manifests: Grouped<Manifest>,
     blacklist: [Held; 3],
     outages: Held,
+    /// When any permit names a place as source or sink, by the place's id; apart from each other and in order.
+    approvals: Held,
     companies: Versions<Company>,
     drivers: Versions<Driver>,
     units: Versions<Unit>,
@@ -77,6 +79,7 @@ impl Registry {
         for outage in &rows.outages {
             outages.entry(outage.vehicle_id.clone()).or_default().push(outage.valid);
         }
+        let approvals = approvals(&rows.permits);
         Self {
             fleets: fleets(&rows.vehicles),
             by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
@@ -84,6 +87,7 @@ impl Registry {
             vehicles: Versions::new(rows.vehicles),
             permits: Grouped::new(rows.permits, |permit| &permit.vehicle_id),
             manifests: Grouped::new(rows.manifests, |manifest| &manifest.vehicle_id),
+            approvals,
             blacklist,
             outages,
             companies: Versions::new(rows.companies),
@@ -155,6 +159,11 @@ impl Registry {
         is_held(&self.outages, vehicle_id, at)
     }
 
+    /// Whether any valid permit, of whatever vehicle, names the place as its source or as a sink.
+    pub fn place_approved(&self, place_id: &str, at: Time) -> bool {
+        is_held(&self.approvals, place_id, at)
+    }
+
     pub fn company(&self, company_id: &str, at: Time) -> Option<&Company> {
         self.companies.at(company_id, at)
     }
@@ -217,16 +226,33 @@ impl Registry {
     }
 }
 
-fn is_held(held: &Held, id: &str, at: Time) -> bool {
-    held.get(id).is_some_and(|intervals| intervals.iter().any(|valid| valid.contains(at)))
+/// Thousands of permits name a place; what counts is when there is any.
+fn approvals(permits: &[Permit]) -> Held {
+    let mut held = Held::default();
+    for permit in permits.iter().filter(|permit| permit.status == PermitStatus::Valid) {
+        for place_id in permit.sink_ids.iter().chain([&permit.source_id]).filter(|id| !id.is_empty()) {
+            held.entry(place_id.clone()).or_default().push(permit.valid);
+        }
+    }
+    held.values_mut().for_each(merge);
+    held
 }
 
-fn numbers_by<T>(rows: &[T], key: impl Fn(&T) -> &Text) -> FxHashMap<Text, Vec<u32>> {
-    let mut numbers: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
-    for (number, row) in rows.iter().enumerate().filter(|(_, row)| !key(row).is_empty()) {
-        numbers.entry(key(row).clone()).or_default().push(number as u32);
-    }
-    numbers
+/// Makes one of intervals that overlap or touch.
+fn merge(intervals: &mut Vec<Validity>) {
+    intervals.sort_by_key(|valid| valid.from);
+    intervals.dedup_by(|next, kept| {
+        let touches = kept.to.is_none_or(|to| next.from.is_none_or(|from| from <= to));
+        if touches {
+            kept.to = kept.to.zip(next.to).map(|(kept, next)| kept.max(next));
+        }
+        touches
+    });
+    intervals.shrink_to_fit();
+}
+
+fn is_held(held: &Held, id: &str, at: Time) -> bool {
+    held.get(id).is_some_and(|intervals| intervals.iter().any(|valid| valid.contains(at)))
 }
 
 /// Every version of every row, by key.

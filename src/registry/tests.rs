@@ -267,6 +267,35 @@ fn blacklist_outages_and_manifests_hold_for_their_time() {
     assert_eq!(changes, [100, 200, 300, 400, 500, 600, 700]);
 }
 
+/// Permits of many trucks name one place; what counts is whether any of them holds.
+#[test]
+fn a_place_is_approved_while_any_valid_permit_names_it() {
+    let permit = |(n, (valid, status)): (usize, (&str, &str))| format!("P{n},V{n},S,K L,{status},{valid}\n");
+    let rows =
+        [("500,600", "valid"), ("100,200", "valid"), ("150,300", "valid"), ("300,400", "valid"), ("0,900", "revoked")];
+    let permits: String = rows.into_iter().enumerate().map(permit).collect();
+    let text = format!("permit_id,vehicle_id,source_id,sink_ids,status,valid_from,valid_to\n{permits}");
+    let registry = Registry::parse(&[("permits.csv", &text)]).unwrap();
+    for (at, expected) in [(99, false), (100, true), (250, true), (399, true), (400, false), (500, true), (600, false)]
+    {
+        assert_eq!(["S", "K", "L"].map(|id| registry.place_approved(id, ms(at))), [expected; 3], "{at}");
+    }
+    assert!(!registry.place_approved("X", ms(100)));
+    let open = format!("{text}P9,V9,S,,valid,,\n");
+    let registry = Registry::parse(&[("permits.csv", &open)]).unwrap();
+    assert_eq!([-1, 450, 5_000].map(|at| registry.place_approved("S", ms(at))), [true; 3]);
+}
+
+#[test]
+fn a_place_has_a_status_and_is_open_when_nothing_is_said() {
+    let places = |status: &str| places().replace(r#""kind":"sink""#, &format!(r#""kind":"sink","status":"{status}""#));
+    let registry = Registry::parse(&[("places.geojson", &places("full"))]).unwrap();
+    let status = |id: &str| registry.places().named(id, ms(0)).map(|(_, place)| place.status);
+    assert_eq!((status("S1"), status("K1"), status("K2")), (Some(PlaceStatus::Open), Some(PlaceStatus::Full), None));
+    let said = problems(&[("places.geojson", &places("ful"))]);
+    assert!(said.contains(r#"found "ful", expected one of open, closed, full"#), "{said}");
+}
+
 #[test]
 fn limits_are_the_lower_of_class_and_posted() {
     for (class, expected) in [

@@ -11,6 +11,7 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("cover", &["closed", "open", "moving"]),
     ("lift", &["flat", "lifting", "full"]),
     ("place_kind", &["source", "sink", "backfill", "transfer", "depot", "workshop"]),
+    ("place_status", &["open", "closed", "full"]),
     ("permit_status", &["valid", "expired", "not_yet", "suspended", "revoked", "none"]),
     ("sighting_kind", &["anpr", "weigh", "wash", "spill", "video"]),
     ("sighting_cover", &["closed", "open", "moving", "fault", "unknown"]),

@@ -53,21 +53,39 @@ const UNKNOWN: &[(&[&str], &str)] = &[
             "sighting_washed",
             "sighting_gross_kg",
             "sighting_cloned",
+            "sighting_place_registered",
         ],
         "the row is no sighting, or its sensor does not say it",
     ),
+    (&["sighting_wash_s"], "the row is no sighting at a place, or no wash bay there ever saw it washed"),
+    (&["sighting_distance_m"], "the row is no sighting, or its own last fix is over a minute away"),
     (
         &["sighting_implied_kmh"],
         "the row is no sighting, nobody knows where it was, or its last fix or sighting is within two kilometres",
     ),
     (&["acceleration_mps2"], "one of the two reports has no speed; on rows made by the clock"),
+    (
+        &["clock_skew_s"],
+        "the report is back-fill, or it and the one before arrived at other intervals than they were measured at; on rows made by the clock",
+    ),
+    (
+        &["turn_deg", "turn_s", "turn_min_speed_kmh", "turn_acceleration_mps2"],
+        "fixes come more than three seconds apart, one of the last two has no speed or course, or turns on less than ten metres, which no truck does; on rows made by the clock",
+    ),
     (&["moving"], "it cannot be told yet; on rows made by the clock"),
     (&["ignition"], "the device does not report it"),
+    (&["ignition_on_s"], "ignition is off or unknown, or was on when it was first heard of; on rows made by the clock"),
     (&["power", "antenna", "gross_kg"], "the device does not report it; on rows made by the clock"),
     (&["load", "loaded"], "its sensor is missing, faulty or silent"),
     (&["cover", "lift"], "its sensor is missing, faulty or silent; on rows made by the clock"),
+    (&["cover_still_trips"], "its cover was never told; on rows made by the clock"),
     (&["max_gross_kg"], "the registry does not say it"),
     (&["place_id", "place_kind"], "it is in no place"),
+    (&["place_status"], "it is in no place, or nobody knows where it is; on rows made by the clock"),
+    (
+        &["place_approved"],
+        "it is in neither a source nor a sink, or nobody knows where it is; on rows made by the clock",
+    ),
     (&["sink_permitted"], "it is in no sink, or nobody knows where it is; on rows made by the clock"),
     (
         &[
@@ -98,9 +116,19 @@ const UNKNOWN: &[(&[&str], &str)] = &[
     ),
     (&["manifest_id", "manifest_open_s"], "no manifest is open"),
     (&["trip_id", "trip_source_id", "trip_s", "trip_distance_m"], "no trip is under way"),
+    (&["trip_aside_s", "trip_returning"], "no trip is under way; on rows made by the clock"),
     (&["silent_s"], "the row is a report"),
     (
-        &["stopped_s", "cover_fault", "lift_fault", "load_fault", "load_drop", "alarms", "events"],
+        &[
+            "stopped_s",
+            "cover_fault",
+            "lift_fault",
+            "load_fault",
+            "load_drop",
+            "load_disagreed_trips",
+            "alarms",
+            "events",
+        ],
         "the row is made by the clock",
     ),
 ];
@@ -138,6 +166,7 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
             "facts.max_accuracy_m",
         ],
     ),
+    (&["trip_aside_s"], &["facts.road_radius_m"]),
     (
         &["off_route_s"],
         &[

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The positions are spread evenly along the path, first and last included; a path of one point is a stand, none gives no
-//! position. `arrives` is when all of it arrives, as of a device that was out of reach. Every other key is a value that
+//! position. `arrives` is when all of it arrives, as of a device that was out of reach; `arrives_from` is when the first
+//! arrives and each later one as it was measured, as of a device whose clock is wrong. Every other key is a value that
 //! each report repeats. Series that follow each other are merged by time of arrival.
 
 use serde_json::{Map, Value as Json, json};
@@ -19,7 +20,7 @@ use super::{
 use crate::model::{Time, limits};
 
 /// What describes the series itself.
-const TERMS: &[&str] = &["from", "every", "count", "path", "arrives"];
+const TERMS: &[&str] = &["from", "every", "count", "path", "arrives", "arrives_from"];
 
 /// The fields of a report that a series may repeat.
 const VALUES: &[&str] = &[
@@ -75,6 +76,8 @@ pub(super) fn expand(check: &mut TestCheck<'_>, node: &Node) -> Vec<(Time, Json)
         return Vec::new();
     };
     let arrives = arrives.flatten();
+    let arrives_from = find(fields, "arrives_from").and_then(|node| check.time(node));
+    let late_ms = arrives_from.map(|first| first.ms_since(from));
     let values = values(fields);
     let report = |index: i64| {
         let at = from.plus_ms(index.saturating_mul(every_ms));
@@ -84,6 +87,7 @@ pub(super) fn expand(check: &mut TestCheck<'_>, node: &Node) -> Vec<(Time, Json)
             report.insert("lon".into(), json!(lon));
             report.insert("lat".into(), json!(lat));
         }
+        let arrives = arrives.or(late_ms.map(|ms| at.plus_ms(ms)));
         if let Some(arrives) = arrives {
             report.insert("recv_time".into(), arrives.to_string().into());
         }

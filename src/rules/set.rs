@@ -57,7 +57,15 @@ impl RuleSet {
     /// # Errors
     /// When the folder or a file can't be read, or with every problem in every file.
     pub fn load(dir: &Path) -> Result<Self, RuleErrors> {
-        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?)
+        Self::load_enabling(dir, &[])
+    }
+
+    /// The same with some rules on that are off; ids that no rule has change nothing.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_enabling(dir: &Path, ids: &[String]) -> Result<Self, RuleErrors> {
+        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?, ids.to_vec())
     }
 
     /// Loads from texts, each with the name that errors call it by.
@@ -65,12 +73,13 @@ impl RuleSet {
     /// # Errors
     /// Every problem in every text.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, RuleErrors> {
-        Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect())
+        Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect(), Vec::new())
     }
 
-    fn from_sources(sources: Vec<Source>) -> Result<Self, RuleErrors> {
+    fn from_sources(sources: Vec<Source>, enable: Vec<String>) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
             let Checked { mut rules, terms, risk } = check::check(&sources)?;
+            rules.iter_mut().for_each(|rule| rule.enabled |= enable.iter().any(|id| **id == *rule.id));
             let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
             let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
             let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));

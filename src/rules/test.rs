@@ -8,6 +8,7 @@
 //!         vehicle_id,plate,device_id
 //!         V1,粤B00001,D1
 //!     settings: { time_zone: Asia/Shanghai }   # as in the configuration; optional
+//!     enable: [peak-hour-ban]        # rules that are off but tested here; optional
 //!     reports:                       # in order of arrival
 //!       - { device_id: D1, device_time: "2026-03-01T14:00:00Z", lat: 22.5, lon: 114.0, speed_kmh: 80 }
 //!       - series: { device_id: D1, from: "2026-03-01T14:00:10Z", every: 10s, count: 12, speed_kmh: 80,
@@ -52,6 +53,8 @@ pub struct TestCase {
     pub registry: RegistrySource,
     /// Settings in the form of the configuration file, untouched.
     pub settings: Json,
+    /// Rules to judge by though they are off.
+    pub enable: Vec<String>,
     /// Device reports, sightings and unit reports as replay reads them, in order of arrival.
     pub reports: Vec<Json>,
     pub expect: Vec<Expected>,
@@ -320,7 +323,7 @@ impl TestCheck<'_> {
     }
 
     fn case(&mut self, node: &Node) -> Option<TestCase> {
-        let fields = self.map(node, &["name", "registry", "settings", "reports", "expect"], "a test")?;
+        let fields = self.map(node, &["name", "registry", "settings", "enable", "reports", "expect"], "a test")?;
         let missing = ["name", "reports"].into_iter().filter(|name| find(fields, name).is_none());
         missing.for_each(|name| self.say(node.at, format!("`{name}` is missing"), None));
         let expect = find(fields, "expect").filter(|node| node.value != NodeValue::Null);
@@ -331,12 +334,14 @@ impl TestCheck<'_> {
         }
         let reports = find(fields, "reports").map_or(&[][..], |node| self.list(node, "`reports`"));
         let expect = expect.map_or(&[][..], |node| self.list(node, "`expect`"));
+        let enable = find(fields, "enable").map_or(&[][..], |node| self.list(node, "`enable`"));
         Some(TestCase {
             name: find(fields, "name").and_then(|node| self.text(node, "`name`")).unwrap_or_default(),
             file: self.source.name.to_string(),
             line: node.at.line,
             registry: find(fields, "registry").map(|node| self.registry(node)).unwrap_or_default(),
             settings: find(fields, "settings").map_or(Json::Null, Node::to_json),
+            enable: enable.iter().filter_map(|node| self.text(node, "a rule's id")).collect(),
             reports: self.reports(reports),
             expect: expect.iter().filter_map(|expected| self.expected(expected)).collect(),
         })

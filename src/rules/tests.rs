@@ -796,6 +796,7 @@ const PACK: &[(&str, &str)] = &[
     ("zones.yaml", include_str!("../../rules/zones.yaml")),
     ("permits.yaml", include_str!("../../rules/permits.yaml")),
     ("body.yaml", include_str!("../../rules/body.yaml")),
+    ("sites.yaml", include_str!("../../rules/sites.yaml")),
     ("stops.yaml", include_str!("../../rules/stops.yaml")),
     ("devices.yaml", include_str!("../../rules/devices.yaml")),
     ("blacklist.yaml", include_str!("../../rules/blacklist.yaml")),
@@ -895,6 +896,39 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let verdicts = set.evaluate(&rows).unwrap();
     let found = [0, 1, 2, 3].map(|row| verdicts.severity(offline, row).unwrap());
     assert_eq!(found, [Severity::Notice, Severity::Minor, Severity::Notice, Severity::Minor]);
+}
+
+/// What the tests of a rule must show of it: by the alerts that they expect, and by what their names say.
+#[test]
+fn every_rule_of_the_pack_is_tested_at_each_of_its_edges() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("rules");
+    let set = RuleSet::load(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let files = TestFile::read_dir(&folder).unwrap_or_else(|error| panic!("{error}"));
+    let cases: Vec<&TestCase> = files.iter().flat_map(|file| &file.cases).collect();
+    let mut missing = Vec::new();
+    for rule in set.rules() {
+        let is_named = |name: &str| name.split([' ', ',', ';']).any(|word| *word == *rule.id);
+        let named: Vec<&str> = cases.iter().map(|case| case.name.as_str()).filter(|name| is_named(name)).collect();
+        let says = |words: &[&str]| named.iter().any(|name| words.iter().any(|word| name.contains(word)));
+        // Whose facts are never NULL has no unknown.
+        let knows_all = !rule.columns.iter().any(|column| column.spec().nullable);
+        let alerts = || cases.iter().flat_map(|case| &case.expect).filter(|alert| *alert.rule == *rule.id);
+        let is_cleared = |alert: &Expected| {
+            alert.cleared_at.is_some_and(|at| at.is_some()) || alert.state == Some(AlertState::Cleared)
+        };
+        for (shown, edge) in [
+            (alerts().next().is_some(), "fires"),
+            (says(&["does not fire"]), "does not fire just below"),
+            (knows_all || says(&["unknown", "nobody knows", "holds through"]), "holds through the unknown"),
+            (alerts().any(is_cleared), "clears"),
+            (says(&["cools down"]) || rule.timing.cooldown_ms == 0, "cools down"),
+        ] {
+            if !shown {
+                missing.push(format!("{}: {edge}", rule.id));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "no test in rules/ shows that\n{}", missing.join("\n"));
 }
 
 /// What stands around the expectations stays; what came stands in them; a second time there is nothing to do.

@@ -21,6 +21,8 @@ pub enum Offence {
     ContinuousDriving,
     DailyDriving,
     DumpProtectedArea,
+    EarlyLoading,
+    ClockSkew,
 }
 
 /// How long an offence must last, seconds.
@@ -68,6 +70,8 @@ impl Offence {
         Self::ContinuousDriving,
         Self::DailyDriving,
         Self::DumpProtectedArea,
+        Self::EarlyLoading,
+        Self::ClockSkew,
     ];
 
     /// The rule that it breaks.
@@ -91,6 +95,8 @@ impl Offence {
             Self::ContinuousDriving => "continuous-driving",
             Self::DailyDriving => "daily-driving",
             Self::DumpProtectedArea => "dump-protected-area",
+            Self::EarlyLoading => "early-loading",
+            Self::ClockSkew => "clock-skew",
         }
     }
 
@@ -123,15 +129,23 @@ impl Offence {
             Self::TerminalOffline => (0.0, 130.0, 0.0, 25.0 * HOUR_S),
             Self::Blacklisted => (0.0, 5.0, 60.0, 25.0 * HOUR_S),
             Self::OverspeedUnsealed => (30.0, 15.0, 10.0, 1_900.0),
+            Self::ClockSkew => (0.0, 60.0, 0.0, 25.0 * HOUR_S),
             // Never certain: a permit may never have been there, a gap may be short of two kilometres, and stands in
             // between are not added up here.
             Self::PermitNotValid => (120.0, f64::INFINITY, 60.0, 0.0),
-            Self::TrackGap | Self::ContinuousDriving | Self::DailyDriving | Self::DumpProtectedArea => {
-                (0.0, f64::INFINITY, 0.0, 0.0)
-            }
+            Self::TrackGap
+            | Self::ContinuousDriving
+            | Self::DailyDriving
+            | Self::DumpProtectedArea
+            | Self::EarlyLoading => (0.0, f64::INFINITY, 0.0, 0.0),
         };
-        // Off the route is who was so in three fixes of four.
-        let reports = if matches!(self, Self::RouteDeviation | Self::RouteDeviationSevere) { 5.0 } else { 2.5 };
+        let reports = match self {
+            // Off the route is who was so in three fixes of four.
+            Self::RouteDeviation | Self::RouteDeviationSevere => 5.0,
+            // Ten, and some that are lost or come twice.
+            Self::ClockSkew => 20.0,
+            _ => 2.5,
+        };
         Patience { hold_s, margin_s, pause_s, rest_s, reports }
     }
 }

@@ -425,7 +425,10 @@ impl Driven {
     fn watch_over(&mut self, city: &City, vehicle: &Vehicle, now: Time, minute: u16) {
         let (truck, now_ms) = (&self.truck, now.as_millis());
         let place = truck.place(city);
-        let permitted = !matches!(vehicle.role, Role::NoPermit | Role::ExpiredPermit);
+        let has_permit = |vehicle: &Vehicle| !matches!(vehicle.role, Role::NoPermit | Role::ExpiredPermit);
+        let permitted = has_permit(vehicle);
+        let in_source = place.is_some_and(|place| city.places[place].kind == "source");
+        let approves = |other: &Vehicle| has_permit(other) && Some(other.source) == place;
         let by_day = (360..1_080).contains(&minute);
         let sight = Sight {
             speed_mps: truck.speed_mps,
@@ -439,7 +442,9 @@ impl Driven {
             deviation_m: if permitted { truck.deviation_m() } else { 0.0 },
             in_forbidden: truck.zone().is_some_and(|zone| city.zones[zone].schedule.is_empty()),
             in_place: place.is_some(),
-            in_source: place.is_some_and(|place| city.places[place].kind == "source"),
+            in_source,
+            in_raw_source: in_source && !permitted && !city.vehicles.iter().any(approves),
+            clock_s: self.receiver.clock_ms as f64 / 1_000.0,
             blacklisted: vehicle.role == Role::Blacklisted,
             permitted,
             in_hours: match vehicle.role {

@@ -423,7 +423,9 @@ fn what_was_planted_can_be_measured_and_every_rule_is_broken() {
         broken.insert(rule);
     }
     let certain = Offence::ALL.iter().filter(|offence| offence.patience().margin_s.is_finite());
-    let all: BTreeSet<&str> = certain.map(|offence| offence.rule_id()).collect();
+    // A wrong clock is noise, of which this run has none.
+    let planned = certain.filter(|offence| **offence != Offence::ClockSkew);
+    let all: BTreeSet<&str> = planned.map(|offence| offence.rule_id()).collect();
     assert_eq!(broken, all, "rules that were broken, and all rules");
 }
 

@@ -42,6 +42,10 @@ pub(super) struct Sight {
     pub in_forbidden: bool,
     pub in_place: bool,
     pub in_source: bool,
+    /// In a source that no valid permit names.
+    pub in_raw_source: bool,
+    /// How far its device's clock is ahead, seconds.
+    pub clock_s: f64,
     pub blacklisted: bool,
     pub permitted: bool,
     pub in_hours: bool,
@@ -81,6 +85,8 @@ impl Sight {
         note(Offence::TrackGap, self.silent_s >= 85.0);
         note(Offence::ContinuousDriving, awake_s >= 13_800.0);
         note(Offence::DailyDriving, watched_s >= 28_000.0);
+        note(Offence::EarlyLoading, self.in_raw_source);
+        note(Offence::ClockSkew, self.clock_s.abs() > 120.0);
         note(Offence::Blacklisted, self.blacklisted && (self.in_source || self.loaded && self.moves()));
         shown
     }

@@ -14,3 +14,4 @@ mod house;
 mod line;
 mod outage;
 mod support;
+mod traps;
