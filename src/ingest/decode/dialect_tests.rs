@@ -202,6 +202,19 @@ fn active_safety_comes_in_base64() {
 }
 
 #[test]
+fn faults_of_video_are_alarms() {
+    let bits = |bytes: &[u8]| BASE64_STANDARD.encode(bytes);
+    for (extra, alarms) in [
+        (json!({"21": bits(&[0, 0, 0, 4])}), json!(["video_lost"])),
+        (json!({"21": bits(&[0, 0, 0, 0]), "23": bits(&[0, 1])}), json!(["storage_fault"])),
+        (json!({"21": "?", "23": ""}), json!(null)),
+    ] {
+        let report = jt808_body(&json!({ "extra": extra.clone() }));
+        assert_has(&report, &json!({ "alarms": alarms }), &extra.to_string());
+    }
+}
+
+#[test]
 fn a_batch_of_jt808_is_so_many_reports() {
     let location = |time: &str| with(jt808()["body"].clone(), "", &json!({ "time": time }));
     let batch = |kind: i64, locations: Json| {

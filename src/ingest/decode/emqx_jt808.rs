@@ -114,7 +114,7 @@ impl<'a> Terminal<'a> {
             power: Some(power(alarm)),
             antenna: Some(antenna(alarm)),
             load: load(status),
-            alarms: self.alarms(alarm),
+            alarms: self.alarms(alarm, &extra),
             events: self.events(alarm, status, &extra),
             hist,
             ..DeviceReport::default()
@@ -136,13 +136,15 @@ impl<'a> Terminal<'a> {
         rfc3339.parse().map_err(|_| format!("time: found {text:?}, expected a time as YYMMDDhhmmss"))
     }
 
-    fn alarms(&self, alarm: Bits) -> Vec<Arc<str>> {
+    fn alarms(&self, alarm: Bits, extra: &Fields) -> Vec<Arc<str>> {
         let is_known = |bit: &usize| match bit {
             15..=17 => self.is_2019,
             31 => !self.is_2019,
             _ => true,
         };
-        (0..ALARMS.len()).filter(|bit| alarm.has(*bit)).filter(is_known).map(|bit| ALARMS[bit].into()).collect()
+        let of_bits = (0..ALARMS.len()).filter(|bit| alarm.has(*bit)).filter(is_known).map(|bit| ALARMS[bit]);
+        let of_video = VIDEO_FAULTS.iter().filter(|(item, _)| is_any_set(extra, item)).map(|(_, name)| *name);
+        of_bits.chain(of_video).map(Arc::from).collect()
     }
 
     fn events(&self, alarm: Bits, status: Bits, extra: &Fields) -> Vec<Event> {
@@ -311,10 +313,16 @@ impl ActiveSafety {
     }
 }
 
+/// Items 0x15 and 0x17 of JT/T 1078: a bit for each camera without a picture, and for each faulty store.
+const VIDEO_FAULTS: [(&str, &str); 2] = [("21", "video_lost"), ("23", "storage_fault")];
+
 /// Item 0x16 of JT/T 1078: a bit for each camera whose lens is covered.
 fn covered(extra: &Fields) -> Option<Event> {
-    let is_covered = binary(extra, "22")?.iter().any(|cameras| *cameras != 0);
-    is_covered.then(|| Event::of("lens_covered"))
+    is_any_set(extra, "22").then(|| Event::of("lens_covered"))
+}
+
+fn is_any_set(extra: &Fields, item: &str) -> bool {
+    binary(extra, item).is_some_and(|bytes| bytes.iter().any(|bits| *bits != 0))
 }
 
 /// An item that the gateway does not know.
