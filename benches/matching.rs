@@ -13,7 +13,7 @@ use muckwatch::{
     facts::{Fold, Input, Settings, VehicleState},
     model::{Column, ColumnSet, DeviceReport, Time},
     registry::Registry,
-    spatial::{Point, heading_deg, heading_difference_deg},
+    spatial::{Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
 };
 
 #[global_allocator]
@@ -37,6 +37,7 @@ struct Score {
     fixes: usize,
     nearest: usize,
     with_heading: usize,
+    plain: usize,
     matched: usize,
     seconds: f64,
 }
@@ -51,7 +52,7 @@ fn main() {
     folders.sort();
     let drives: Vec<Drive> = folders.iter().map(|folder| drive(folder)).collect();
     for rate_s in RATES_S {
-        println!("a fix every {rate_s} s          fixes  nearest  with heading  matched   per fix");
+        println!("a fix every {rate_s} s          fixes  nearest  with heading  plain filter  matched   per fix");
         let mut all = Score::default();
         for drive in &drives {
             let score = score(drive, rate_s);
@@ -64,9 +65,13 @@ fn main() {
 
 fn print(name: &str, score: &Score) {
     let share = |hits: usize| hits as f64 / score.fixes.max(1) as f64;
-    let (nearest, with_heading, matched) = (share(score.nearest), share(score.with_heading), share(score.matched));
+    let (nearest, with_heading, plain) = (share(score.nearest), share(score.with_heading), share(score.plain));
+    let matched = share(score.matched);
     let us = score.seconds * 1e6 / score.fixes.max(1) as f64;
-    println!("{name:<20} {:>9}    {nearest:.3}         {with_heading:.3}    {matched:.3}  {us:>5.1} us", score.fixes);
+    println!(
+        "{name:<20} {:>9}    {nearest:.3}         {with_heading:.3}         {plain:.3}    {matched:.3}  {us:>5.1} us",
+        score.fixes
+    );
 }
 
 impl Score {
@@ -75,6 +80,7 @@ impl Score {
             fixes: self.fixes + other.fixes,
             nearest: self.nearest + other.nearest,
             with_heading: self.with_heading + other.with_heading,
+            plain: self.plain + other.plain,
             matched: self.matched + other.matched,
             seconds: self.seconds + other.seconds,
         }
@@ -139,6 +145,8 @@ fn score(drive: &Drive, rate_s: i64) -> Score {
         score.with_heading +=
             is_true(nearest(&drive.registry, *fix, at, before.map(|before| heading_deg(before, *fix))));
     }
+    let mut plain = Plain::default();
+    score.plain = track.iter().map(|(ms, fix)| is_true(plain.step(&drive.registry, *ms, *fix))).sum();
     let columns: ColumnSet = ["road_id"].iter().filter_map(|name| Column::named(name)).collect();
     let fold = Fold::new(Arc::clone(&drive.registry), columns, settings());
     let mut state = VehicleState::default();
@@ -175,4 +183,45 @@ fn nearest(registry: &Registry, fix: Point, at: Time, course_deg: Option<f64>) -
         }
     });
     best.map(|(_, arc)| arc)
+}
+
+/// A hidden Markov filter as in the textbook (Newson & Krumm 2009, forward half): every fix is a step, the emission Gaussian with a
+/// sigma of 10 m, the transition exponential in the difference between way and straight way with 3 m and 1 m/s.
+#[derive(Default)]
+struct Plain {
+    last: Option<(i64, Point)>,
+    /// Where it may be, with the logarithm of its likelihood.
+    beliefs: Vec<(Spot, f64)>,
+    walk: Walk,
+}
+
+impl Plain {
+    fn step(&mut self, registry: &Registry, ms: i64, fix: Point) -> Option<usize> {
+        let network = registry.network();
+        let mut found: Vec<(usize, Spot, f64)> = Vec::new();
+        registry.roads().near(fix, 50.0, Time::from_millis(ms), |road, hit| {
+            let Some(segment) = network.segment(hit.line, hit.segment) else { return };
+            let spot = Spot { segment, along_m: hit.share * network.length_m(segment) };
+            found.push((road.road_id.parse().unwrap_or(usize::MAX), spot, -(hit.distance_m / 10.0).powi(2) / 2.0));
+        });
+        if let Some((before_ms, before)) = self.last.filter(|_| !found.is_empty() && !self.beliefs.is_empty()) {
+            let straight_m = distance_m(before, fix);
+            let beta_m = 3.0 + (ms - before_ms) as f64 / 1000.0;
+            let reach = Reach { limit_m: straight_m + 20.0 * beta_m, turn_m: 0.0, nodes: 10_000 };
+            let spots: Vec<Spot> = found.iter().map(|(_, spot, _)| *spot).collect();
+            let (mut ways, mut sums) = (Vec::new(), vec![0.0_f64; found.len()]);
+            for (from, log) in &self.beliefs {
+                self.walk.measure(network, *from, &spots, reach, |_| true, &mut ways);
+                let likelihood = |way_m: &f64| (log - (way_m - straight_m).abs() / beta_m).exp();
+                sums.iter_mut().zip(&ways).for_each(|(sum, way_m)| *sum += likelihood(way_m));
+            }
+            if sums.iter().any(|sum| *sum > 0.0) {
+                found.iter_mut().zip(sums).for_each(|((_, _, log), sum)| *log += sum.ln());
+            }
+        }
+        self.last = Some((ms, fix));
+        let best = found.iter().map(|(_, _, log)| *log).fold(f64::NEG_INFINITY, f64::max);
+        self.beliefs = found.iter().map(|(_, spot, log)| (*spot, log - best)).filter(|(_, log)| *log > -20.0).collect();
+        found.iter().max_by(|a, b| a.2.total_cmp(&b.2).then(b.0.cmp(&a.0))).map(|(arc, _, _)| *arc)
+    }
 }

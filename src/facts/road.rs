@@ -54,6 +54,9 @@ struct Anchor {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Belief {
     road_id: Text,
+    /// The road's number in the registry that named it last: a hint.
+    #[serde(skip)]
+    number: u32,
     /// The segment's number within the road.
     segment: u32,
     #[serde(with = "exact")]
@@ -104,7 +107,9 @@ impl OnRoad {
         }
         let last = self.anchor.take().filter(|anchor| passage.at.s_since(anchor.seen) <= settings.max_gap_s);
         let mut found = candidates(registry, passage, last.as_ref(), settings);
-        if let Some(anchor) = &last {
+        forget_unlikely(&mut found, settings);
+        // A single road is the likeliest whatever led there.
+        if let Some(anchor) = last.as_ref().filter(|_| found.len() > 1) {
             BUFFERS.with_borrow_mut(|buffers| anchor.follow(&mut found, registry, passage, settings, buffers));
         }
         found.sort_by(Candidate::order);
@@ -151,6 +156,12 @@ fn candidates<'a>(
         add(&mut found, Candidate { road, hit, spot, cost });
     });
     found
+}
+
+/// Forgets what no way could make likely enough to be remembered.
+fn forget_unlikely(found: &mut Vec<Candidate<'_>>, settings: &Settings) {
+    let least = found.iter().map(|candidate| candidate.cost).fold(f64::INFINITY, f64::min);
+    found.retain(|candidate| candidate.cost - least <= FORGET + settings.road_break);
 }
 
 /// Keeps the likeliest of each road, and of those the likeliest.
@@ -222,7 +233,9 @@ impl Anchor {
 impl Belief {
     /// `None` when the registry no longer has it.
     fn spot(&self, registry: &Registry, at: Time) -> Option<Spot> {
-        let line = registry.road_number(&self.road_id, at)?;
+        let hint = registry.roads().all().get(self.number as usize);
+        let is_it = hint.is_some_and(|road| Text::ptr_eq(&road.road_id, &self.road_id) && road.valid.contains(at));
+        let line = if is_it { self.number as usize } else { registry.road_number(&self.road_id, at)? };
         let network = registry.network();
         let segment = network.segment(line, self.segment as usize)?;
         Some(Spot { segment, along_m: self.along_m.min(network.length_m(segment)) })
@@ -240,6 +253,7 @@ fn remember(last: Option<Anchor>, found: &[Candidate<'_>], passage: Passage, set
             let likely = found.iter().filter(|candidate| candidate.cost - best.cost <= FORGET);
             let beliefs = likely.map(|candidate| Belief {
                 road_id: candidate.road.road_id.clone(),
+                number: candidate.hit.line as u32,
                 segment: candidate.hit.segment as u32,
                 along_m: candidate.spot.along_m,
                 cost: candidate.cost - best.cost,

@@ -9,8 +9,8 @@ use super::{
     segments::{Bounds, Segment},
 };
 
-/// Side of a cell, degrees: some 250 m, so that a search for roads looks into one or two, each with few segments.
-const CELL_DEG: f64 = 0.0025;
+/// Side of a cell, degrees: some 125 m, so that a search for roads looks into a few, each with few segments.
+const CELL_DEG: f64 = 0.00125;
 /// Segments are entered this much beyond themselves, degrees (a centimetre): no rounding puts a point of one outside its cells.
 const PAD_DEG: f64 = 1e-7;
 

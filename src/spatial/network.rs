@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{LineIndex, LocalFrame, Point, distance_m, heading_deg};
 
@@ -30,7 +30,8 @@ struct Stretch {
     to: u32,
     line: u32,
     length_m: f32,
-    heading_deg: f32,
+    /// Its course as a vector of length one, east and north.
+    course: (f32, f32),
     oneway: bool,
 }
 
@@ -75,7 +76,7 @@ impl Network {
                 to: nodes.at(b),
                 line: line as u32,
                 length_m: distance_m(a, b) as f32,
-                heading_deg: heading_deg(a, b) as f32,
+                course: course(a, b),
                 oneway: oneway(line),
             })
             .collect();
@@ -98,14 +99,19 @@ impl Network {
     /// How much a way turns that comes to a node by one segment and leaves it by another: 0 straight on, 1 back.
     fn turn(&self, by: u32, onto: u32, node: u32) -> f64 {
         let (by, onto) = (self.stretches[by as usize], self.stretches[onto as usize]);
-        let arrives = if by.to == node { by.heading_deg } else { by.heading_deg + 180.0 };
-        let leaves = if onto.from == node { onto.heading_deg } else { onto.heading_deg + 180.0 };
-        (1.0 - f64::from(leaves - arrives).to_radians().cos()) / 2.0
+        let cos = by.course.0 * onto.course.0 + by.course.1 * onto.course.1;
+        let is_reversed = (by.to == node) != (onto.from == node);
+        f64::from(1.0 - if is_reversed { -cos } else { cos }) / 2.0
     }
 
     fn leaving(&self, node: u32) -> &[u32] {
         &self.leaving[self.starts[node as usize] as usize..self.starts[node as usize + 1] as usize]
     }
+}
+
+fn course(a: Point, b: Point) -> (f32, f32) {
+    let (sin, cos) = heading_deg(a, b).to_radians().sin_cos();
+    (sin as f32, cos as f32)
 }
 
 /// The start of each run, and the end of the last.
@@ -177,7 +183,11 @@ impl Nodes {
 pub struct Walk {
     /// Metres as bits (the order of positive floats is that of their bits), node, segment that led there.
     open: BinaryHeap<Reverse<(u64, u32, u32)>>,
-    settled: FxHashSet<u32>,
+    /// For each node the search that settled it last.
+    settled: Vec<u32>,
+    /// The number of this search, and how many nodes it has settled.
+    search: u32,
+    count: usize,
 }
 
 impl Walk {
@@ -198,19 +208,20 @@ impl Walk {
         while let Some(Reverse((bits, node, by))) = self.open.pop() {
             let m = f64::from_bits(bits);
             let all_known = || ways.iter().all(|way| *way <= m);
-            if m > reach.limit_m || self.settled.len() >= reach.nodes || all_known() {
+            if m > reach.limit_m || self.count >= reach.nodes || all_known() {
                 break;
             }
-            if !self.settled.insert(node) {
+            if std::mem::replace(&mut self.settled[node as usize], self.search) == self.search {
                 continue;
             }
+            self.count += 1;
             for (spot, way) in to.iter().zip(ways.iter_mut()).filter(|(spot, _)| spot.segment != from.segment) {
                 *way = way.min(m + enter_m(network, *spot, node, by, reach.turn_m));
             }
             for place in network.leaving(node) {
                 let stretch = network.stretches[*place as usize];
                 let other = if stretch.from == node { stretch.to } else { stretch.from };
-                if passable(stretch.line as usize) && !self.settled.contains(&other) {
+                if passable(stretch.line as usize) && self.settled[other as usize] != self.search {
                     let turn_m = reach.turn_m * network.turn(by, *place, node);
                     self.open.push(Reverse(((m + f64::from(stretch.length_m) + turn_m).to_bits(), other, *place)));
                 }
@@ -221,7 +232,14 @@ impl Walk {
     /// To the ends of the segment that it is on.
     fn set_out(&mut self, network: &Network, from: Spot) {
         self.open.clear();
-        self.settled.clear();
+        self.count = 0;
+        let nodes = network.starts.len().saturating_sub(1);
+        if self.settled.len() < nodes || self.search == u32::MAX {
+            self.settled.clear();
+            self.settled.resize(nodes, 0);
+            self.search = 0;
+        }
+        self.search += 1;
         let stretch = network.stretches[from.segment as usize];
         let rest_m = (f64::from(stretch.length_m) - from.along_m).max(0.0);
         self.open.push(Reverse((rest_m.to_bits(), stretch.to, from.segment)));
