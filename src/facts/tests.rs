@@ -334,6 +334,20 @@ fn the_permit_is_judged_at_event_time() {
     check(stranger, "vehicle_id vehicle_status permit_id permit_status company_id", "d9 unregistered null none ");
 }
 
+/// Matching leaves its beliefs in the state: without a rule that reads roads there are none, so no road was looked for.
+#[test]
+fn where_nobody_asks_for_roads_none_is_matched() {
+    for (columns, is_matched) in [("speed_kmh off_route place_id", false), ("road_id", true), ("speed_limit_kmh", true)]
+    {
+        let asked: ColumnSet = columns.split(' ').map(|name| Column::named(name).expect(name)).collect();
+        let (fold, mut state) = (Fold::new(registry(), asked, Settings::default()), VehicleState::default());
+        let (report, event_time) = report("0 2000 0 speed_kmh=40 heading_deg=90");
+        run(&fold, &mut state, &[(report, event_time)]);
+        let remembered = serde_json::to_value(&state).expect("a state is serialised");
+        assert_eq!(remembered["on_road"]["anchor"].is_object(), is_matched, "{columns}: {remembered}");
+    }
+}
+
 #[test]
 fn manifests_drivers_and_blacklist() {
     check(
