@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Cover, DeviceReport, Facts, Lift, Load, Time};
+use crate::model::{Cover, DeviceReport, Facts, Lift, Load, Power, Time};
 
 /// The last known readings.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -10,6 +10,8 @@ use crate::model::{Cover, DeviceReport, Facts, Lift, Load, Time};
 pub(super) struct Body {
     pub load: Option<Load>,
     pub ignition: Option<bool>,
+    /// Main power as last told, by the reading or by the alarm `power_lost`.
+    power: Option<Power>,
     /// When ignition was seen to go on; `None` while it is off, or was on from the first.
     ignition_on: Option<Time>,
 }
@@ -36,6 +38,8 @@ impl Body {
         row.ignition = report.ignition;
         row.power = report.power.map(|power| power.as_str());
         row.antenna = report.antenna.map(|antenna| antenna.as_str());
+        let alarm = report.alarms.iter().any(|alarm| **alarm == *"power_lost").then_some(Power::Lost);
+        self.power = alarm.or(report.power).or(self.power);
         self.load = load.or(self.load);
         match (self.ignition, report.ignition) {
             (Some(false), Some(true)) => self.ignition_on = Some(at),
@@ -46,9 +50,10 @@ impl Body {
         row.ignition_on_s = report.ignition.and(self.ignition_on).map(|since| at.s_since(since));
     }
 
-    /// On a timer row: the last known load and ignition.
+    /// On a timer row: the last known load, ignition and power.
     pub fn tell_last(&self, row: &mut Facts) {
         self.tell_load(row, self.load);
+        row.power = self.power.map(|power| power.as_str());
         row.ignition = self.ignition;
     }
 
