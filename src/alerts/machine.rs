@@ -162,7 +162,7 @@ impl Machine {
                 if cleared_at.is_some_and(|cleared| at <= cleared) {
                     return None;
                 }
-                let started_at = progress.advance(timing, at, when)?;
+                let started_at = progress.advance(timing, at, when, severity)?;
                 if inhibited || cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
                     return None;
                 }
@@ -218,9 +218,9 @@ fn is_cleared(clearing: &mut Option<Hold>, clear_ms: i64, at: Time, clear: Verdi
 
 impl Progress {
     /// When the alert would have started, if this report completes what the rule asks for. Only a true one does.
-    fn advance(&mut self, timing: &Timing, at: Time, when: Verdict) -> Option<Time> {
+    fn advance(&mut self, timing: &Timing, at: Time, when: Verdict, severity: Severity) -> Option<Time> {
         match timing.count {
-            Some(window) => self.advance_count(window, at, when),
+            Some(window) => self.advance_count(window, at, when, severity),
             None => self.advance_hold(timing, at, when),
         }
     }
@@ -245,7 +245,7 @@ impl Progress {
         (hold.held_ms >= timing.hold_ms && hold.samples >= timing.min_samples).then_some(hold.started_at)
     }
 
-    fn advance_count(&mut self, window: CountWindow, at: Time, when: Verdict) -> Option<Time> {
+    fn advance_count(&mut self, window: CountWindow, at: Time, when: Verdict, severity: Severity) -> Option<Time> {
         let mut hits = match std::mem::take(self) {
             Self::Hits(hits) => hits,
             _ => Vec::new(),
@@ -258,7 +258,8 @@ impl Progress {
         let surplus = hits.len().saturating_sub(wanted);
         let stale = hits.iter().take_while(|hit| at.ms_since(**hit) > window.within_ms).count();
         hits.drain(..stale.max(surplus));
-        let started_at = hits.first().copied().filter(|_| when == Verdict::True && hits.len() == wanted);
+        let is_full = hits.len() == wanted || window.at_once.is_some_and(|grave| severity >= grave);
+        let started_at = hits.first().copied().filter(|_| when == Verdict::True && is_full);
         *self = if hits.is_empty() { Self::None } else { Self::Hits(hits) };
         started_at
     }

@@ -17,7 +17,7 @@
 //!   (with unknowns between or not) begins it anew at the later one. `started_at` is the first report of the hold,
 //!   `fired_at` the one at which it was complete. Whether the truck stands still does not matter.
 //! - With `count`, a hit is a report that says true; false and unknown neither add nor take away. It fires at a hit that
-//!   makes the window full, `started_at` being the earliest of the hits that fill it. The hits are spent by the alert.
+//!   makes the window full, `started_at` being the earliest of the hits that fill it. The hits are spent by the alert. A hit as grave as `at_once` says makes it full alone.
 //! - While an alert is open, the clearing predicate has a hold of its own, with the same way with unknowns; `max_gap` does
 //!   not break it, or an alert of a truck that reports seldom would never end. A report at which `when` is true begins it
 //!   anew, whatever `clear` says. Severity only rises.

@@ -74,6 +74,10 @@ fn timing(words: &str) -> Timing {
     words.split_whitespace().fold(Timing::default(), |timing, word| {
         let (name, value) = word.split_once('=').expect(word);
         let number = || value.parse::<i64>().expect(word);
+        if name == "once" {
+            let at_once = Severity::parse(value);
+            return Timing { count: timing.count.map(|window| CountWindow { at_once, ..window }), ..timing };
+        }
         match name {
             "for" => Timing { hold_ms: number() * 1000, ..timing },
             "samples" => Timing { min_samples: number() as u32, ..timing },
@@ -85,6 +89,7 @@ fn timing(words: &str) -> Timing {
                 let window = CountWindow {
                     at_least: at_least.parse().expect(word),
                     within_ms: within.parse::<i64>().expect(word) * 1000,
+                    at_once: None,
                 };
                 Timing { count: Some(window), ..timing }
             }
@@ -201,6 +206,17 @@ fn hits_are_counted_in_a_sliding_window() {
         ("count=2/60 cool=30", "0:T 1:T 2:F 3:T 4:T 40:F 41:T", "open@1(0) clear@2 open@41(4)"),
         // `for`, samples and gap do not apply.
         ("count=2/600 gap=60", "0:T 500:T", "open@500(0)"),
+    ]);
+}
+
+#[test]
+fn a_grave_hit_fills_the_window_alone() {
+    check(&[
+        ("count=3/60 once=major", "0:T 10:T!", "open@10(0)"),
+        ("count=3/60 once=major", "0:T!", "open@0(0)"),
+        ("count=3/60 once=critical", "0:T!", ""),
+        ("count=3/60 once=major", "0:T 10:T 20:T 30:T!", "open@20(0) raise@30=major"),
+        ("count=3/60 once=major", "0:U! 10:F!", ""),
     ]);
 }
 
@@ -589,7 +605,7 @@ fn any_timing() -> impl Strategy<Value = Timing> {
             hold_ms,
             min_samples,
             max_gap_ms,
-            count: count.map(|(at_least, within_ms)| CountWindow { at_least, within_ms }),
+            count: count.map(|(at_least, within_ms)| CountWindow { at_least, within_ms, at_once: None }),
             clear_ms,
             cooldown_ms,
         },

@@ -248,8 +248,9 @@ impl Fold {
         row.events = Some(if report.events.is_empty() {
             Arc::clone(&self.none)
         } else {
-            let going_on = report.events.iter().filter(|event| event.phase != Some(EventPhase::End));
-            going_on.take(EVENTS_PER_REPORT).map(|event| event.kind.clone()).collect()
+            let going_on = || report.events.iter().filter(|event| event.phase != Some(EventPhase::End));
+            row.event_level = going_on().take(EVENTS_PER_REPORT).filter_map(|event| event.level).max();
+            going_on().take(EVENTS_PER_REPORT).map(|event| event.kind.clone()).collect()
         });
         gap::tell(row, moment.gap.as_ref(), report, &self.settings);
     }

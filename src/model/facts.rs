@@ -220,6 +220,7 @@ facts! {
     load_gain: flag = "Went from empty to loaded at this report.";
     alarms: list = "Alarms of the device, canonical names.";
     events: list = "Kinds of the dashcam's events that begin or go on at this report.";
+    event_level: int maybe = "The highest level of those events, as the dashcam grades them (2 is graver than 1); NULL when none has one.";
     place_id: text maybe = "The place it is in.";
     place_kind: word maybe = "`source`, `sink`, `backfill`, `transfer`, `depot`, `workshop`.";
     place_dwell_s: float = "How long it has been in that place, seconds; 0 when in none.";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Period, Text};
+use super::{Period, Severity, Text};
 
 /// The answer of a predicate over one row. Unknown (SQL NULL) neither raises nor clears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,6 +42,9 @@ impl From<Option<bool>> for Verdict {
 pub struct CountWindow {
     pub at_least: u32,
     pub within_ms: i64,
+    /// A hit as grave as this needs no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<Severity>,
 }
 
 /// How a rule's verdicts over time become an alert. All durations are event time in milliseconds.

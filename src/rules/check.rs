@@ -368,7 +368,8 @@ impl<'a> FileCheck<'a, '_> {
             self.say(node.at, format!("expected `at_least` and `within`, found {}", node.kind()), hint());
             return None;
         };
-        self.known_keys(fields, &["at_least", "within"], &[], "`count`");
+        self.known_keys(fields, &["at_least", "within", "at_once"], &[], "`count`");
+        let at_once = find(fields, "at_once").and_then(|node| self.severity_word(node));
         let at_least = self.count(fields, "at_least", 1, limits::COUNT_HITS);
         let within_ms = self.duration(fields, "within", 0);
         for missing in ["at_least", "within"].into_iter().filter(|name| find(fields, name).is_none()) {
@@ -377,7 +378,7 @@ impl<'a> FileCheck<'a, '_> {
         if let (Some(node), 0) = (find(fields, "within"), within_ms) {
             self.say(node.at, "a window of nothing holds nothing", hint());
         }
-        Some(CountWindow { at_least: at_least?, within_ms })
+        Some(CountWindow { at_least: at_least?, within_ms, at_once })
     }
 
     /// A word, or cases with a word last.

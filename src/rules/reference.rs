@@ -76,6 +76,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
     (&["ignition"], "the device does not report it"),
     (&["ignition_on_s"], "ignition is off or unknown, or was on when it was first heard of; on rows made by the clock"),
     (&["power"], "the device does not report it; on rows made by the clock it is as last told"),
+    (&["event_level"], "no event of the report has a level; on rows made by the clock"),
     (&["antenna", "gross_kg"], "the device does not report it; on rows made by the clock"),
     (&["load", "loaded"], "its sensor is missing, faulty or silent"),
     (&["cover", "lift"], "its sensor is missing, faulty or silent; on rows made by the clock"),

@@ -181,6 +181,7 @@ fn terms() -> Json {
                     "description": "And this share of the vehicles registered for the company. Only with `key: [company_id]`.",
                 },
                 "within": described("duration", "How long the window is."),
+                "at_once": described("severity_word", "A hit as grave as this needs no others. Not over many."),
                 "per": { "enum": periods, "description": "A period of the local calendar instead of `within`. Only over many." },
             },
         },

@@ -128,6 +128,7 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nmin_samples: many", "found many"),
         ("when: loaded\nfor: 30s\ncount: { at_least: 3, within: 10m }", "`count` stands instead of `for`"),
         ("when: loaded\ncount: { at_least: 3 }", "`within` is missing"),
+        ("when: loaded\ncount: { at_least: 3, within: 1h, at_once: grave }", "unknown severity `grave`"),
         ("when: loaded\ncount: { at_least: 5000, within: 1h }", "from 1 to 1000"),
         ("when: loaded\nclear: not loaded", "expected `when` and `for`, found text"),
         ("when: loaded\nclear: { when: lod = 'x', for: 5s }", "4:20: unknown column `lod` | did you mean"),
