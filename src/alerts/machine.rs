@@ -146,8 +146,8 @@ impl Machine {
         }
     }
 
-    /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true. While `inhibited`, a hold
-    /// may grow, but nothing opens.
+    /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true. While `inhibited`, a true
+    /// that would begin or go on with a hold counts as unknown.
     pub fn advance(
         &mut self,
         timing: &Timing,
@@ -162,8 +162,9 @@ impl Machine {
                 if cleared_at.is_some_and(|cleared| at <= cleared) {
                     return None;
                 }
+                let when = if inhibited && when == Verdict::True { Verdict::Unknown } else { when };
                 let started_at = progress.advance(timing, at, when, severity)?;
-                if inhibited || cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
+                if cleared_at.is_some_and(|cleared| at < cool_from(cleared, timing)) {
                     return None;
                 }
                 let fired_at = at.max(started_at);

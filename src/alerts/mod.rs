@@ -35,7 +35,7 @@
 //!
 //! **One incident, one alert.** Rules that share an `incident` share an alert: the first to fire opens it, the others join it while
 //! it is open and for a while after, which opens it again. It clears when the last of them has cleared. A rule is `inhibited_by`
-//! others of its vehicle: while an alert of theirs is open its hold may grow, but opens nothing.
+//! others of its vehicle: while an alert of theirs is open, what it finds true counts as unknown and the clock of its hold stands.
 //!
 //! **Tallies** ([`Tallies`]) count over vehicles, or over alerts, and are the only thing here that knows more than one vehicle:
 //! one alert for each value of the rule's key, open while the window is full. A rule of a vehicle that is inhibited by a tally is

@@ -109,6 +109,18 @@ fn an_open_alert_inhibits_another_rule_until_it_clears() {
         ];
         assert_eq!(told(&rules, words), expected, "over {words:?}");
     }
+    // What was held while it was inhibited does not count.
+    for (words, expected) in [
+        ("off@0:T off@20:T zone@20:T off@40:T zone@50:F off@50:T off@55:T", "open:zone=minor clear:zone@50=minor"),
+        (
+            "off@0:T off@20:T zone@20:T off@40:T zone@50:F off@50:T off@60:T",
+            "open:zone=minor clear:zone@50=minor open:off=minor",
+        ),
+        ("off@0:T off@20:T zone@20:T off@40:F zone@50:F off@50:T off@60:T", "open:zone=minor clear:zone@50=minor"),
+    ] {
+        let off = Ruled { inhibited_by: vec!["zone".into()], ..ruled("off", "for=30", "vehicle_id") };
+        assert_eq!(told(&[ruled("zone", "", "vehicle_id"), off], words), expected, "over {words:?}");
+    }
 }
 
 // --- Over many vehicles ---------------------------------------------------------------------------------------------
