@@ -246,7 +246,7 @@ fn a_watched_rule_says_what_other_rules_and_trucks_do_to_it() {
     for (rule, parts) in [
         ("fast", &["FIRES as minor: 粤B00000 fast", "muted; open since"][..]),
         ("faster", &["JOINS the alert of fast", "CLEARED, and the alert of fast with it"]),
-        ("slowly", &["inhibited by fast; held for 2 of 0 s"]),
+        ("slowly", &["inhibited by fast; idle"]),
         ("many", &["粤B00000 true    HIT, counted over many", "22:00:01 FIRES as minor: 粤B00001"]),
         ("again", &["22:00:00 FIRES as minor: 粤B00000"]),
     ] {
