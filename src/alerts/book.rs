@@ -92,6 +92,12 @@ impl VehicleAlerts {
         self.tracks.iter().filter_map(|track| track.alert.as_deref()).filter(|alert| alert.state == AlertState::Open)
     }
 
+    /// Which of the rules that inhibit another do so now.
+    pub fn inhibitors(&self, inhibited_by: &[Text]) -> impl Iterator<Item = &Text> {
+        let inhibits = |track: &&Track| track.machine.is_open() && inhibited_by.contains(&track.rule_id);
+        self.tracks.iter().filter(inhibits).map(|track| &track.rule_id)
+    }
+
     /// How one rule stands under each key, in order of their beginning: the values of the key but for the vehicle, and the phase.
     pub fn phases(&self, rule_id: &str, timing: &Timing) -> impl Iterator<Item = (&[Option<Text>], Phase)> {
         let of_rule = self.tracks.iter().filter(move |track| *track.rule_id == *rule_id);
@@ -127,12 +133,7 @@ impl VehicleAlerts {
         judgement: Judgement,
         message: impl FnOnce() -> String,
     ) -> Vec<Transition> {
-        let is_asked = match row.row_kind {
-            Some("timer") => rule.asks_timer,
-            Some("sighting") => rule.asks_sighting,
-            _ => true,
-        };
-        if !is_asked {
+        if !row.is_asked(rule.asks_timer, rule.asks_sighting) {
             return Vec::new();
         }
         let at = row.event_time.unwrap_or_default();
@@ -167,7 +168,7 @@ impl VehicleAlerts {
         message: impl FnOnce() -> String,
     ) -> Option<Transition> {
         let severity = judgement.severity.unwrap_or(rule.severity_default);
-        let inhibited = judgement.when == Verdict::True && self.is_inhibited(rule);
+        let inhibited = judgement.when == Verdict::True && self.inhibitors(rule.inhibited_by).next().is_some();
         let machine = &mut self.tracks[index].machine;
         match machine.advance(rule.timing, at, judgement.when, judgement.clear, severity, inhibited)? {
             Step::Opened { started_at, fired_at } => {
@@ -208,12 +209,6 @@ impl VehicleAlerts {
                 ended
             }
         }
-    }
-
-    /// Whether an alert of a rule that inhibits this one is open.
-    fn is_inhibited(&self, rule: &RuleTerms<'_>) -> bool {
-        let inhibits = |track: &Track| track.machine.is_open() && rule.inhibited_by.contains(&track.rule_id);
-        !rule.inhibited_by.is_empty() && self.tracks.iter().any(inhibits)
     }
 
     /// The track whose alert an opening of this rule joins: of another rule of its incident, open or only just over. An alert

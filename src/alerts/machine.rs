@@ -138,14 +138,6 @@ impl Machine {
         }
     }
 
-    /// When its last alert cleared, while none is open.
-    pub fn cleared_at(&self) -> Option<Time> {
-        match self.0 {
-            State::Closed { cleared_at, .. } => cleared_at,
-            State::Open { .. } => None,
-        }
-    }
-
     /// Takes one report's verdicts. `severity` is that of this report; it counts when `when` is true. While `inhibited`, a true
     /// that would begin or go on with a hold counts as unknown.
     pub fn advance(

@@ -9,7 +9,9 @@ use super::{
     RuleTerms,
     book::{draft, key_value},
 };
-use crate::model::{Alert, AlertId, AlertState, Facts, Severity, Tally, Text, Time, Transition, Window, Zone, limits};
+use crate::model::{
+    Alert, AlertId, AlertState, Facts, Severity, Tally, Text, Time, Transition, Window, Zone, dispatch_id, limits,
+};
 
 /// Something that is counted.
 #[derive(Clone, Copy, Debug)]
@@ -54,7 +56,8 @@ struct Count {
 struct Counted {
     at: Time,
     points: u32,
-    alert_id: Option<AlertId>,
+    /// The order that the alert became, by which people answer.
+    dispatch_id: Option<Text>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -147,10 +150,10 @@ impl Tallies {
         Some(transition)
     }
 
-    /// Takes back what was counted of an alert that `is_false` knows to be none.
-    pub fn take_back(&mut self, is_false: impl Fn(&AlertId) -> bool) {
+    /// Takes back what was counted of the alert that became this order, and was found false.
+    pub fn take_back(&mut self, order: &str) {
         for count in self.counts.values_mut() {
-            count.hits.retain(|hit| !hit.alert_id.as_ref().is_some_and(&is_false));
+            count.hits.retain(|hit| hit.dispatch_id.as_deref() != Some(order));
         }
     }
 
@@ -183,7 +186,11 @@ impl Count {
             if self.hits.len() >= limits::TALLY_HITS {
                 self.hits.pop_front();
             }
-            self.hits.push_back(Counted { at, points: hit.points, alert_id: hit.alert.cloned() });
+            self.hits.push_back(Counted {
+                at,
+                points: hit.points,
+                dispatch_id: hit.alert.map(|id| dispatch_id(&id.0)),
+            });
         }
         if let Some(vehicle_id) = &hit.row.vehicle_id
             && (self.vehicles.len() < limits::TALLY_HITS || self.vehicles.contains_key(vehicle_id))

@@ -150,11 +150,7 @@ impl Tracer {
     /// The line of a row, if there is anything to tell.
     fn line(&mut self, look: &Look<'_>) -> Option<String> {
         let row = look.row;
-        let is_asked = match row.row_kind {
-            Some("timer") => self.rule.asks_timer,
-            Some("sighting") => self.rule.asks_sighting,
-            _ => true,
-        };
+        let is_asked = row.is_asked(self.rule.asks_timer, self.rule.asks_sighting);
         let name = row.plate.as_ref().unwrap_or(look.vehicle_id);
         let is_wanted = self.vehicle.as_deref().is_none_or(|wanted| [&**name, &**look.vehicle_id].contains(&wanted));
         if !is_asked || !is_wanted || self.when.is_empty() {
@@ -203,8 +199,8 @@ impl Tracer {
         if when == Verdict::Unknown && now.verdicts[1..].iter().all(|part| *part == Verdict::True) {
             happened.push("muted".to_owned());
         }
-        let inhibitors = look.alerts.open().filter(|alert| self.rule.inhibited_by.contains(&alert.rule_id));
-        happened.extend(inhibitors.map(|alert| format!("inhibited by {}", alert.rule_id)));
+        let inhibitors = look.alerts.inhibitors(&self.rule.inhibited_by);
+        happened.extend(inhibitors.map(|rule_id| format!("inhibited by {rule_id}")));
         for (key, hold) in before.into_iter().flat_map(|told| &told.standings).filter_map(holding) {
             let current = now.standings.iter().find(|(other, _)| other == key);
             let current_hold = current.and_then(holding).map(|(_, hold)| hold);

@@ -58,8 +58,10 @@ pub struct Queue {
     due: BTreeSet<(Time, Text)>,
     escalated: BTreeSet<(Time, Text)>,
     held_until: Option<Time>,
-    /// When the last orders about each vehicle were opened, the oldest first: those of an hour.
-    recent: FxHashMap<Text, VecDeque<Time>>,
+    /// When orders were opened within an hour, and about which vehicle, the oldest first.
+    recent: VecDeque<(Time, Text)>,
+    /// How many of those each vehicle has.
+    opened: FxHashMap<Text, u32>,
     changes: Changes,
 }
 
@@ -113,7 +115,8 @@ impl Queue {
             due: BTreeSet::new(),
             escalated: BTreeSet::new(),
             held_until: None,
-            recent: FxHashMap::default(),
+            recent: VecDeque::new(),
+            opened: FxHashMap::default(),
             changes: Changes::default(),
         };
         let mut by_order: FxHashMap<Text, Vec<Offer>> = FxHashMap::default();
@@ -125,7 +128,7 @@ impl Queue {
             queue.keep(order, offers);
         }
         for (vehicle_id, at) in recent {
-            queue.recent.entry(vehicle_id).or_default().push_back(at);
+            queue.note_opened(vehicle_id, at);
         }
         queue
     }
@@ -197,7 +200,7 @@ impl Queue {
             order.revision = 1;
             return self.changes.gone.push(order);
         }
-        self.recent.entry(alert.vehicle_id.clone()).or_default().push_back(now);
+        self.note_opened(alert.vehicle_id.clone(), now);
         let full = self.cases.len().saturating_sub(self.escalated.len()) >= limits::ORDERS_ACTIVE;
         self.keep(order, Vec::new());
         self.begin_search(&dispatch_id, Purpose::First, now);
@@ -227,19 +230,26 @@ impl Queue {
 
     /// Whether as many orders as are wanted within an hour are about this vehicle. Alerts about none are not counted.
     fn is_spent(&self, vehicle_id: &Text) -> bool {
-        let cap = self.settings.orders_per_vehicle_hour as usize;
-        let opened = self.recent.get(vehicle_id).map_or(0, VecDeque::len);
+        let cap = self.settings.orders_per_vehicle_hour;
+        let opened = self.opened.get(vehicle_id).copied().unwrap_or_default();
         cap > 0 && !vehicle_id.is_empty() && opened >= cap
+    }
+
+    fn note_opened(&mut self, vehicle_id: Text, at: Time) {
+        *self.opened.entry(vehicle_id.clone()).or_default() += 1;
+        self.recent.push_back((at, vehicle_id));
     }
 
     fn forget_recent(&mut self, now: Time) {
         const HOUR_MS: i64 = 3_600_000;
-        self.recent.retain(|_, opened| {
-            while opened.front().is_some_and(|at| now.ms_since(*at) >= HOUR_MS) {
-                opened.pop_front();
+        while let Some((_, vehicle_id)) = self.recent.pop_front_if(|(at, _)| now.ms_since(*at) >= HOUR_MS) {
+            if let Some(opened) = self.opened.get_mut(&vehicle_id) {
+                *opened -= 1;
+                if *opened == 0 {
+                    self.opened.remove(&vehicle_id);
+                }
             }
-            !opened.is_empty()
-        });
+        }
     }
 
     /// A graver alert raises its order; when another kind of unit is called for, one is sought, besides any that holds it.

@@ -229,10 +229,7 @@ impl Judge {
     /// Folds one report into its vehicle's state and keeps the row.
     fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Seen) {
         let Body::Device(report) = &record.body else { return };
-        let place = match self.by_id.get(vehicle_id) {
-            Some(place) => *place,
-            None => self.meet(vehicle_id),
-        };
+        let place = self.place_of(vehicle_id);
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
         // Two devices on one vehicle may interleave: the older report has nothing new to say of the present.
@@ -265,10 +262,7 @@ impl Judge {
         if !self.reference.rules.asks_sighting() {
             return;
         }
-        let place = match self.by_id.get(vehicle_id) {
-            Some(place) => *place,
-            None => self.meet(vehicle_id),
-        };
+        let place = self.place_of(vehicle_id);
         let vehicle = &mut self.vehicles[place as usize];
         if at < vehicle.last_sighting {
             return;
@@ -279,8 +273,11 @@ impl Judge {
         self.origins.push(Origin { record: index, vehicle: place });
     }
 
-    /// A place for a vehicle that is new.
-    fn meet(&mut self, id: &Text) -> u32 {
+    /// The place of a vehicle, a new one for one that is new.
+    fn place_of(&mut self, id: &Text) -> u32 {
+        if let Some(place) = self.by_id.get(id) {
+            return *place;
+        }
         let place = self.vehicles.len() as u32;
         self.vehicles.push(Vehicle::new(id.clone()));
         self.by_id.insert(id.clone(), place);

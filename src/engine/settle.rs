@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     alerts::{Hit, RuleTerms, Tallies},
-    model::{self, Alert, Body, Facts, Record, Text, Time, Transition, UnitReply, dispatch_id},
+    model::{self, Alert, Body, Facts, Record, Text, Time, Transition, UnitReply},
     registry::Registry,
     rules::{Rule, RuleSet},
 };
@@ -59,29 +59,32 @@ impl Settler {
         }
     }
 
-    /// Counts, and what opens by it is counted in turn.
     fn count(&mut self, reference: &Reference, rule: &Rule, hit: Hit<'_>, told: &mut Vec<Transition>) {
         let transitions = self.tallies.hit(&terms(rule), hit, &reference.facts.zone, || rule.message(hit.row));
         told.extend(transitions);
     }
 
-    /// Tells of a vehicle's alert unless one about many speaks for it, and counts it when it is new.
+    /// Tells of a vehicle's alert unless one about many speaks for it.
     fn admit(&mut self, reference: &Reference, rule: &Rule, transition: Transition, told: &mut Vec<Transition>) {
-        let Some(transition) = self.tallies.admit(&terms(rule), transition) else { return };
-        let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
-        told.push(transition);
-        if let Some(alert) = opened.filter(|_| !rule.shadow) {
-            self.count_alert(reference, &alert, told);
+        if let Some(transition) = self.tallies.admit(&terms(rule), transition) {
+            self.tell(reference, transition, told);
         }
     }
 
-    fn count_alert(&mut self, reference: &Reference, alert: &Alert, told: &mut Vec<Transition>) {
+    /// Tells of an alert, and counts it when it is new and not of a shadow rule.
+    fn tell(&mut self, reference: &Reference, transition: Transition, told: &mut Vec<Transition>) {
+        let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
+        told.push(transition);
+        let Some(alert) = opened else { return };
         let rules = &reference.rules;
+        if rules.index_of(&alert.rule_id).is_some_and(|number| rules.rules()[number].shadow) {
+            return;
+        }
         for number in rules.order() {
             let rule = &rules.rules()[*number as usize];
             let over = rule.tally.as_ref().and_then(|tally| tally.over.as_ref());
             let Some(points) = over.and_then(|over| over.get(&alert.rule_id)) else { continue };
-            let row = row_of(alert);
+            let row = row_of(&alert);
             let hit = Hit { row: &row, severity: None, points: *points, fleet: None, alert: Some(&alert.alert_id) };
             self.count(reference, rule, hit, told);
         }
@@ -93,19 +96,13 @@ impl Settler {
         }
         let rules = &reference.rules;
         let transitions = self.tallies.pass(at, &reference.facts.zone, |id| known(rules, id));
-        for transition in transitions {
-            let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
-            told.push(transition);
-            if let Some(alert) = opened {
-                self.count_alert(reference, &alert, told);
-            }
-        }
+        transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }
 
     /// An alert that people found to be false counts no longer.
     fn hear(&mut self, reply: &UnitReply) {
         if reply.verdict == Some(model::Finding::FalseAlarm) {
-            self.tallies.take_back(|alert_id| dispatch_id(&alert_id.0) == reply.dispatch_id);
+            self.tallies.take_back(&reply.dispatch_id);
         }
     }
 }

@@ -106,14 +106,16 @@ impl OnRoad {
             return None;
         }
         let last = self.anchor.take().filter(|anchor| passage.at.s_since(anchor.seen) <= settings.max_gap_s);
-        let mut found = candidates(registry, passage, last.as_ref(), settings);
+        let moved_m = last.as_ref().map_or(0.0, |anchor| distance_m(anchor.spot, passage.spot));
+        let chord = last.as_ref().map(|anchor| anchor.spot).filter(|_| CHORD_M.contains(&moved_m));
+        let mut found = candidates(registry, passage, chord, settings);
         forget_unlikely(&mut found, settings);
         // A single road is the likeliest whatever led there.
         if let Some(anchor) = last.as_ref().filter(|_| found.len() > 1) {
-            BUFFERS.with_borrow_mut(|buffers| anchor.follow(&mut found, registry, passage, settings, buffers));
+            BUFFERS.with_borrow_mut(|buffers| anchor.follow(&mut found, registry, passage, moved_m, settings, buffers));
         }
         found.sort_by(Candidate::order);
-        self.anchor = remember(last, &found, passage, settings);
+        self.anchor = remember(last, &found, passage, moved_m, settings);
         let best = found.first()?;
         row.road_id = Some(best.road.road_id.clone());
         row.road_name = best.road.name.clone();
@@ -132,17 +134,17 @@ impl Candidate<'_> {
     }
 }
 
-/// The likeliest segments by distance and course alone, of each road the likeliest.
+/// The likeliest segments by distance and course alone, of each road the likeliest. `chord` is where it came from, where
+/// that tells a course.
 fn candidates<'a>(
     registry: &'a Registry,
     passage: Passage,
-    last: Option<&Anchor>,
+    chord: Option<Point>,
     settings: &Settings,
 ) -> Vec<Candidate<'a>> {
     let network = registry.network();
-    let chord = last.filter(|_| passage.is_moving && passage.heading_deg.is_none());
-    let chord = chord.filter(|anchor| CHORD_M.contains(&distance_m(anchor.spot, passage.spot)));
-    let chord_deg = chord.map(|anchor| heading_deg(anchor.spot, passage.spot));
+    let chord = chord.filter(|_| passage.is_moving && passage.heading_deg.is_none());
+    let chord_deg = chord.map(|from| heading_deg(from, passage.spot));
     let reported_deg = passage.heading_deg.filter(|_| passage.is_moving);
     let mut found: Vec<Candidate<'a>> = Vec::with_capacity(limits::ROAD_CANDIDATES);
     registry.roads().near(passage.spot, settings.road_radius_m, passage.at, |road, hit| {
@@ -198,11 +200,11 @@ impl Anchor {
         found: &mut [Candidate<'_>],
         registry: &Registry,
         passage: Passage,
+        straight_m: f64,
         settings: &Settings,
         buffers: &mut Buffers,
     ) {
         let network = registry.network();
-        let straight_m = distance_m(self.spot, passage.spot);
         let detour_m = settings.road_detour_m + settings.road_detour_mps * passage.at.s_since(self.seen).max(0.0);
         let reach = Reach {
             limit_m: straight_m + settings.road_break * detour_m,
@@ -243,12 +245,16 @@ impl Belief {
 }
 
 /// What the next row is judged from: this fix, or the last that counted while this one is near it or near no road.
-fn remember(last: Option<Anchor>, found: &[Candidate<'_>], passage: Passage, settings: &Settings) -> Option<Anchor> {
+fn remember(
+    last: Option<Anchor>,
+    found: &[Candidate<'_>],
+    passage: Passage,
+    moved_m: f64,
+    settings: &Settings,
+) -> Option<Anchor> {
     let Some(best) = found.first() else { return last };
     match last {
-        Some(anchor) if distance_m(anchor.spot, passage.spot) < 2.0 * settings.road_sigma_m => {
-            Some(Anchor { seen: passage.at, ..anchor })
-        }
+        Some(anchor) if moved_m < 2.0 * settings.road_sigma_m => Some(Anchor { seen: passage.at, ..anchor }),
         _ => {
             let likely = found.iter().filter(|candidate| candidate.cost - best.cost <= FORGET);
             let beliefs = likely.map(|candidate| Belief {

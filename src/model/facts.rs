@@ -284,6 +284,15 @@ facts! {
 }
 
 impl Facts {
+    /// Whether a rule is asked about this row: about those of the clock and of sightings only one that mentions them.
+    pub fn is_asked(&self, asks_timer: bool, asks_sighting: bool) -> bool {
+        match self.row_kind {
+            Some("timer") => asks_timer,
+            Some("sighting") => asks_sighting,
+            _ => true,
+        }
+    }
+
     /// A column's value in this row.
     pub fn value(&self, column: Column) -> Value<'_> {
         (column.spec().get)(self)

@@ -209,11 +209,7 @@ fn masked(answer: BooleanArray, mask: Option<&NullBuffer>) -> BooleanArray {
 
 /// Which rows a rule is asked about; `None`: all. Those of the clock and of sightings only when it mentions them.
 fn asked(plan: &Plan, rows: &[Facts]) -> Option<NullBuffer> {
-    let is_strange = |row: &Facts| match row.row_kind {
-        Some("timer") => !plan.asks_timer,
-        Some("sighting") => !plan.asks_sighting,
-        _ => false,
-    };
+    let is_strange = |row: &Facts| !row.is_asked(plan.asks_timer, plan.asks_sighting);
     rows.iter().any(is_strange).then(|| rows.iter().map(|row| !is_strange(row)).collect())
 }
 

@@ -157,7 +157,7 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
         ],
     ),
     (
-        &["off_route"],
+        &["off_route", "off_route_s"],
         &[
             "facts.route_buffer_m",
             "facts.route_clear_share",
@@ -169,19 +169,7 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
         ],
     ),
     (&["trip_aside_s"], &["facts.road_radius_m"]),
-    (
-        &["off_route_s"],
-        &[
-            "facts.route_buffer_m",
-            "facts.route_clear_share",
-            "facts.route_off_fixes",
-            "facts.route_window",
-            "facts.route_course_deg",
-            "facts.route_end_grace_m",
-            "facts.max_accuracy_m",
-            "facts.max_gap_s",
-        ],
-    ),
+    (&["off_route_s"], &["facts.max_gap_s"]),
     (&["driving_s"], &["facts.rest_s", "facts.max_gap_s"]),
     (&["driving_day_s"], &["facts.max_gap_s"]),
     (&["silent_s"], &["silence.tick_s"]),
@@ -313,8 +301,8 @@ fn null_when(name: &str) -> Option<&'static str> {
     UNKNOWN.iter().find(|(names, _)| names.contains(&name)).map(|(_, when)| *when)
 }
 
-fn shaped_by(name: &str) -> &'static [&'static str] {
-    SHAPED_BY.iter().find(|(names, _)| names.contains(&name)).map_or(&[], |(_, keys)| keys)
+fn shaped_by(name: &str) -> Vec<&'static str> {
+    SHAPED_BY.iter().filter(|(names, _)| names.contains(&name)).flat_map(|(_, keys)| *keys).copied().collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{
     city::{City, START_MS},
-    support::{program, real_data, root},
+    support::{self, program, real_data, root},
 };
 
 fn said(output: &Output) -> String {
@@ -16,20 +16,8 @@ fn said(output: &Output) -> String {
 fn replay(registry: &Path, rules: &Path, input: &Path, shards: &str) -> (Vec<u8>, String) {
     let folder = tempfile::tempdir().unwrap();
     let alerts = folder.path().join("alerts.jsonl");
-    let output = program()
-        .args(["replay", "--shards", shards])
-        .arg("--registry")
-        .arg(registry)
-        .arg("--rules")
-        .arg(rules)
-        .arg("--input")
-        .arg(input)
-        .arg("--alerts")
-        .arg(&alerts)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    (fs::read(&alerts).unwrap(), said(&output))
+    let said = support::replay(&["--shards", shards], registry, rules, input, &alerts);
+    (fs::read(&alerts).unwrap(), said)
 }
 
 #[test]

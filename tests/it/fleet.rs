@@ -8,7 +8,7 @@ use muckwatch::{
 };
 use serde_json::Value as Json;
 
-use crate::support::{program, root};
+use crate::support::{program, replay, root};
 
 /// How far a judgement may lie from the truth: holds, lights, and reports lost in tunnels.
 const SLACK_MS: i64 = 180_000;
@@ -45,21 +45,11 @@ fn simulate(folder: &Path, seed: &str) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn replay(folder: &Path) {
-    let output = program()
-        .arg("replay")
-        .arg("--registry")
-        .arg(folder.join("registry"))
-        .arg("--rules")
-        .arg(root().join("rules"))
-        .arg("--input")
-        .arg(folder.join("reports.jsonl"))
-        .arg("--alerts")
-        .arg(folder.join("alerts.jsonl"))
-        .output()
-        .unwrap();
-    let summary = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success() && summary.contains("balanced") && !summary.contains("NOT"), "{summary}");
+fn judge(folder: &Path) {
+    let (registry, rules) = (folder.join("registry"), root().join("rules"));
+    let (input, alerts) = (folder.join("reports.jsonl"), folder.join("alerts.jsonl"));
+    let summary = replay(&[], &registry, &rules, &input, &alerts);
+    assert!(summary.contains("balanced") && !summary.contains("NOT"), "{summary}");
 }
 
 fn truths(folder: &Path) -> Vec<Truth> {
@@ -132,7 +122,7 @@ fn every_planted_violation_is_found_and_none_invented() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     simulate(folder, "7");
-    replay(folder);
+    judge(folder);
     let (truths, alerts) = (truths(folder), raised(folder));
     let scores = scores(&truths, &alerts);
     println!("{:<24} {:>8} {:>6} {:>7} {:>10} {:>7}", "rule", "planted", "found", "recall", "alerts", "precision");

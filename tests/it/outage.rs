@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use crate::{
     city::START_MS,
-    support::{program, root},
+    support::{replay, root},
 };
 
 const OPERATORS: [(&str, usize); 2] = [("C1", 3_000), ("C2", 1_000)];
@@ -45,18 +45,8 @@ fn city(folder: &Path, is_silent: impl Fn(&str, usize) -> bool) {
 
 fn alerts(folder: &Path, shards: &str) -> Vec<Json> {
     let out = folder.join(format!("alerts-{shards}.jsonl"));
-    let output = program()
-        .args(["replay", "--shards", shards, "--registry"])
-        .arg(folder.join("registry"))
-        .arg("--rules")
-        .arg(root().join("rules"))
-        .arg("--input")
-        .arg(folder.join("reports.jsonl"))
-        .arg("--alerts")
-        .arg(&out)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (registry, input) = (folder.join("registry"), folder.join("reports.jsonl"));
+    replay(&["--shards", shards], &registry, &root().join("rules"), &input, &out);
     let text = fs::read_to_string(out).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }

@@ -27,6 +27,19 @@ pub fn program() -> Command {
     command
 }
 
+/// Replays a file, which must end well; what was said of it. `more` are further arguments.
+pub fn replay(more: &[&str], registry: &Path, rules: &Path, input: &Path, alerts: &Path) -> String {
+    let mut command = program();
+    command.arg("replay").args(more);
+    for (name, path) in [("--registry", registry), ("--rules", rules), ("--input", input), ("--alerts", alerts)] {
+        command.arg(name).arg(path);
+    }
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    said
+}
+
 /// Waits until `condition` gives something.
 pub fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

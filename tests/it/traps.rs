@@ -6,7 +6,7 @@ use std::{fs, path::PathBuf};
 use muckwatch::model::Time;
 use serde_json::{Value as Json, json};
 
-use crate::support::{program, root};
+use crate::support::{program, replay, root};
 
 /// Degrees east and north.
 type Spot = [f64; 2];
@@ -84,20 +84,8 @@ impl City {
 
     fn replay(&self, reports: &[Json]) -> Came {
         let alerts = self.folder.path().join("alerts.jsonl");
-        let output = program()
-            .arg("replay")
-            .arg("--registry")
-            .arg(&self.registry)
-            .arg("--rules")
-            .arg(root().join("rules"))
-            .arg("--input")
-            .arg(self.input(reports))
-            .arg("--alerts")
-            .arg(&alerts)
-            .output()
-            .unwrap();
-        let said = String::from_utf8(output.stderr).unwrap();
-        assert!(output.status.success() && said.contains("balanced") && !said.contains("NOT"), "{said}");
+        let said = replay(&[], &self.registry, &root().join("rules"), &self.input(reports), &alerts);
+        assert!(said.contains("balanced") && !said.contains("NOT"), "{said}");
         let lines = fs::read_to_string(alerts).unwrap();
         Came { alerts: lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect(), said }
     }
