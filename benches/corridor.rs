@@ -24,7 +24,7 @@ use std::{
 };
 
 use muckwatch::{
-    engine::{EngineError, Reference, replay},
+    engine::{EngineError, LateSettings, Reference, replay},
     facts::{Fold, Input, Settings, VehicleState},
     ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Alert, Column, Datum, DeviceReport, Record, Time},
@@ -106,6 +106,7 @@ fn measure(folder: &Path) {
             rules: Arc::new(RuleSet::parse(&files).unwrap_or_else(|errors| panic!("{errors}"))),
             facts: Settings::default(),
             tick_ms: 60_000,
+            late: LateSettings::default(),
         };
         let replayed = replay::<EngineError>(&reference, 1, records.iter().cloned().map(Ok)).expect("a replay");
         let alerts: Vec<&Alert> =

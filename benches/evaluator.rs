@@ -8,7 +8,7 @@
 use std::{fmt::Write as _, hint::black_box, io::Read as _, path::PathBuf, sync::Arc, time::Instant};
 
 use muckwatch::{
-    engine::{Judge, Reference, Seen},
+    engine::{Judge, LateSettings, Reference, Seen},
     facts::{Fold, Input, Settings, VehicleState},
     ingest::{Admission, AdmissionSettings, Decoder, Format},
     model::{Body, Datum, Facts, Record, Text, Time},
@@ -47,6 +47,7 @@ fn main() {
             rules: Arc::clone(&rules),
             facts: Settings::default(),
             tick_ms: 60_000,
+            late: LateSettings::default(),
         };
         println!(
             "{:.0} bytes a vehicle, of admission and judge, resident",

@@ -9,7 +9,7 @@
 use std::{f64::consts::TAU, fmt::Write as _, hint::black_box, sync::Arc, time::Instant};
 
 use muckwatch::{
-    engine::{Judge, Reference, Seen},
+    engine::{Judge, LateSettings, Reference, Seen},
     facts::Settings,
     model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time},
     registry::Registry,
@@ -111,6 +111,7 @@ fn run(
         rules: Arc::new(rules),
         facts: Settings::default(),
         tick_ms: 60_000,
+        late: LateSettings::default(),
     };
     let records = reports(world, objects, rounds);
     let (mut best, mut changes) = (f64::INFINITY, 0);

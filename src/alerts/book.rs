@@ -92,6 +92,11 @@ impl VehicleAlerts {
         self.tracks.iter().filter_map(|track| track.alert.as_deref()).filter(|alert| alert.state == AlertState::Open)
     }
 
+    /// The alerts that may still change, as they were last told.
+    pub fn standing(&self) -> impl Iterator<Item = &Alert> {
+        self.tracks.iter().filter_map(|track| track.alert.as_deref())
+    }
+
     /// Which of the rules that inhibit another do so now.
     pub fn inhibitors(&self, inhibited_by: &[Text]) -> impl Iterator<Item = &Text> {
         let inhibits = |track: &&Track| track.machine.is_open() && inhibited_by.contains(&track.rule_id);
@@ -361,6 +366,7 @@ pub(super) fn draft(
         cleared_at: None,
         state: AlertState::Open,
         retrospective: false,
+        withdrawn_because: None,
         lat: row.lat,
         lon: row.lon,
         district_id: row.district_id.clone(),

@@ -56,6 +56,7 @@ struct Count {
 struct Counted {
     at: Time,
     points: u32,
+    vehicle_id: Option<Text>,
     /// The order that the alert became, by which people answer.
     dispatch_id: Option<Text>,
 }
@@ -157,6 +158,16 @@ impl Tallies {
         }
     }
 
+    /// Takes back a row that late data showed never to have been.
+    pub fn take_out(&mut self, rule_id: &Text, vehicle_id: &Text, at: Time) {
+        for (_, count) in self.counts.iter_mut().filter(|((id, _), _)| id == rule_id) {
+            count.hits.retain(|hit| hit.at != at || hit.vehicle_id.as_ref() != Some(vehicle_id));
+            if count.vehicles.get(vehicle_id) == Some(&at) {
+                count.vehicles.remove(vehicle_id);
+            }
+        }
+    }
+
     /// Whether an open alert of this rule counts the vehicle.
     fn speaks_for(&self, rule_id: &Text, vehicle_id: Option<&str>) -> bool {
         let Some(vehicle_id) = vehicle_id else { return false };
@@ -189,6 +200,7 @@ impl Count {
             self.hits.push_back(Counted {
                 at,
                 points: hit.points,
+                vehicle_id: hit.row.vehicle_id.clone(),
                 dispatch_id: hit.alert.map(|id| dispatch_id(&id.0)),
             });
         }

@@ -76,6 +76,7 @@ pub fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
         rules: Arc::new(RuleSet::load(rules)?),
         facts: config.facts(),
         tick_ms: config.tick_ms(),
+        late: config.late(),
     })
 }
 
@@ -174,6 +175,9 @@ fn summarise(replayed: &Replayed, took: Duration) {
         took.as_secs_f64(),
         counted(replayed.alerts.len(), "alert")
     );
+    if !replayed.withdrawn.is_empty() {
+        say!("{} withdrawn: late reports showed that they never were", counted(replayed.withdrawn.len(), "alert"));
+    }
     let mut rules = std::collections::BTreeMap::<&str, usize>::new();
     replayed.alerts.iter().for_each(|alert| *rules.entry(&alert.rule_id).or_default() += 1);
     rules.iter().for_each(|(rule, count)| say!("  {count:>8}  {rule}"));

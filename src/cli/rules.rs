@@ -188,6 +188,7 @@ fn alerts_of(dir: &Path, rules: &RuleSet, case: &TestCase) -> anyhow::Result<Vec
         rules: Arc::new(rules),
         facts: config.facts(),
         tick_ms: config.tick_ms(),
+        late: config.late(),
     };
     let mut front = Front::new(registry, config.admission(), config.tick_ms());
     let mut records: Vec<Record> = Vec::new();

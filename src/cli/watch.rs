@@ -194,6 +194,7 @@ impl Tracer {
             happened.push(match &finding.what {
                 Found::Change(transition) => self.changed(transition),
                 Found::Hit(..) => "HIT, counted over many".to_owned(),
+                Found::Unhit(..) => "counted no longer".to_owned(),
             });
         }
         if when == Verdict::Unknown && now.verdicts[1..].iter().all(|part| *part == Verdict::True) {
@@ -232,6 +233,8 @@ impl Tracer {
             (Transition::Raised(_), None) => format!("RAISED to {}", alert.severity),
             (Transition::Cleared(_), Some(other)) => format!("CLEARED, and the alert of {other} with it"),
             (Transition::Cleared(_), None) => "CLEARED".to_owned(),
+            (Transition::Revised(_), _) => "REVISED by what came late".to_owned(),
+            (Transition::Withdrawn(_), _) => "WITHDRAWN".to_owned(),
         }
     }
 

@@ -60,7 +60,9 @@ impl Desk {
         let mut news = Vec::new();
         for transition in transitions {
             let alert = transition.alert();
-            let change = tx.put_alert(alert)?;
+            let is_late =
+                alert.retrospective || matches!(transition, Transition::Revised(_) | Transition::Withdrawn(_));
+            let change = if is_late { tx.put_alert_again(alert)? } else { tx.put_alert(alert)? };
             if !change.is_news() {
                 continue;
             }
@@ -69,6 +71,7 @@ impl Desk {
             }
             news.push(News::Alert(alert.clone(), change));
             let event = match (transition, change) {
+                (Transition::Withdrawn(_), _) => Event::Withdrawn(alert),
                 (_, Change::New) => Event::Opened(alert),
                 (Transition::Raised(_), _) => Event::Raised(alert),
                 _ => continue,

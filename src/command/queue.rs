@@ -21,6 +21,8 @@ pub enum Event<'a> {
     Opened(&'a Alert),
     /// An alert became graver.
     Raised(&'a Alert),
+    /// Late data showed that an alert never was.
+    Withdrawn(&'a Alert),
     Unit(&'a UnitReport),
     Reply(&'a UnitReply),
     /// The registry's units are now these.
@@ -164,6 +166,7 @@ impl Queue {
         match event {
             Event::Opened(alert) => self.open(alert, now),
             Event::Raised(alert) => self.raise(alert, now),
+            Event::Withdrawn(alert) => self.withdraw(alert, now),
             Event::Unit(report) => self.unit_reported(report, now),
             Event::Reply(reply) => {
                 let replied = self.reply(reply, now);
@@ -250,6 +253,18 @@ impl Queue {
                 }
             }
         }
+    }
+
+    /// Closes the order of an alert that never was; whoever held it is free, and told so by the order's message.
+    fn withdraw(&mut self, alert: &Alert, now: Time) {
+        let dispatch_id = model::dispatch_id(&alert.alert_id.0);
+        let Some(order) = self.change(&dispatch_id, now) else { return };
+        order.state = OrderState::Withdrawn;
+        order.reason = alert.withdrawn_because.clone().unwrap_or_else(|| "its alert was withdrawn".to_owned());
+        order.closed_at = Some(now);
+        order.search = None;
+        order.deadline = None;
+        self.close(&dispatch_id, now);
     }
 
     /// A graver alert raises its order; when another kind of unit is called for, one is sought, besides any that holds it.

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::BrokerAddress;
 use crate::{
-    command, facts,
+    command,
+    engine::LateSettings,
+    facts,
     ingest::{AdmissionSettings, CHINA_OFFSET_H, Format},
     journal::JournalSettings,
     model::{Datum, Zone},
@@ -32,6 +34,7 @@ pub struct Config {
     pub broker: Broker,
     pub journal: JournalSettings,
     admission: AdmissionSettings,
+    late: LateSettings,
     facts: facts::Settings,
     pub silence: Silence,
     dispatch: Dispatch,
@@ -52,6 +55,7 @@ impl Default for Config {
             broker: Broker::default(),
             journal: JournalSettings::default(),
             admission: AdmissionSettings::default(),
+            late: LateSettings::default(),
             facts: facts::Settings::default(),
             silence: Silence::default(),
             dispatch: Dispatch::default(),
@@ -302,6 +306,10 @@ impl Config {
 
     pub fn admission(&self) -> AdmissionSettings {
         self.admission.clone()
+    }
+
+    pub fn late(&self) -> LateSettings {
+        LateSettings { jumps: self.admission.jumps(), ..self.late }
     }
 
     /// Milliseconds between two looks at silence.

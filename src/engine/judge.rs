@@ -1,14 +1,21 @@
 //! One shard: the state of its vehicles, and the only place where facts, rules and alerts meet.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use rustc_hash::FxHashMap;
 
-use super::{EngineError, clock::is_looked_at};
+use super::{
+    EngineError,
+    clock::is_looked_at,
+    late::{LateSettings, Lateness, Retold, Span},
+    past::{Kept, Leg, Mark, Past, Told},
+};
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
-    facts::{Fold, Input, Settings, VehicleState},
-    model::{Body, Facts, Outcome, Record, Severity, Sighting, Text, Time, Transition, Verdict, limits::RECENT_ALERTS},
+    facts::{Fold, Input, Settings},
+    model::{
+        Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict, limits::RECENT_ALERTS,
+    },
     registry::Registry,
     rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts},
 };
@@ -21,6 +28,7 @@ pub struct Reference {
     pub facts: Settings,
     /// Milliseconds between two looks at silence.
     pub tick_ms: i64,
+    pub late: LateSettings,
 }
 
 impl Reference {
@@ -47,6 +55,8 @@ pub enum Found {
     Change(Box<Transition>),
     /// A row that the rule counts over vehicles, and how grave it is.
     Hit(Box<Facts>, Option<Severity>),
+    /// Late data showed that there was no such row of this vehicle at this time.
+    Unhit(Text, Time),
 }
 
 impl Finding {
@@ -55,6 +65,7 @@ impl Finding {
         match &self.what {
             Found::Change(transition) => &transition.alert().vehicle_id,
             Found::Hit(row, _) => row.vehicle_id.as_deref().unwrap_or_default(),
+            Found::Unhit(vehicle_id, _) => vehicle_id,
         }
     }
 }
@@ -103,12 +114,20 @@ pub struct Assessed {
 pub struct Seen {
     pub positions: Vec<LastPosition>,
     pub risks: Vec<Assessed>,
+    /// Records whose content was known already, which admission could not tell.
+    pub repeated: Vec<u32>,
+    /// Records older than all that is kept of their vehicle: not judged.
+    pub beyond: Vec<u32>,
 }
 
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
     reference: Reference,
     fold: Fold,
+    /// Which of `rules_of` is in force.
+    epoch: u32,
+    /// The rules by which legs of the past were judged, and the fold that fills their columns.
+    rules_of: BTreeMap<u32, (Arc<RuleSet>, Fold)>,
     vehicles: Vec<Vehicle>,
     /// Places in `vehicles`.
     by_id: FxHashMap<Text, u32>,
@@ -118,27 +137,35 @@ pub struct Judge {
     asks_recent: bool,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
+    /// What came late in this batch, by vehicle, with what came after it.
+    late: BTreeMap<u32, Lateness>,
 }
 
 /// What is kept of one vehicle.
 struct Vehicle {
     id: Text,
-    state: VehicleState,
-    alerts: VehicleAlerts,
+    /// Its fold as it stands: the mark before its next input.
+    now: Mark,
     last_arrival: Time,
-    last_event: Time,
-    last_sighting: Time,
     /// When its risk was last assessed.
     assessed_at: Time,
-    /// When its last grave alerts opened, oldest first.
-    opened: Vec<Time>,
+    past: Past,
+    /// The first leg whose mark lacks its alerts: rows before it are not judged yet.
+    unmarked: usize,
+    /// Rows that are not judged yet.
+    pending: u32,
+    /// Alerts that only late data showed.
+    retold: Retold,
 }
 
 /// Where a row of facts came from.
+#[derive(Clone, Copy)]
 struct Origin {
     record: u32,
     /// Place in [`Judge::vehicles`].
     vehicle: u32,
+    /// Leg of the vehicle's past.
+    leg: u32,
 }
 
 /// Before all that can be.
@@ -155,15 +182,19 @@ impl Judge {
     /// A judge that knows no vehicle yet.
     pub fn new(reference: Reference) -> Self {
         let (fold, asks_recent) = (reference.fold(), asks_recent(&reference));
+        let rules_of = BTreeMap::from([(0, (Arc::clone(&reference.rules), fold.clone()))]);
         Self {
             reference,
             fold,
+            epoch: 0,
+            rules_of,
             asks_recent,
             vehicles: Vec::new(),
             by_id: FxHashMap::default(),
             listening_since: None,
             rows: Vec::new(),
             origins: Vec::new(),
+            late: BTreeMap::new(),
         }
     }
 
@@ -172,8 +203,19 @@ impl Judge {
         self.fold = reference.fold();
         self.asks_recent = asks_recent(&reference);
         let rules = &reference.rules;
-        self.vehicles.iter_mut().for_each(|vehicle| vehicle.alerts.retain(|id| rules.index_of(id).is_some()));
+        if !Arc::ptr_eq(rules, &self.reference.rules) {
+            self.vehicles.iter_mut().for_each(|vehicle| vehicle.now.alerts.retain(|id| rules.index_of(id).is_some()));
+            self.epoch += 1;
+        }
+        // What is registered is valid from and to: the newest registry knows what held in the past. Rules do not.
+        let used = self.vehicles.iter().flat_map(|vehicle| vehicle.past.legs.front()).map(|leg| leg.epoch).min();
+        self.rules_of.retain(|epoch, _| used.is_some_and(|used| *epoch >= used));
         self.reference = reference;
+        let reference = &self.reference;
+        for (rules, fold) in self.rules_of.values_mut() {
+            *fold = Reference { rules: Arc::clone(rules), ..reference.clone() }.fold();
+        }
+        self.rules_of.insert(self.epoch, (Arc::clone(&reference.rules), self.fold.clone()));
     }
 
     /// How many vehicles it knows.
@@ -209,11 +251,9 @@ impl Judge {
         for (index, vehicle_id) in mine {
             let record = &batch[*index as usize];
             match &record.body {
-                Body::Device(_) if record.outcome == Outcome::Evaluated => {
-                    self.report(*index, record, vehicle_id, seen);
-                    self.look_back(&mut findings, seen, watch)?;
+                Body::Device(_) | Body::Sighting(_) => {
+                    self.take(*index, record, vehicle_id, &mut findings, seen, watch)?;
                 }
-                Body::Sighting(sighting) => self.sighting(*index, sighting, record.event_time, vehicle_id),
                 Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
                 _ => {}
@@ -223,54 +263,259 @@ impl Judge {
             }
         }
         self.flush(&mut findings, seen, watch)?;
+        for (place, lateness) in std::mem::take(&mut self.late) {
+            self.catch_up(place, lateness, &mut findings, seen, watch)?;
+        }
         Ok(findings)
     }
 
-    /// Folds one report into its vehicle's state and keeps the row.
-    fn report(&mut self, index: u32, record: &Record, vehicle_id: &Text, seen: &mut Seen) {
-        let Body::Device(report) = &record.body else { return };
+    /// A report or a sighting: folded at once when it is newer than its vehicle's last, else laid aside for the late lane, with
+    /// all that comes after it.
+    fn take(
+        &mut self,
+        index: u32,
+        record: &Record,
+        vehicle_id: &Text,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        if matches!(record.body, Body::Sighting(_)) && !self.reference.rules.asks_sighting() {
+            return Ok(());
+        }
+        let Some(kept) = Kept::of(record) else { return Ok(()) };
         let place = self.place_of(vehicle_id);
         let vehicle = &mut self.vehicles[place as usize];
-        vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
-        // Two devices on one vehicle may interleave: the older report has nothing new to say of the present.
-        if record.event_time < vehicle.last_event {
-            return;
+        if matches!(record.body, Body::Device(_)) && record.outcome == Outcome::Evaluated {
+            vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
         }
-        vehicle.last_event = record.event_time;
-        let Record { event_time, recv_time, use_position, .. } = *record;
-        let input = Input::Report { report, event_time, recv_time, use_position };
-        let row = self.rows.push_mut(Facts::default());
-        self.fold.fill(row, &mut vehicle.state, input);
-        if record.use_position
-            && let (Some(lat), Some(lon)) = (report.lat, report.lon)
-        {
-            seen.positions.push(LastPosition {
-                vehicle_id: vehicle_id.clone(),
-                plate: row.plate.clone().unwrap_or_else(|| vehicle_id.clone()),
-                at: record.event_time,
-                lat,
-                lon,
-                speed_kmh: row.speed_kmh,
-                heading_deg: report.heading_deg,
-            });
+        if let Some(lateness) = self.late.get_mut(&place) {
+            lateness.add(index, record.event_time, kept);
+            return Ok(());
         }
-        self.origins.push(Origin { record: index, vehicle: place });
+        if vehicle.now.newest.is_some_and(|newest| record.event_time <= newest) {
+            if vehicle.pending > 0 {
+                self.flush(findings, seen, watch)?;
+            }
+            let newest = self.vehicles[place as usize].now.newest;
+            self.late.entry(place).or_insert_with(|| Lateness::since(newest)).add(index, record.event_time, kept);
+            return Ok(());
+        }
+        self.begin_leg(place, record.event_time);
+        let vehicle = &mut self.vehicles[place as usize];
+        let leg = vehicle.past.push(&kept);
+        let origin = Origin { record: index, vehicle: place, leg: leg as u32 };
+        vehicle.now.newest = Some(record.event_time);
+        match &record.body {
+            Body::Device(report) => {
+                let position = report.lat.zip(report.lon).filter(|_| record.use_position);
+                let input = Input::Report {
+                    report,
+                    event_time: record.event_time,
+                    recv_time: record.recv_time,
+                    use_position: record.use_position,
+                };
+                let fixed = report.lat.zip(report.lon).filter(|_| record.use_position || is_jump(record));
+                let fixed = fixed.filter(|_| record.reason != Reason::ClockSkew);
+                let fixed = fixed.map(|(lat, lon)| Fixed { at: record.event_time, lat, lon });
+                if !self.step(origin, input, fixed) {
+                    return Ok(());
+                }
+                if let (Some((lat, lon)), Some(row)) = (position, self.rows.last()) {
+                    seen.positions.push(LastPosition {
+                        vehicle_id: vehicle_id.clone(),
+                        plate: row.plate.clone().unwrap_or_else(|| vehicle_id.clone()),
+                        at: record.event_time,
+                        lat,
+                        lon,
+                        speed_kmh: row.speed_kmh,
+                        heading_deg: report.heading_deg,
+                    });
+                }
+                self.look_back(findings, seen, watch)
+            }
+            Body::Sighting(sighting) => {
+                self.step(origin, Input::Sighting { sighting, event_time: record.event_time }, None);
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// Folds a sighting. It may be older than the last report; one older than the last sighting says nothing new.
-    fn sighting(&mut self, index: u32, sighting: &Sighting, at: Time, vehicle_id: &Text) {
-        if !self.reference.rules.asks_sighting() {
-            return;
-        }
-        let place = self.place_of(vehicle_id);
+    /// Begins a leg of the vehicle's past where one is due.
+    fn begin_leg(&mut self, place: u32, at: Time) {
+        let (epoch, keeps) = (self.epoch, self.bytes_each());
         let vehicle = &mut self.vehicles[place as usize];
-        if at < vehicle.last_sighting {
+        let silent_ms = vehicle.now.newest.map(|newest| at.ms_since(newest));
+        if !vehicle.past.wants_leg(epoch, silent_ms) {
             return;
         }
-        vehicle.last_sighting = at;
+        let Mark { state, jumps, newest, .. } = &vehicle.now;
+        let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
+        vehicle.past.begin(epoch, before);
+        if vehicle.pending == 0 {
+            vehicle.mark(vehicle.past.legs.len());
+            let gone = vehicle.past.trim(keeps);
+            vehicle.unmarked -= gone.min(vehicle.unmarked);
+        }
+    }
+
+    /// Memory that the past of each vehicle may take.
+    fn bytes_each(&self) -> usize {
+        self.reference.late.bytes() / self.vehicles.len().max(1)
+    }
+
+    /// Folds one input and keeps the row; whether there is one. A fix that the truck cannot have driven to is none.
+    fn step(&mut self, origin: Origin, input: Input<'_>, fixed: Option<Fixed>) -> bool {
+        let vehicle = &mut self.vehicles[origin.vehicle as usize];
+        if let Some(fixed) = fixed {
+            if !vehicle.now.jumps.believes(&fixed, self.reference.late.jumps) {
+                vehicle.now.jumps.doubt(fixed, self.reference.late.jumps);
+                return false;
+            }
+            vehicle.now.jumps.believe(fixed);
+        }
         let row = self.rows.push_mut(Facts::default());
-        self.fold.fill(row, &mut vehicle.state, Input::Sighting { sighting, event_time: at });
-        self.origins.push(Origin { record: index, vehicle: place });
+        self.fold.fill(row, &mut vehicle.now.state, input);
+        vehicle.pending += 1;
+        self.origins.push(origin);
+        true
+    }
+
+    /// The late lane: puts what came late where it belongs, folds again from the mark before it, and finds what is told
+    /// otherwise than it was.
+    fn catch_up(
+        &mut self,
+        place: u32,
+        lateness: Lateness,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let vehicle = &mut self.vehicles[place as usize];
+        let merged = vehicle.past.merge(lateness.inputs);
+        seen.repeated.extend(&merged.repeated);
+        seen.beyond.extend(merged.beyond.iter().map(|(record, _)| *record));
+        lateness.timers.iter().for_each(|timer| _ = vehicle.past.push(timer));
+        let last = vehicle.past.legs.len().saturating_sub(1);
+        let Some(from) = merged.from.or(Some(last).filter(|_| !lateness.timers.is_empty())) else { return Ok(()) };
+        let before = vehicle.past.told_from(from);
+        let known = vehicle.past.legs[from].before.alerts.clone();
+        vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
+        vehicle.unmarked = from + 1;
+        vehicle.now = vehicle.past.legs[from].before.clone();
+        let total: usize = vehicle.past.legs.range(from..).map(Leg::len).sum();
+        // What is found is told in this order, whatever the order of arrival.
+        let mut record = lateness.records.values().min().copied().unwrap_or_default();
+        let (mut done, mut is_past, mut hidden) = (0, true, Vec::new());
+        let mut leg = from;
+        while leg < self.vehicles[place as usize].past.legs.len() {
+            self.enter_leg(place, leg, from);
+            for kept in self.vehicles[place as usize].past.legs[leg].inputs() {
+                let is_new =
+                    done >= total - lateness.timers.len() || kept.at().is_some_and(|at| Some(at) > lateness.newest);
+                done += 1;
+                if is_past && is_new {
+                    is_past = false;
+                    self.flush(&mut hidden, seen, watch)?;
+                    self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
+                }
+                if !is_past {
+                    let came = kept.at().and_then(|at| lateness.records.get(&at));
+                    record = came.map_or(record, |came| record.max(*came));
+                }
+                let told = if is_past { &mut hidden } else { &mut *findings };
+                self.step_again(Origin { record, vehicle: place, leg: leg as u32 }, &kept, told, seen, watch)?;
+            }
+            leg += 1;
+        }
+        if is_past {
+            self.flush(&mut hidden, seen, watch)?;
+            self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
+        } else {
+            self.flush(findings, seen, watch)?;
+        }
+        let keeps = self.bytes_each();
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.mark(vehicle.past.legs.len());
+        vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
+        Ok(())
+    }
+
+    /// Goes on with a leg when folding again: writes its mark, and changes to its rules.
+    fn enter_leg(&mut self, place: u32, leg: usize, from: usize) {
+        let vehicle = &mut self.vehicles[place as usize];
+        if leg > from {
+            let Mark { state, jumps, newest, .. } = &vehicle.now;
+            let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
+            vehicle.past.legs[leg].before = before;
+            if vehicle.pending == 0 {
+                vehicle.mark(leg + 1);
+            }
+        }
+    }
+
+    /// Folds an input of the past again.
+    fn step_again(
+        &mut self,
+        origin: Origin,
+        kept: &Kept,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        if let Some(at) = kept.at() {
+            self.vehicles[origin.vehicle as usize].now.newest = Some(at);
+        }
+        match kept {
+            Kept::Report(kept) => {
+                let (report, event_time, use_position) = (kept.report(), kept.event_time(), kept.use_position);
+                let place = report.lat.zip(report.lon).filter(|_| use_position && kept.tells_jumps);
+                let fixed = place.map(|(lat, lon)| Fixed { at: event_time, lat, lon });
+                let input = Input::Report { report: &report, event_time, recv_time: kept.recv_time(), use_position };
+                if self.step(origin, input, fixed) {
+                    self.look_back(findings, seen, watch)?;
+                }
+            }
+            Kept::Sighting { at_ms, sighting } => {
+                let event_time = Time::from_millis(*at_ms);
+                self.step(origin, Input::Sighting { sighting, event_time }, None);
+            }
+            Kept::Timer { at_ms, silent_ms } => {
+                let input = Input::Timer { at: Time::from_millis(*at_ms), silent_s: *silent_ms as f64 / 1000.0 };
+                self.step(origin, input, None);
+            }
+        }
+        if self.rows.len() >= ROWS {
+            self.flush(findings, seen, watch)?;
+        }
+        Ok(())
+    }
+
+    /// What of a vehicle's past is told otherwise than it was.
+    #[expect(clippy::too_many_arguments, reason = "the two sides of one comparison")]
+    fn tell_difference(
+        &mut self,
+        place: u32,
+        from: usize,
+        known: &VehicleAlerts,
+        before: &[Told],
+        span: &Span,
+        record: u32,
+        findings: &mut Vec<Finding>,
+    ) {
+        let vehicle = &mut self.vehicles[place as usize];
+        let after = vehicle.past.told_from(from);
+        let rules = &self.reference.rules;
+        let turn = |id: &str| {
+            let number = rules.index_of(id)?;
+            rules.order().iter().position(|one| *one as usize == number).map(|turn| turn as u32)
+        };
+        for (rule_id, what) in vehicle.retold.differ(&vehicle.id, known, before, after, span) {
+            if let Some(turn) = turn(&rule_id) {
+                findings.push(Finding { record, turn, what });
+            }
+        }
     }
 
     /// The place of a vehicle, a new one for one that is new.
@@ -304,9 +549,15 @@ impl Judge {
         let mut silent: Vec<(u32, i64)> = silence.filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms)).collect();
         silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
         for (place, silent_ms) in silent {
+            let timer = Kept::timer(at, silent_ms);
+            if let Some(lateness) = self.late.get_mut(&place) {
+                lateness.timers.push(timer);
+                continue;
+            }
+            self.begin_leg(place, at);
+            let leg = self.vehicles[place as usize].past.push(&timer) as u32;
             let input = Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 };
-            self.rows.push(self.fold.step(&mut self.vehicles[place as usize].state, input));
-            self.origins.push(Origin { record: index, vehicle: place });
+            self.step(Origin { record: index, vehicle: place, leg }, input, None);
             if self.rows.len() >= ROWS {
                 self.flush(findings, seen, watch)?;
             }
@@ -366,13 +617,18 @@ impl Judge {
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
             let vehicle = &mut self.vehicles[origin.vehicle as usize];
             let before = findings.len();
-            if raised[index] || !vehicle.alerts.is_quiet() {
-                advance(&rules, &verdicts, index, row, origin, &mut vehicle.alerts, findings);
+            vehicle.mark(origin.leg as usize + 1);
+            vehicle.pending -= 1;
+            if raised[index] || !vehicle.now.alerts.is_quiet() {
+                advance(&rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+                let findings = &mut findings[before..];
+                vehicle.past.tell(origin.leg as usize, findings, &rules);
+                vehicle.retold.sign(findings);
                 if self.asks_recent {
-                    vehicle.remember(&findings[before..], rules.risk());
+                    vehicle.remember(findings, rules.risk());
                 }
             }
-            let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.alerts, &findings[before..]);
+            let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.now.alerts, &findings[before..]);
             watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
         }
         self.rows.clear();
@@ -381,24 +637,39 @@ impl Judge {
     }
 }
 
+/// Whether admission doubted where it was: the fold asks again, in order of event time.
+fn is_jump(record: &Record) -> bool {
+    record.reason == Reason::ImplausibleJump
+}
+
 impl Vehicle {
     fn new(id: Text) -> Self {
         Self {
             id,
-            state: VehicleState::default(),
-            alerts: VehicleAlerts::default(),
+            now: Mark::default(),
             last_arrival: NEVER,
-            last_event: NEVER,
-            last_sighting: NEVER,
             assessed_at: NEVER,
-            opened: Vec::new(),
+            past: Past::default(),
+            unmarked: 0,
+            pending: 0,
+            retold: Retold::default(),
+        }
+    }
+
+    /// Writes what is known of the alerts into the marks before leg `until` that lack it.
+    fn mark(&mut self, until: usize) {
+        while self.unmarked < until {
+            if let Some(leg) = self.past.legs.get_mut(self.unmarked) {
+                (leg.before.alerts, leg.before.opened) = (self.now.alerts.clone(), self.now.opened.clone());
+            }
+            self.unmarked += 1;
         }
     }
 
     /// How many grave alerts opened in the days before.
     fn recent_alerts(&self, at: Option<Time>) -> i64 {
         let at = at.unwrap_or_default();
-        self.opened.iter().filter(|opened| at.ms_since(**opened) <= RECENT_MS).count() as i64
+        self.now.opened.iter().filter(|opened| at.ms_since(**opened) <= RECENT_MS).count() as i64
     }
 
     /// Keeps when grave alerts opened; not those about risk, or a risk would be one for having been one.
@@ -408,10 +679,10 @@ impl Vehicle {
             let Transition::Opened(alert) = &**transition else { continue };
             let is_risk = risk.is_some_and(|sheet| *sheet.rule_id == *alert.rule_id);
             if alert.severity >= Severity::Major && !is_risk {
-                if self.opened.len() >= RECENT_ALERTS {
-                    self.opened.remove(0);
+                if self.now.opened.len() >= RECENT_ALERTS {
+                    self.now.opened.remove(0);
                 }
-                self.opened.push(alert.fired_at);
+                self.now.opened.push(alert.fired_at);
             }
         }
     }

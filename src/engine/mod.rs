@@ -9,11 +9,16 @@
 //! decides only which records it sees. [`Engine`] spreads vehicles by hash over judges on threads of their own and puts
 //! what they find back in order, so that the number of shards changes nothing but the speed.
 //!
+//! What comes late goes into the vehicle's past where it belongs; the same fold runs again from the last mark before it,
+//! and what it finds otherwise is told as `retrospective`, revised or withdrawn. Final alerts are those of reports in order.
+//!
 //! At its limits: the queue of a shard is bounded ([`crate::model::limits::SHARD_QUEUE`]); whoever feeds waits, and with
 //! it the acknowledgement of what it feeds.
 
 mod clock;
 mod judge;
+mod late;
+mod past;
 mod replay;
 mod settle;
 mod shards;
@@ -21,6 +26,7 @@ mod watch;
 
 pub use clock::Ticker;
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
+pub use late::LateSettings;
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
 pub use watch::{Watcher, watch};

@@ -3,13 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{Engine, EngineError, Judged, Reference};
-use crate::model::{Alert, AlertId, Ledger, Record};
+use crate::model::{Alert, AlertId, Ledger, Record, Transition};
 
 /// How a replay ended.
 #[derive(Debug, Default)]
 pub struct Replayed {
     /// Every alert as it finally stood, sorted by start, rule and vehicle.
     pub alerts: Vec<Alert>,
+    /// Alerts that late data showed never to have been.
+    pub withdrawn: Vec<Alert>,
     pub ledger: Ledger,
     /// How many vehicles reported.
     pub vehicles: usize,
@@ -49,6 +51,7 @@ pub fn replay<E: From<EngineError>>(
 #[derive(Default)]
 struct Collected {
     alerts: BTreeMap<AlertId, Alert>,
+    withdrawn: BTreeMap<AlertId, Alert>,
     ledger: Ledger,
     vehicles: usize,
 }
@@ -56,16 +59,25 @@ struct Collected {
 impl Collected {
     fn add(&mut self, judged: Option<Judged>) {
         let Some(judged) = judged else { return };
-        judged.batch.iter().for_each(|record| self.ledger.count(record));
+        judged.count_into(&mut self.ledger);
         self.vehicles = judged.vehicles;
         for transition in judged.transitions {
+            let is_withdrawn = matches!(transition, Transition::Withdrawn(_));
             let alert = transition.into_alert();
-            self.alerts.insert(alert.alert_id.clone(), alert);
+            let id = alert.alert_id.clone();
+            if is_withdrawn {
+                self.withdrawn.insert(id.clone(), alert);
+                self.alerts.remove(&id);
+            } else {
+                self.withdrawn.remove(&id);
+                self.alerts.insert(id, alert);
+            }
         }
     }
 
     fn finish(self) -> Replayed {
-        let mut alerts: Vec<Alert> = self.alerts.into_values().collect();
+        let (mut alerts, withdrawn) =
+            (self.alerts.into_values().collect::<Vec<_>>(), self.withdrawn.into_values().collect());
         alerts.sort_by(|a, b| {
             (a.started_at, &a.rule_id, &a.vehicle_id, &a.alert_id).cmp(&(
                 b.started_at,
@@ -74,6 +86,6 @@ impl Collected {
                 &b.alert_id,
             ))
         });
-        Replayed { alerts, ledger: self.ledger, vehicles: self.vehicles }
+        Replayed { alerts, withdrawn, ledger: self.ledger, vehicles: self.vehicles }
     }
 }

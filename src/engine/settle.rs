@@ -26,7 +26,7 @@ impl Settler {
         if !reference.rules.has_tallies() {
             told.extend(findings.into_iter().filter_map(|finding| match finding.what {
                 Found::Change(transition) => Some(*transition),
-                Found::Hit(..) => None,
+                Found::Hit(..) | Found::Unhit(..) => None,
             }));
             return told;
         }
@@ -55,6 +55,7 @@ impl Settler {
                 let hit = Hit { row: &row, severity, points: 1, fleet, alert: None };
                 self.count(reference, rule, hit, told);
             }
+            Found::Unhit(vehicle_id, at) => self.tallies.take_out(&rule.id, &vehicle_id, at),
             Found::Change(transition) => self.admit(reference, rule, *transition, told),
         }
     }

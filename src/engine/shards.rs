@@ -15,7 +15,7 @@ use rustc_hash::FxHasher;
 use super::{EngineError, Finding, Judge, Reference, Seen, settle::Settler};
 use crate::{
     facts::Fold,
-    model::{Body, Outcome, Record, Text, Transition, limits},
+    model::{Body, Ledger, Outcome, Reason, Record, Text, Transition, limits},
 };
 
 /// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::take`] whole and in the same order.
@@ -57,6 +57,22 @@ pub struct Judged {
     pub seen: Seen,
     /// How many vehicles the engine knows now.
     pub vehicles: usize,
+}
+
+impl Judged {
+    /// Counts every record of the batch as what became of it.
+    pub fn count_into(&self, ledger: &mut Ledger) {
+        let (mut repeated, mut beyond) = (self.seen.repeated.iter().peekable(), self.seen.beyond.iter().peekable());
+        for (index, record) in (0_u32..).zip(self.batch.iter()) {
+            if repeated.next_if_eq(&&index).is_some() {
+                ledger.count_as(record, Outcome::Duplicate, Reason::Duplicate);
+            } else if beyond.next_if_eq(&&index).is_some() {
+                ledger.count_as(record, Outcome::Late, Reason::TooOld);
+            } else {
+                ledger.count(record);
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -189,9 +205,13 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         findings.extend(part.findings);
         seen.positions.extend(part.seen.positions);
         seen.risks.extend(part.seen.risks);
+        seen.repeated.extend(part.seen.repeated);
+        seen.beyond.extend(part.seen.beyond);
         vehicles += part.vehicles;
     }
     in_order(&mut findings);
+    seen.repeated.sort_unstable();
+    seen.beyond.sort_unstable();
     let transitions = settler.settle(reference, &batch, findings);
     Judged { batch, transitions, seen, vehicles }
 }
@@ -214,7 +234,7 @@ pub(super) enum Subject {
 pub(super) fn subject(fold: &Fold, record: &Record) -> Subject {
     match &record.body {
         Body::Tick | Body::Start => Subject::All,
-        Body::Device(report) if record.outcome == Outcome::Evaluated => {
+        Body::Device(report) if record.outcome == Outcome::Evaluated || record.reason == Reason::ImplausibleJump => {
             Subject::Vehicle(fold.vehicle_id(&report.device_id, record.event_time))
         }
         Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {

@@ -73,6 +73,13 @@ pub struct VehicleState {
     around: Around,
 }
 
+impl VehicleState {
+    /// What is remembered, without what is only kept at hand to be quick.
+    pub fn remembered(&self) -> Self {
+        Self { held: None, around: Around::default(), ..self.clone() }
+    }
+}
+
 /// Which families are computed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Needs {

@@ -9,13 +9,12 @@
 //! 2. A clock too far ahead: judged at arrival (`clock_skew`), or at the device's last event time when that is later, so
 //!    that such a device is judged in order of arrival. Its positions are used, but not to tell jumps.
 //! 3. The same content again: `duplicate`. Only a report that is not newer than the device's last needs to be looked up.
-//! 4. Older than the device's last event time: `late`, `out_of_order`, or `too_old` when it is older on arrival than what is
-//!    judged at all. Equal event time with other content is judged.
+//! 4. Older than the device's last event time: judged where it belongs (`out_of_order`), or `late`, `too_old`, when it is older
+//!    on arrival than what is judged at all. Equal event time with other content is judged.
 //! 5. A speed, or a jump between fixes, that no truck makes: filtered.
 //! 6. Without a position, or with one that can't be used: judged, position unused.
 //!
-//! A first fix that was wrong must not condemn all that follow: after [`AGREEING_FIXES`] filtered fixes in a row that a
-//! truck could have driven between, the next such fix is believed. Jumps within `jump_floor_m` are drift and pass.
+//! What is a jump: [`crate::model::Jumps`].
 
 use std::{
     collections::VecDeque,
@@ -27,14 +26,12 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use super::decode::Decoded;
-use crate::model::{Body, DeviceReport, Fix, Outcome, Reason, Record, Time, UnitReply, limits};
+use crate::model::{
+    Body, DeviceReport, Fix, Fixed, JumpLimits, Jumps, Outcome, Reason, Record, Sighting, Time, UnitReply, limits,
+};
 
-/// Filtered fixes in a row that agree with each other, after which the next is believed.
-const AGREEING_FIXES: u8 = 3;
 /// How often, by the arrival clock, unregistered devices that are silent make room.
 const SWEEP_MS: i64 = 60_000;
-/// Mean radius of the earth (IUGG), in metres.
-const EARTH_M: f64 = 6_371_008.8;
 
 /// What is plausible, and how old or new a report may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,6 +70,13 @@ impl Default for AdmissionSettings {
     }
 }
 
+impl AdmissionSettings {
+    /// How far a truck gets between two fixes.
+    pub fn jumps(&self) -> JumpLimits {
+        JumpLimits { max_implied_speed_kmh: self.max_implied_speed_kmh, jump_floor_m: self.jump_floor_m }
+    }
+}
+
 /// Per device what is needed to tell duplicates, order and jumps.
 ///
 /// At its limits: unregistered devices beyond [`limits::UNREGISTERED_DEVICES`] are rejected until others have been silent for
@@ -93,19 +97,10 @@ struct Device {
     newest: Option<Time>,
     seen_at: Time,
     unregistered: bool,
-    /// The last fix believed.
-    believed: Option<Place>,
-    /// The last filtered fix, and how many in a row agree with it.
-    doubted: Option<(Place, u8)>,
+    /// In order of arrival.
+    jumps: Jumps,
     fingerprints: Vec<[u16; 3]>,
     oldest: u8,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-struct Place {
-    at: Time,
-    lat: f64,
-    lon: f64,
 }
 
 /// What becomes of a report.
@@ -158,10 +153,7 @@ impl Admission {
         let other = |outcome, reason, event_time, use_position| Verdict { outcome, reason, event_time, use_position };
         match &decoded.body {
             Body::Device(report) => self.judge_report(report, recv_time, registered),
-            Body::Sighting(sighting) => {
-                let usable = sighting.lat.zip(sighting.lon).is_some_and(|(lat, lon)| is_place(lat, lon));
-                other(Outcome::Evaluated, Reason::Ok, sighting.device_time, usable)
-            }
+            Body::Sighting(sighting) => self.judge_sighting(sighting, recv_time),
             Body::Unit(unit) => other(Outcome::Evaluated, Reason::Ok, unit.device_time, is_place(unit.lat, unit.lon)),
             Body::Reply(reply) if self.replies.contains(&reply_fingerprint(reply)) => {
                 other(Outcome::Duplicate, Reason::Duplicate, reply.device_time, false)
@@ -174,6 +166,19 @@ impl Admission {
                 other(Outcome::Rejected, decoded.reason, recv_time, false)
             }
         }
+    }
+
+    fn judge_sighting(&self, sighting: &Sighting, recv_time: Time) -> Verdict {
+        let use_position = sighting.lat.zip(sighting.lon).is_some_and(|(lat, lon)| is_place(lat, lon));
+        let age_ms = recv_time.ms_since(sighting.device_time);
+        let (outcome, reason, event_time) = if age_ms < -self.settings.max_ahead_s * 1000 {
+            (Outcome::Evaluated, Reason::ClockSkew, recv_time)
+        } else if age_ms > self.settings.max_age_s * 1000 {
+            (Outcome::Late, Reason::TooOld, sighting.device_time)
+        } else {
+            (Outcome::Evaluated, Reason::Ok, sighting.device_time)
+        };
+        Verdict { outcome, reason, event_time, use_position }
     }
 
     fn judge_report(&self, report: &DeviceReport, recv_time: Time, registered: impl Fn(&str) -> bool) -> Verdict {
@@ -194,20 +199,40 @@ impl Admission {
             return unused(Outcome::Duplicate, Reason::Duplicate);
         }
         if newest.is_some_and(|newest| event_time < newest) {
-            let is_too_old = recv_time.ms_since(report.device_time) > self.settings.max_age_s * 1000;
-            return unused(Outcome::Late, if is_too_old { Reason::TooOld } else { Reason::OutOfOrder });
+            return self.judge_late(report, event_time, recv_time);
         }
         self.judge_content(report, device, event_time, skewed)
     }
 
+    /// Of a report that is older than the device's last: whether it was a jump only the fold can say, in order of event time.
+    fn judge_late(&self, report: &DeviceReport, event_time: Time, recv_time: Time) -> Verdict {
+        let verdict = |outcome, reason, use_position| Verdict { outcome, reason, event_time, use_position };
+        if recv_time.ms_since(report.device_time) > self.settings.max_age_s * 1000 {
+            return verdict(Outcome::Late, Reason::TooOld, false);
+        }
+        if !self.has_plausible_speed(report) {
+            return verdict(Outcome::Filtered, Reason::ImplausibleSpeed, false);
+        }
+        match self.position(report) {
+            Ok(_) => verdict(Outcome::Evaluated, Reason::OutOfOrder, true),
+            Err(reason) => verdict(Outcome::Evaluated, reason, false),
+        }
+    }
+
+    fn has_plausible_speed(&self, report: &DeviceReport) -> bool {
+        report.speed_kmh.is_none_or(|speed| (0.0..=self.settings.max_speed_kmh).contains(&speed))
+    }
+
     fn judge_content(&self, report: &DeviceReport, device: &Device, event_time: Time, skewed: bool) -> Verdict {
         let verdict = |outcome, reason, use_position| Verdict { outcome, reason, event_time, use_position };
-        if report.speed_kmh.is_some_and(|speed| !(0.0..=self.settings.max_speed_kmh).contains(&speed)) {
+        if !self.has_plausible_speed(report) {
             return verdict(Outcome::Filtered, Reason::ImplausibleSpeed, false);
         }
         let position = self.position(report);
         match position {
-            Ok((lat, lon)) if !skewed && !self.is_believable(device, Place { at: event_time, lat, lon }) => {
+            Ok((lat, lon))
+                if !skewed && !device.jumps.believes(&Fixed { at: event_time, lat, lon }, self.settings.jumps()) =>
+            {
                 verdict(Outcome::Filtered, Reason::ImplausibleJump, false)
             }
             _ if skewed => verdict(Outcome::Evaluated, Reason::ClockSkew, position.is_ok()),
@@ -232,40 +257,18 @@ impl Admission {
         }
     }
 
-    fn is_believable(&self, device: &Device, place: Place) -> bool {
-        let Some(believed) = &device.believed else { return true };
-        self.is_drivable(believed, &place)
-            || device.doubted.is_some_and(|(doubted, n)| n >= AGREEING_FIXES && self.is_drivable(&doubted, &place))
-    }
-
-    /// Whether a truck, or drift, gets from one place to the other in that time.
-    fn is_drivable(&self, from: &Place, to: &Place) -> bool {
-        let distance_m = distance_m(from, to);
-        let hours = to.at.s_since(from.at).abs() / 3600.0;
-        distance_m <= self.settings.jump_floor_m || distance_m / 1000.0 <= self.settings.max_implied_speed_kmh * hours
-    }
-
     fn apply(&mut self, report: &DeviceReport, record: &Record, registered: impl Fn(&str) -> bool) {
         if record.outcome == Outcome::Rejected {
             return;
         }
-        let doubted = (record.reason == Reason::ImplausibleJump).then(|| self.doubt(report, record)).flatten();
         if !self.devices.contains_key(&report.device_id) {
             let unregistered = !registered(&report.device_id);
             self.unregistered += usize::from(unregistered);
             self.devices.insert(Arc::clone(&report.device_id), Device { unregistered, ..Device::default() });
         }
         if let Some(device) = self.devices.get_mut(&report.device_id) {
-            device.apply(report, record, doubted);
+            device.apply(report, record, self.settings.jumps());
         }
-    }
-
-    /// A filtered fix, and with it how many in a row agree.
-    fn doubt(&self, report: &DeviceReport, record: &Record) -> Option<(Place, u8)> {
-        let place = Place::of(report, record)?;
-        let before = self.devices.get(&report.device_id).and_then(|device| device.doubted);
-        let agreeing = before.filter(|(before, _)| self.is_drivable(before, &place)).map_or(0, |(_, n)| n);
-        Some((place, agreeing.saturating_add(1)))
     }
 
     /// Devices that were registered meanwhile stop counting; those silent for long go.
@@ -284,20 +287,24 @@ impl Admission {
 }
 
 impl Device {
-    fn apply(&mut self, report: &DeviceReport, record: &Record, doubted: Option<(Place, u8)>) {
+    fn apply(&mut self, report: &DeviceReport, record: &Record, limits: JumpLimits) {
         self.seen_at = self.seen_at.max(record.recv_time);
         if record.outcome == Outcome::Duplicate {
             return;
         }
         self.remember(fingerprint(report));
-        if matches!(record.outcome, Outcome::Evaluated | Outcome::Filtered) {
-            self.newest = self.newest.max(Some(record.event_time));
+        if self.newest.is_some_and(|newest| record.event_time < newest) {
+            // Come late: what was believed since is newer.
+            return;
         }
-        if doubted.is_some() {
-            self.doubted = doubted;
+        if matches!(record.outcome, Outcome::Evaluated | Outcome::Filtered) {
+            self.newest = Some(record.event_time);
+        }
+        let Some(fixed) = fixed(report, record.event_time) else { return };
+        if record.reason == Reason::ImplausibleJump {
+            self.jumps.doubt(fixed, limits);
         } else if record.use_position && record.reason != Reason::ClockSkew {
-            self.believed = Place::of(report, record);
-            self.doubted = None;
+            self.jumps.believe(fixed);
         }
     }
 
@@ -315,23 +322,13 @@ impl Device {
     }
 }
 
-impl Place {
-    fn of(report: &DeviceReport, record: &Record) -> Option<Self> {
-        report.lat.zip(report.lon).map(|(lat, lon)| Self { at: record.event_time, lat, lon })
-    }
+/// Where the report says that it was taken.
+fn fixed(report: &DeviceReport, at: Time) -> Option<Fixed> {
+    report.lat.zip(report.lon).map(|(lat, lon)| Fixed { at, lat, lon })
 }
 
 fn is_place(lat: f64, lon: f64) -> bool {
     lat.abs() <= 90.0 && lon.abs() <= 180.0 && (lat != 0.0 || lon != 0.0)
-}
-
-/// Great-circle distance by the haversine formula, which is exact on a sphere also for near points.
-fn distance_m(from: &Place, to: &Place) -> f64 {
-    let (lat_a, lat_b) = (from.lat.to_radians(), to.lat.to_radians());
-    let half_lat = ((lat_b - lat_a) / 2.0).sin();
-    let half_lon = ((to.lon - from.lon).to_radians() / 2.0).sin();
-    let chord = half_lat * half_lat + lat_a.cos() * lat_b.cos() * half_lon * half_lon;
-    2.0 * EARTH_M * chord.sqrt().min(1.0).asin()
 }
 
 /// What makes a report the same report again: its time, position, alarms, events, driver and body state. Not its counter and

@@ -122,6 +122,9 @@ pub struct Alert {
     pub state: AlertState,
     /// Only late data showed it.
     pub retrospective: bool,
+    /// Why it was withdrawn, for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn_because: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lat: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,20 +164,43 @@ pub enum Transition {
     /// It became graver, or another rule joined it; then it may be open again.
     Raised(Alert),
     Cleared(Alert),
+    /// Late data changed what was told of it.
+    Revised(Alert),
+    /// Late data showed that it never was.
+    Withdrawn(Alert),
 }
 
 impl Transition {
     /// The alert as it stands after the change.
     pub fn alert(&self) -> &Alert {
         match self {
-            Self::Opened(alert) | Self::Raised(alert) | Self::Cleared(alert) => alert,
+            Self::Opened(alert)
+            | Self::Raised(alert)
+            | Self::Cleared(alert)
+            | Self::Revised(alert)
+            | Self::Withdrawn(alert) => alert,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn alert_mut(&mut self) -> &mut Alert {
+        match self {
+            Self::Opened(alert)
+            | Self::Raised(alert)
+            | Self::Cleared(alert)
+            | Self::Revised(alert)
+            | Self::Withdrawn(alert) => alert,
         }
     }
 
     /// The alert as it stands after the change, taken out.
     pub fn into_alert(self) -> Alert {
         match self {
-            Self::Opened(alert) | Self::Raised(alert) | Self::Cleared(alert) => alert,
+            Self::Opened(alert)
+            | Self::Raised(alert)
+            | Self::Cleared(alert)
+            | Self::Revised(alert)
+            | Self::Withdrawn(alert) => alert,
         }
     }
 }

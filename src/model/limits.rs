@@ -130,3 +130,5 @@ pub const RISK_REASONS: usize = 64;
 pub const RISK_WEIGHT: u32 = 1_000;
 /// Grave alerts of one vehicle that are remembered to tell its risk. More: the oldest goes.
 pub const RECENT_ALERTS: usize = 64;
+/// Alerts of one vehicle remembered as seen in late data only. More: the oldest is told as if seen at once, should it change.
+pub const RETOLD_ALERTS: usize = 256;

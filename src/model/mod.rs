@@ -5,6 +5,7 @@
 mod alert;
 mod dispatch;
 mod facts;
+mod jumps;
 pub mod limits;
 mod message;
 mod order;
@@ -18,6 +19,7 @@ mod time;
 pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
+pub use jumps::{Fixed, JumpLimits, Jumps};
 pub use message::{Leased, Message, Settled, content_id};
 pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,

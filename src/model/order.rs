@@ -28,6 +28,8 @@ words! {
         Resolved = "resolved",
         /// For the list only: nobody is sent.
         Listed = "listed",
+        /// Closed because late data withdrew its alert.
+        Withdrawn = "withdrawn",
     }
 }
 words! {

@@ -29,7 +29,7 @@ words! {
         ImplausibleSpeed = "implausible_speed",
         /// A jump between fixes that no truck makes.
         ImplausibleJump = "implausible_jump",
-        /// Older than the vehicle's last report.
+        /// Older than the device's last report: judged where it belongs in time.
         OutOfOrder = "out_of_order",
         /// Older than what is judged at all.
         TooOld = "too_old",
@@ -112,9 +112,14 @@ pub struct Ledger {
 impl Ledger {
     /// Counts a record as received and as its outcome. What is not counted (see [`Record::is_counted`]) changes nothing.
     pub fn count(&mut self, record: &Record) {
+        self.count_as(record, record.outcome, record.reason);
+    }
+
+    /// The same, for a record of which more is known than admission could tell.
+    pub fn count_as(&mut self, record: &Record, outcome: Outcome, reason: Reason) {
         if record.is_counted() {
             self.received += 1;
-            *self.counts.entry(record.outcome).or_default().entry(record.reason).or_default() += 1;
+            *self.counts.entry(outcome).or_default().entry(reason).or_default() += 1;
         }
     }
 

@@ -673,6 +673,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         cleared_at: None,
         state: AlertState::Open,
         retrospective: false,
+        withdrawn_because: None,
         lat: None,
         lon: None,
         district_id: None,

@@ -177,6 +177,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         cleared_at: None,
         state: AlertState::Open,
         retrospective: false,
+        withdrawn_because: None,
         lat: None,
         lon: None,
         district_id: None,

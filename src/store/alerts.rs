@@ -57,6 +57,18 @@ impl Tx<'_> {
         }
     }
 
+    /// Writes an alert as late data shows it, whatever the book holds.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn put_alert_again(&self, alert: &Alert) -> Result<Change, StoreError> {
+        match one(&self.inner, &alert.alert_id.0)? {
+            None => self.insert_alert(alert).map(|()| Change::New),
+            Some(held) if held == *alert => Ok(Change::Known),
+            Some(_) => self.update_alert(alert, alert.severity as i64).map(|()| Change::Changed),
+        }
+    }
+
     /// How many rules have joined it, how finished and how grave it is.
     fn held(&self, alert: &Alert) -> Result<Option<(i64, i64, i64)>, StoreError> {
         let sql =

@@ -35,6 +35,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         cleared_at: None,
         state,
         retrospective: false,
+        withdrawn_because: None,
         lat: Some(22.5),
         lon: None,
         district_id: None,

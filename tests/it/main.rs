@@ -11,6 +11,7 @@ mod city;
 mod commands;
 mod fleet;
 mod house;
+mod late;
 mod line;
 mod outage;
 mod support;

@@ -21,6 +21,8 @@ fn told(rules: &[Ruled], words: &str) -> String {
                 Transition::Opened(_) => "open",
                 Transition::Raised(_) => "raise",
                 Transition::Cleared(_) => "clear",
+                Transition::Revised(_) => "revise",
+                Transition::Withdrawn(_) => "withdraw",
             };
             let at = alert.cleared_at.map_or_else(String::new, |cleared| format!("@{}", seconds(cleared)));
             all.push(format!("{what}:{}{joined}{at}={}", alert.rule_id, alert.severity));

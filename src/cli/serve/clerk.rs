@@ -94,7 +94,7 @@ impl<T: Tell> Clerk<T> {
                 match one {
                     Work::Judged { judged, end } => {
                         if tx.advance_to(*end)? {
-                            judged.batch.iter().for_each(|record| ledger.count(record));
+                            judged.count_into(ledger);
                             news.extend(enter(desk, tx, judged, at)?);
                         }
                     }

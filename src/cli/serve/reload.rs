@@ -197,6 +197,7 @@ mod tests {
             rules: Arc::new(rules),
             facts: facts::Settings::default(),
             tick_ms: 60_000,
+            late: crate::engine::LateSettings::default(),
         };
         let (registry, rules) = (watch::Sender::new(Arc::default()), watch::Sender::new(Arc::default()));
         let book = Arc::new(Mutex::new(Book::open(&folder.join("book.sqlite")).unwrap()));

@@ -267,7 +267,7 @@ fn book(config: &Config) -> anyhow::Result<Book> {
 fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
     let registry = Arc::new(book.lock().unwrap_or_else(PoisonError::into_inner).load()?);
     let rules = Arc::new(RuleSet::load(&config.rules)?);
-    Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms() })
+    Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms(), late: config.late() })
 }
 
 /// The thread of the one commit.

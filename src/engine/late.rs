@@ -1,0 +1,170 @@
+//! The late lane: what came late in a batch, and what it changes of what was told.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::{
+    Finding, Found,
+    past::{Kept, Told},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    alerts::VehicleAlerts,
+    model::{Alert, AlertId, AlertState, JumpLimits, Text, Time, Transition, limits::RETOLD_ALERTS},
+};
+
+/// What the late lane goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LateSettings {
+    /// Memory for what may still be judged again, MiB, of all vehicles together. Default 1,024: about two hours of 16,000 trucks
+    /// that report every ten seconds.
+    pub memory_mib: u64,
+    /// What a truck cannot have driven: as in admission.
+    #[serde(skip)]
+    pub jumps: JumpLimits,
+}
+
+impl Default for LateSettings {
+    fn default() -> Self {
+        Self { memory_mib: 1_024, jumps: JumpLimits::default() }
+    }
+}
+
+impl LateSettings {
+    /// Memory of each of so many shards, bytes.
+    pub fn bytes(&self) -> usize {
+        usize::try_from(self.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX)
+    }
+}
+
+/// What came late of one vehicle in one batch, and what came of it after that.
+#[derive(Debug, Default)]
+pub struct Lateness {
+    /// Event time of its latest input when the first of these came.
+    pub newest: Option<Time>,
+    pub span: Span,
+    pub inputs: Vec<(u32, Kept)>,
+    /// Looks at silence since.
+    pub timers: Vec<Kept>,
+    /// The records, by event time.
+    pub records: BTreeMap<Time, u32>,
+}
+
+/// What came late: how much, from when to when.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Span {
+    count: u32,
+    first: Option<Time>,
+    last: Option<Time>,
+}
+
+impl Lateness {
+    /// Of a vehicle whose latest input was at `newest`.
+    pub fn since(newest: Option<Time>) -> Self {
+        Self { newest, ..Self::default() }
+    }
+
+    /// Adds what came, late or not.
+    pub fn add(&mut self, record: u32, at: Time, mut kept: Kept) {
+        if Some(at) <= self.newest {
+            kept.came_late();
+            self.span.count += 1;
+            self.span.first = Some(self.span.first.map_or(at, |first| first.min(at)));
+            self.span.last = self.span.last.max(Some(at));
+        }
+        self.records.insert(at, record);
+        self.inputs.push((record, kept));
+    }
+}
+
+/// Alerts of one vehicle that only late data showed.
+#[derive(Clone, Debug, Default)]
+pub struct Retold(VecDeque<AlertId>);
+
+impl Retold {
+    /// Says so in what is told of them.
+    pub fn sign(&self, findings: &mut [Finding]) {
+        if self.0.is_empty() {
+            return;
+        }
+        for finding in findings {
+            if let Found::Change(transition) = &mut finding.what {
+                let alert = transition.alert_mut();
+                alert.retrospective = self.0.contains(&alert.alert_id);
+            }
+        }
+    }
+
+    /// What must be told, with the rule of each, so that `after` holds for whoever was told `before`; `known` were open before both.
+    pub fn differ(
+        &mut self,
+        vehicle_id: &Text,
+        known: &VehicleAlerts,
+        before: &[Told],
+        after: Vec<Told>,
+        span: &Span,
+    ) -> Vec<(Text, Found)> {
+        let (old, new) = (finals(known, before), finals(known, &after));
+        let mut told: Vec<(Text, Found)> = Vec::new();
+        let ids: BTreeSet<&AlertId> = old.keys().chain(new.keys()).collect();
+        for id in ids {
+            let found = match (old.get(id), new.get(id)) {
+                (None, Some(alert)) => {
+                    if self.0.len() >= RETOLD_ALERTS {
+                        self.0.pop_front();
+                    }
+                    self.0.push_back(id.clone());
+                    Transition::Opened(Alert { retrospective: true, ..Alert::clone(alert) })
+                }
+                (Some(alert), None) => {
+                    self.0.retain(|one| one != id);
+                    Transition::Withdrawn(Alert {
+                        state: AlertState::Withdrawn,
+                        withdrawn_because: Some(span.because()),
+                        ..Alert::clone(alert)
+                    })
+                }
+                (Some(old), Some(new)) => {
+                    let new = Alert { retrospective: self.0.contains(id), ..Alert::clone(new) };
+                    if (Alert { retrospective: new.retrospective, ..Alert::clone(old) }) == new {
+                        continue;
+                    }
+                    Transition::Revised(new)
+                }
+                (None, None) => continue,
+            };
+            told.push((found.alert().rule_id.clone(), Found::Change(Box::new(found))));
+        }
+        let is_in = |all: &[Told], one: &Told| all.contains(one);
+        for one in before.iter().filter(|one| !is_in(&after, one)) {
+            let Told::Hit(rule_id, row, _) = one else { continue };
+            told.push((rule_id.clone(), Found::Unhit(vehicle_id.clone(), row.event_time.unwrap_or_default())));
+        }
+        for one in after.into_iter().filter(|one| !is_in(before, one)) {
+            if let Told::Hit(rule_id, row, severity) = one {
+                told.push((rule_id, Found::Hit(row, severity)));
+            }
+        }
+        told
+    }
+}
+
+/// How each alert stands in the end.
+fn finals<'a>(known: &'a VehicleAlerts, told: &'a [Told]) -> BTreeMap<AlertId, &'a Alert> {
+    let told = told.iter().filter_map(|told| match told {
+        Told::Alert(alert) => Some(&**alert),
+        Told::Hit(..) => None,
+    });
+    known.standing().chain(told).map(|alert| (alert.alert_id.clone(), alert)).collect()
+}
+
+impl Span {
+    fn because(&self) -> String {
+        let (first, last) = (self.first.unwrap_or_default(), self.last.unwrap_or_default());
+        match self.count {
+            1 => format!("a late report of {first} shows that it was not so"),
+            count => format!("{count} late reports of {first} to {last} show that it was not so"),
+        }
+    }
+}

@@ -1,0 +1,488 @@
+//! What a vehicle sent lately, so that what comes late is judged where it belongs.
+//!
+//! ```text
+//! leg ├ mark: the state before its first input
+//!     ├ inputs, in order of event time: reports, sightings, and looks at silence where they fell on arrival
+//!     └ what was told at them
+//! ```
+//!
+//! A late input is put into the leg that it belongs to; the fold is run again from that leg's mark, and what it tells now is
+//! held against what was told then. At its limit ([`super::LateSettings::memory_bytes`], shared among the vehicles) the oldest
+//! leg goes.
+
+use std::{
+    cmp::Ordering,
+    collections::VecDeque,
+    hash::{DefaultHasher, Hasher},
+};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Finding, Found};
+use crate::{
+    alerts::VehicleAlerts,
+    facts::VehicleState,
+    model::{
+        Alert, Antenna, Body, Cover, DeviceReport, Event, EventPhase, Facts, Jumps, Lift, Load, Power, Reason, Record,
+        Severity, Sighting, Text, Time,
+    },
+    rules::RuleSet,
+};
+
+/// Inputs of a leg: so many are folded again for a report that is a little late.
+const LEG_INPUTS: u16 = 64;
+/// After a longer silence a new leg begins: what was kept back is likely to belong there.
+const LEG_GAP_MS: i64 = 300_000;
+
+/// What a vehicle's fold remembers before an input.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Mark {
+    pub state: VehicleState,
+    pub jumps: Jumps,
+    pub alerts: VehicleAlerts,
+    /// When its last grave alerts opened, oldest first.
+    pub opened: Vec<Time>,
+    /// Event time of its latest report or sighting.
+    pub newest: Option<Time>,
+}
+
+/// What was told at a leg's inputs.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Told {
+    /// An alert, as it was told last.
+    Alert(Box<Alert>),
+    /// A row that a rule counts over vehicles.
+    Hit(Text, Box<Facts>, Option<Severity>),
+}
+
+/// Inputs that follow one another.
+#[derive(Clone, Debug, Default)]
+pub struct Leg {
+    /// The rules by which it was judged.
+    pub epoch: u32,
+    pub before: Mark,
+    pub told: Vec<Told>,
+    inputs: Vec<u8>,
+    count: u16,
+    /// Event time of its first report or sighting.
+    first: Option<Time>,
+}
+
+/// The latest legs of a vehicle.
+#[derive(Clone, Debug, Default)]
+pub struct Past {
+    pub legs: VecDeque<Leg>,
+    bytes: usize,
+    /// Legs that were let go.
+    dropped: u64,
+}
+
+/// One input of the fold, as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Kept {
+    Report(Box<KeptReport>),
+    Sighting {
+        at_ms: i64,
+        #[serde(with = "as_json")]
+        sighting: Box<Sighting>,
+    },
+    Timer {
+        at_ms: i64,
+        silent_ms: i64,
+    },
+}
+
+/// Kind, level, phase, speed.
+type KeptEvent = (Text, Option<i64>, Option<EventPhase>, Option<f64>);
+
+/// What the fold reads of a report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct KeptReport {
+    event_ms: i64,
+    /// Arrival after that.
+    came_ms: i64,
+    /// The device's own time after that.
+    device_ms: i64,
+    device_id: Text,
+    pub use_position: bool,
+    /// Its clock was believed: positions tell jumps.
+    pub tells_jumps: bool,
+    hist: bool,
+    /// Which of the numbers there are.
+    mask: u8,
+    numbers: Vec<f64>,
+    ignition: Option<bool>,
+    power: Option<Power>,
+    antenna: Option<Antenna>,
+    load: Option<Load>,
+    cover: Option<Cover>,
+    lift: Option<Lift>,
+    driver_id: Option<Text>,
+    alarms: Vec<Text>,
+    events: Vec<KeptEvent>,
+}
+
+impl KeptReport {
+    fn of(report: &DeviceReport, record: &Record) -> Self {
+        let numbers = [
+            report.lat,
+            report.lon,
+            report.accuracy_m,
+            report.speed_kmh,
+            report.heading_deg,
+            report.odometer_m,
+            report.speed_recorder_kmh,
+            report.gross_kg,
+        ];
+        let event = |event: &Event| (event.kind.clone(), event.level, event.phase, event.speed_kmh);
+        let event_ms = record.event_time.as_millis();
+        Self {
+            event_ms,
+            came_ms: record.recv_time.as_millis().saturating_sub(event_ms),
+            device_ms: report.device_time.as_millis().saturating_sub(event_ms),
+            device_id: report.device_id.clone(),
+            use_position: record.use_position || record.reason == Reason::ImplausibleJump,
+            tells_jumps: record.reason != Reason::ClockSkew,
+            hist: report.hist,
+            mask: (0_u8..).zip(&numbers).fold(0, |mask, (bit, number)| mask | (u8::from(number.is_some()) << bit)),
+            numbers: numbers.into_iter().flatten().collect(),
+            ignition: report.ignition,
+            power: report.power,
+            antenna: report.antenna,
+            load: report.load,
+            cover: report.cover,
+            lift: report.lift,
+            driver_id: report.driver_id.clone(),
+            alarms: report.alarms.clone(),
+            events: report.events.iter().map(event).collect(),
+        }
+    }
+
+    pub fn event_time(&self) -> Time {
+        Time::from_millis(self.event_ms)
+    }
+
+    pub fn recv_time(&self) -> Time {
+        self.event_time().plus_ms(self.came_ms)
+    }
+
+    /// The report, as far as it is kept.
+    pub fn report(&self) -> DeviceReport {
+        let mut numbers = self.numbers.iter().copied();
+        let mut number = |bit: u8| (self.mask >> bit & 1 == 1).then(|| numbers.next()).flatten();
+        let event = |(kind, level, phase, speed_kmh): &KeptEvent| Event {
+            kind: kind.clone(),
+            level: *level,
+            phase: *phase,
+            speed_kmh: *speed_kmh,
+            media: None,
+        };
+        DeviceReport {
+            device_id: self.device_id.clone(),
+            device_time: self.event_time().plus_ms(self.device_ms),
+            lat: number(0),
+            lon: number(1),
+            accuracy_m: number(2),
+            speed_kmh: number(3),
+            heading_deg: number(4),
+            odometer_m: number(5),
+            speed_recorder_kmh: number(6),
+            gross_kg: number(7),
+            ignition: self.ignition,
+            power: self.power,
+            antenna: self.antenna,
+            load: self.load,
+            cover: self.cover,
+            lift: self.lift,
+            driver_id: self.driver_id.clone(),
+            alarms: self.alarms.clone(),
+            events: self.events.iter().map(event).collect(),
+            hist: self.hist,
+            ..DeviceReport::default()
+        }
+    }
+}
+
+impl Kept {
+    /// Of a record of a report or a sighting; `None` for others.
+    pub fn of(record: &Record) -> Option<Self> {
+        match &record.body {
+            Body::Device(report) => Some(Self::Report(Box::new(KeptReport::of(report, record)))),
+            Body::Sighting(sighting) => {
+                let sighting = Box::new(Sighting::clone(sighting));
+                Some(Self::Sighting { at_ms: record.event_time.as_millis(), sighting })
+            }
+            _ => None,
+        }
+    }
+
+    /// A look at silence.
+    pub fn timer(at: Time, silent_ms: i64) -> Self {
+        Self::Timer { at_ms: at.as_millis(), silent_ms }
+    }
+
+    /// Event time; of a timer `None`: its place is after what had arrived.
+    pub fn at(&self) -> Option<Time> {
+        match self {
+            Self::Report(report) => Some(report.event_time()),
+            Self::Sighting { at_ms, .. } => Some(Time::from_millis(*at_ms)),
+            Self::Timer { .. } => None,
+        }
+    }
+
+    /// The same for the same content, however and whenever it came.
+    fn content(&self) -> (u8, u64) {
+        let mut hash = DefaultHasher::new();
+        let rank = match self {
+            Self::Report(report) => {
+                let plain = KeptReport { came_ms: 0, hist: false, ..KeptReport::clone(report) };
+                hash.write(&postcard::to_stdvec(&plain).unwrap_or_default());
+                0
+            }
+            Self::Sighting { sighting, .. } => {
+                hash.write(&serde_json::to_vec(sighting).unwrap_or_default());
+                1
+            }
+            Self::Timer { .. } => 2,
+        };
+        (rank, hash.finish())
+    }
+
+    /// By event time, then content: the same order however they came. Of two at one time and place in time the content is asked.
+    fn order(&self, other: &Self) -> Ordering {
+        self.at().cmp(&other.at()).then_with(|| self.content().cmp(&other.content()))
+    }
+
+    /// It came after what is newer: its arrival says nothing of the device's clock.
+    pub fn came_late(&mut self) {
+        if let Self::Report(report) = self {
+            report.hist = true;
+        }
+    }
+}
+
+impl Leg {
+    /// Its inputs, in order.
+    pub fn inputs(&self) -> Vec<Kept> {
+        let mut rest = &*self.inputs;
+        let mut all = Vec::with_capacity(usize::from(self.count));
+        while let Ok((kept, after)) = postcard::take_from_bytes(rest) {
+            all.push(kept);
+            rest = after;
+        }
+        all
+    }
+
+    /// How many inputs.
+    pub fn len(&self) -> usize {
+        usize::from(self.count)
+    }
+
+    fn push(&mut self, kept: &Kept) {
+        // Into memory nothing fails to be written.
+        self.inputs = postcard::to_extend(kept, std::mem::take(&mut self.inputs)).unwrap_or_default();
+        self.count = self.count.saturating_add(1);
+        self.first = self.first.or(kept.at());
+    }
+
+    fn bytes(&self) -> usize {
+        const TOLD: usize = 1_024;
+        size_of::<Self>() + self.inputs.capacity() + self.told.len() * TOLD
+    }
+}
+
+impl Past {
+    /// Whether the next input begins a leg.
+    pub fn wants_leg(&self, epoch: u32, silent_ms: Option<i64>) -> bool {
+        let is_after_gap = |leg: &Leg| leg.first.is_some() && silent_ms.is_some_and(|ms| ms > LEG_GAP_MS);
+        self.legs.back().is_none_or(|leg| leg.count >= LEG_INPUTS || leg.epoch != epoch || is_after_gap(leg))
+    }
+
+    /// Begins a leg.
+    pub fn begin(&mut self, epoch: u32, before: Mark) {
+        self.count_last();
+        self.legs.push_back(Leg { epoch, before, ..Leg::default() });
+        self.bytes += size_of::<Leg>();
+    }
+
+    /// The leg under way is as large as it gets.
+    fn count_last(&mut self) {
+        if let Some(leg) = self.legs.back_mut() {
+            leg.inputs.shrink_to_fit();
+            self.bytes += leg.bytes() - size_of::<Leg>();
+        }
+    }
+
+    /// Adds an input that is newer than all before; there must be a leg. Where it went.
+    pub fn push(&mut self, kept: &Kept) -> usize {
+        if let Some(leg) = self.legs.back_mut() {
+            leg.push(kept);
+        }
+        self.legs.len().saturating_sub(1)
+    }
+
+    /// Lets the oldest legs go until no more than `bytes` are kept. How many legs went.
+    pub fn trim(&mut self, bytes: usize) -> usize {
+        let mut gone = 0;
+        while self.bytes > bytes && self.legs.len() > 2 {
+            if let Some(leg) = self.legs.pop_front() {
+                self.bytes -= leg.bytes().min(self.bytes);
+                gone += 1;
+            }
+        }
+        self.dropped += gone as u64;
+        gone
+    }
+
+    /// Remembers what was found at an input of a leg.
+    pub fn tell(&mut self, leg: usize, findings: &[Finding], rules: &RuleSet) {
+        let Some(leg) = self.legs.get_mut(leg) else { return };
+        for finding in findings {
+            match &finding.what {
+                Found::Change(transition) => {
+                    let alert = transition.alert();
+                    let is_it = |told: &&mut Told| matches!(told, Told::Alert(one) if one.alert_id == alert.alert_id);
+                    match leg.told.iter_mut().find(is_it) {
+                        Some(told) => *told = Told::Alert(Box::new(alert.clone())),
+                        None => leg.told.push(Told::Alert(Box::new(alert.clone()))),
+                    }
+                }
+                Found::Hit(row, severity) => {
+                    let rule = rules.order().get(finding.turn as usize).map(|number| &rules.rules()[*number as usize]);
+                    let Some(rule) = rule else { continue };
+                    leg.told.push(Told::Hit(rule.id.clone(), row.clone(), *severity));
+                }
+                Found::Unhit(..) => {}
+            }
+        }
+    }
+
+    /// What was told from a leg on.
+    pub fn told_from(&self, leg: usize) -> Vec<Told> {
+        self.legs.range(leg..).flat_map(|leg| leg.told.iter().cloned()).collect()
+    }
+
+    /// Puts inputs where they belong, in any order. Each comes with the record that it came by.
+    pub fn merge(&mut self, mut late: Vec<(u32, Kept)>) -> Merged {
+        late.sort_by(|(_, a), (_, b)| a.order(b));
+        let beyond = late.iter().take_while(|(_, kept)| !kept.at().is_some_and(|at| self.reaches(at))).count();
+        let mut merged = Merged { beyond: late.drain(..beyond).collect(), ..Merged::default() };
+        let Some(first) = late.first().and_then(|(_, kept)| kept.at()) else { return merged };
+        // Legs of silence alone have no first, so they are in no order.
+        let lies_before = |leg: &Leg| leg.first.is_some_and(|at| at < first);
+        let mut index = self.legs.iter().rposition(lies_before).unwrap_or(0);
+        let mut late = VecDeque::from(late);
+        while index < self.legs.len() && !late.is_empty() {
+            let mine = self.takes(index, &late);
+            if mine == 0 {
+                index += 1;
+                continue;
+            }
+            let mine: Vec<(u32, Kept)> = late.drain(..mine).collect();
+            let before = merged.repeated.len();
+            let (count, inputs) = (mine.len(), interleave(self.legs[index].inputs(), mine, &mut merged.repeated));
+            if merged.repeated.len() - before == count {
+                index += 1;
+                continue;
+            }
+            merged.from = merged.from.or(Some(index));
+            index += self.rewrite(index, &inputs);
+        }
+        merged
+    }
+
+    /// How many of the late inputs lie before the next leg.
+    fn takes(&self, index: usize, late: &VecDeque<(u32, Kept)>) -> usize {
+        let Some(next) = self.legs.range(index + 1..).find(|leg| leg.first.is_some()) else { return late.len() };
+        let lies_before = |(_, kept): &(u32, Kept)| match kept.at().cmp(&next.first) {
+            Ordering::Less => true,
+            Ordering::Greater => false,
+            Ordering::Equal => {
+                let inputs = next.inputs();
+                inputs.iter().find(|input| input.at().is_some()).is_some_and(|first| kept.order(first).is_lt())
+            }
+        };
+        late.iter().take_while(|one| lies_before(one)).count()
+    }
+
+    /// Whether the first mark lies before `at`.
+    fn reaches(&self, at: Time) -> bool {
+        let is_first = self.dropped == 0;
+        self.legs.front().is_some_and(|leg| leg.before.newest.map_or(is_first, |newest| newest < at))
+    }
+
+    /// Writes a leg anew, as several when it has become long: the marks of those that are new are written when they are folded.
+    /// How many legs it is now.
+    fn rewrite(&mut self, index: usize, inputs: &[Kept]) -> usize {
+        let is_last = index + 1 == self.legs.len();
+        let epoch = self.legs[index].epoch;
+        let held = if is_last { size_of::<Leg>() } else { self.legs[index].bytes() };
+        self.bytes = self.bytes.saturating_sub(held);
+        let limit = usize::from(LEG_INPUTS);
+        let chunk = if inputs.len() < 2 * limit { inputs.len().max(1) } else { limit };
+        let chunks = inputs.chunks(chunk);
+        let count = chunks.len();
+        for (nth, chunk) in chunks.enumerate() {
+            if nth > 0 {
+                self.legs.insert(index + nth, Leg { epoch, ..Leg::default() });
+            }
+            let leg = &mut self.legs[index + nth];
+            (leg.inputs, leg.count, leg.first) = (Vec::new(), 0, None);
+            chunk.iter().for_each(|input| leg.push(input));
+            leg.inputs.shrink_to_fit();
+            self.bytes += if is_last && nth + 1 == count { size_of::<Leg>() } else { leg.bytes() };
+        }
+        count
+    }
+}
+
+/// What became of inputs that were merged.
+#[derive(Debug, Default)]
+pub struct Merged {
+    /// The first leg that changed.
+    pub from: Option<usize>,
+    /// Records whose content was there already.
+    pub repeated: Vec<u32>,
+    /// What is older than all that is kept.
+    pub beyond: Vec<(u32, Kept)>,
+}
+
+/// Both in one order. A look at silence stays behind what it came after.
+fn interleave(inputs: Vec<Kept>, late: Vec<(u32, Kept)>, repeated: &mut Vec<u32>) -> Vec<Kept> {
+    let mut all: Vec<Kept> = Vec::with_capacity(inputs.len() + late.len());
+    let mut late = late.into_iter().peekable();
+    let mut put = |all: &mut Vec<Kept>, (record, kept): (u32, Kept)| {
+        let before = all.iter().rev().find(|input| input.at().is_some());
+        if before.is_some_and(|before| before.order(&kept).is_eq()) { repeated.push(record) } else { all.push(kept) }
+    };
+    for input in inputs {
+        while input.at().is_some()
+            && let Some(one) = late.next_if(|(_, kept)| kept.order(&input).is_lt())
+        {
+            put(&mut all, one);
+        }
+        all.push(input);
+        while let Some(one) =
+            late.next_if(|(_, kept)| all.last().is_some_and(|last| last.at().is_some() && last.order(kept).is_eq()))
+        {
+            put(&mut all, one);
+        }
+    }
+    late.for_each(|one| put(&mut all, one));
+    all
+}
+
+/// Values whose form is not fixed, kept as text.
+mod as_json {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error as _, ser::Error as _};
+
+    use crate::model::Sighting;
+
+    pub fn serialize<S: Serializer>(sighting: &Sighting, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&serde_json::to_string(sighting).map_err(S::Error::custom)?)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Box<Sighting>, D::Error> {
+        serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
