@@ -52,7 +52,7 @@ impl Desk {
     }
 
     /// Enters alerts into the book, queues the word to their departments, and makes or raises their orders. What the book knew
-    /// already changes nothing and tells nobody.
+    /// already changes nothing and tells nobody; an alert of a shadow rule is entered, and that is all.
     ///
     /// # Errors
     /// When the store fails.
@@ -61,7 +61,8 @@ impl Desk {
         for transition in transitions {
             let alert = transition.alert();
             let change = tx.put_alert(alert)?;
-            if !change.is_news() {
+            // Of a shadow rule the book alone knows.
+            if !change.is_news() || alert.shadow {
                 continue;
             }
             for message in alert_messages(&self.queue.settings.prefix, alert)? {

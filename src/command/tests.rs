@@ -250,6 +250,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         cleared_at: None,
         state: AlertState::Open,
         retrospective: false,
+        shadow: false,
         lat: Some(LAT),
         lon: Some(LON),
         district_id: None,
