@@ -126,9 +126,7 @@ impl Desk {
             return Ok(());
         }
         let Some(stored) = tx.dispatched(&dispatch_id)? else { return Ok(()) };
-        let graver =
-            alert.severity > stored.order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
-        if graver && matches!(stored.order.state, OrderState::Listed | OrderState::Escalated) {
+        if comes_back(&stored.order, alert) {
             self.queue.recall(stored.order, stored.offers);
         }
         Ok(())
@@ -147,6 +145,12 @@ impl Desk {
         }
         write(tx, effects, now, news)
     }
+}
+
+/// Whether an order that is only listed, or was pushed out, is taken up again for its alert as it is now.
+pub(super) fn comes_back(order: &Order, alert: &Alert) -> bool {
+    let graver = alert.severity > order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
+    graver && matches!(order.state, OrderState::Listed | OrderState::Escalated)
 }
 
 /// What a reply comes to whose order is in the tables only.

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its figures are for people"
 )]
 
+mod backtest;
 mod city;
 mod commands;
 mod fleet;
