@@ -36,6 +36,8 @@ pub struct RuleTerms<'a> {
     pub inhibited_by: &'a [Text],
     /// How it counts over vehicles or alerts; such a rule is for [`super::Tallies`].
     pub tally: Option<&'a Tally>,
+    /// Whether its alerts are kept without anybody being told.
+    pub shadow: bool,
 }
 
 /// What a rule says of one row.
@@ -367,6 +369,7 @@ pub(super) fn draft(
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        shadow: rule.shadow,
         lat: row.lat,
         lon: row.lon,
         district_id: row.district_id.clone(),

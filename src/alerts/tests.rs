@@ -372,6 +372,7 @@ impl Ruled {
             incident: self.incident.as_ref(),
             inhibited_by: &self.inhibited_by,
             tally: self.tally.as_ref(),
+            shadow: false,
         }
     }
 

@@ -20,6 +20,7 @@ macro_rules! say {
 }
 
 mod args;
+mod backtest;
 mod demo;
 mod facts;
 mod fleet;

@@ -33,6 +33,9 @@ pub struct ReplayArgs {
     /// As fast as it goes, or N times as fast as the reports came in
     #[arg(long, value_name = "max|N", default_value = "max", value_parser = speed)]
     speed: Speed,
+    /// Write the alerts of shadow rules too, each marked `"shadow": true`
+    #[arg(long)]
+    shadow: bool,
     /// Threads that judge; the alerts are the same with any number
     #[arg(long, value_name = "N", default_value_t = 1)]
     shards: usize,
@@ -59,9 +62,16 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let reference = reference(&args.sources, &args.rules)?;
     let front = Front::of(&reference).with_format(args.sources.format);
     let records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
-    let replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
+    let mut replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
+    let found = replayed.alerts.len();
+    if !args.shadow {
+        replayed.alerts.retain(|alert| !alert.shadow);
+    }
     write_alerts(&args.alerts, &replayed)?;
     summarise(&replayed, started.elapsed());
+    if replayed.alerts.len() < found {
+        say!("{} of shadow rules not written; --shadow writes them", counted(found - replayed.alerts.len(), "alert"));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -36,6 +36,9 @@ pub enum RulesCommand {
     /// Show how one rule judges the reports of a file, a line where something changes: what it says and why, how long it has held,
     /// when it fires, clears and cools down
     Watch(super::watch::WatchArgs),
+    /// Judge what came by new rules and by those in force, and tell the difference: alerts gained, lost and changed, and how many
+    /// orders a day people would get
+    Backtest(Box<super::backtest::BacktestArgs>),
     /// Print the JSON Schema of rule files, for completion and hover in editors
     Schema,
     /// Say what a fact is: type, unit, when it is NULL, its words, and which rules read it; without a name list all facts
@@ -58,6 +61,7 @@ pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
         RulesCommand::Test { dir, complete: true } => complete(dir),
         RulesCommand::Test { dir, complete: false } => test(dir),
         RulesCommand::Watch(args) => super::watch::run(args),
+        RulesCommand::Backtest(args) => super::backtest::run(args),
         RulesCommand::Schema => {
             out!("{:#}", rules::schema());
             Ok(ExitCode::SUCCESS)
@@ -153,7 +157,7 @@ fn write_whole(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 /// The value, or `None` after every problem has been said.
-fn reported<T>(result: Result<T, RuleErrors>) -> anyhow::Result<Option<T>> {
+pub fn reported<T>(result: Result<T, RuleErrors>) -> anyhow::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(errors) => report([errors].into_iter()).map(|()| None),

@@ -64,7 +64,7 @@ pub struct SimulateArgs {
 }
 
 /// `500ms`, `30s`, `10m`, `2h`, `1d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub fn duration(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text:?} is no duration; expected a number and ms, s, m, h or d");
     let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
     let number: u64 = text[..digits].parse().map_err(|_| wrong())?;

@@ -52,7 +52,7 @@ impl Desk {
     }
 
     /// Enters alerts into the book, queues the word to their departments, and makes or raises their orders. What the book knew
-    /// already changes nothing and tells nobody.
+    /// already changes nothing and tells nobody; an alert of a shadow rule is entered, and that is all.
     ///
     /// # Errors
     /// When the store fails.
@@ -63,7 +63,8 @@ impl Desk {
             let is_late =
                 alert.retrospective || matches!(transition, Transition::Revised(_) | Transition::Withdrawn(_));
             let change = if is_late { tx.put_alert_again(alert)? } else { tx.put_alert(alert)? };
-            if !change.is_news() {
+            // Of a shadow rule the book alone knows.
+            if !change.is_news() || alert.shadow {
                 continue;
             }
             for message in alert_messages(&self.queue.settings.prefix, alert)? {
@@ -128,9 +129,7 @@ impl Desk {
             return Ok(());
         }
         let Some(stored) = tx.dispatched(&dispatch_id)? else { return Ok(()) };
-        let graver =
-            alert.severity > stored.order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
-        if graver && matches!(stored.order.state, OrderState::Listed | OrderState::Escalated) {
+        if comes_back(&stored.order, alert) {
             self.queue.recall(stored.order, stored.offers);
         }
         Ok(())
@@ -149,6 +148,12 @@ impl Desk {
         }
         write(tx, effects, now, news)
     }
+}
+
+/// Whether an order that is only listed, or was pushed out, is taken up again for its alert as it is now.
+pub(super) fn comes_back(order: &Order, alert: &Alert) -> bool {
+    let graver = alert.severity > order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
+    graver && matches!(order.state, OrderState::Listed | OrderState::Escalated)
 }
 
 /// What a reply comes to whose order is in the tables only.

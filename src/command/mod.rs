@@ -35,6 +35,7 @@
 
 mod choose;
 mod desk;
+mod forecast;
 mod globe;
 mod messages;
 mod queue;
@@ -45,6 +46,7 @@ mod settings;
 mod tests;
 
 pub use desk::{Desk, News};
+pub use forecast::Forecast;
 pub use queue::{Effect, Event, Queue};
 pub use roster::{UnitInfo, roster};
 pub use settings::{BySeverity, Settings};

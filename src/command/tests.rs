@@ -251,6 +251,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        shadow: false,
         lat: Some(LAT),
         lon: Some(LON),
         district_id: None,

@@ -672,13 +672,13 @@ impl Vehicle {
         self.now.opened.iter().filter(|opened| at.ms_since(**opened) <= RECENT_MS).count() as i64
     }
 
-    /// Keeps when grave alerts opened; not those about risk, or a risk would be one for having been one.
+    /// Keeps when grave alerts opened; not those of shadow rules, nor those about risk, or a risk would be one for having been one.
     fn remember(&mut self, findings: &[Finding], risk: Option<&Arc<RiskSheet>>) {
         for finding in findings {
             let Found::Change(transition) = &finding.what else { continue };
             let Transition::Opened(alert) = &**transition else { continue };
             let is_risk = risk.is_some_and(|sheet| *sheet.rule_id == *alert.rule_id);
-            if alert.severity >= Severity::Major && !is_risk {
+            if alert.severity >= Severity::Major && !is_risk && !alert.shadow {
                 if self.now.opened.len() >= RECENT_ALERTS {
                     self.now.opened.remove(0);
                 }
@@ -735,5 +735,6 @@ pub(super) fn terms(rule: &Rule) -> RuleTerms<'_> {
         incident: rule.incident.as_ref(),
         inhibited_by: &rule.inhibited_by,
         tally: rule.tally.as_ref(),
+        shadow: rule.shadow,
     }
 }

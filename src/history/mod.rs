@@ -13,6 +13,7 @@
 //! Nothing can be written. A file that retention removes while a query reads it fails that query, which can be asked again.
 //! A query may use [`crate::model::limits::QUERY_BYTES`] of memory; sorts and joins beyond that go to disk.
 
+pub mod backtest;
 mod catalogue;
 mod table;
 #[cfg(test)]

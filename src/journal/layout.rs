@@ -197,6 +197,14 @@ impl Catalogue {
         Ok(catalogue)
     }
 
+    /// The first position of the earliest segment that may hold what was measured at `since` or later: what lies before it is of
+    /// days that were over.
+    pub fn first_since(&self, since: Time) -> u64 {
+        let day = day_of(since);
+        let sealed = self.sealed.iter().filter(|file| file.day.is_some_and(|of| of >= day)).map(|file| file.first);
+        sealed.chain(self.open.first().map(|open| open.first)).min().unwrap_or(u64::MAX)
+    }
+
     fn add_day(&mut self, disk: &dyn Disk, dir: &Path, day: Option<i64>) -> Result<(), JournalError> {
         for entry in disk.list(dir).map_err(|error| JournalError::io("list", dir, error))? {
             let path = dir.join(&entry.name);

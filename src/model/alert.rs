@@ -125,6 +125,9 @@ pub struct Alert {
     /// Why it was withdrawn, for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn_because: Option<String>,
+    /// Of a rule on trial: kept, but nobody is told. It stays so when its rule comes into force while it is open.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lat: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

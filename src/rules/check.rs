@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-mod relations;
+pub(super) mod relations;
 pub(super) mod risk;
 
 use super::{

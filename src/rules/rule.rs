@@ -47,13 +47,14 @@ pub struct Rule {
     pub labels: BTreeMap<Text, Text>,
     /// The incident that its alerts share with those of other rules.
     pub incident: Option<Incident>,
-    /// Rules whose open alerts keep it from opening one.
+    /// Rules whose open alerts keep it from opening one; of a rule in force without the shadow rules that it names.
     pub inhibited_by: Vec<Text>,
     /// How it counts over vehicles or alerts, instead of following one vehicle.
     pub tally: Option<Tally>,
     /// A disabled rule is checked but not evaluated: its verdicts are unknown.
     pub enabled: bool,
-    /// A shadow rule is evaluated and its alerts are kept, but nobody is told.
+    /// A shadow rule is evaluated and its alerts are kept, but nobody is told: they send nobody, count nowhere, inhibit and join
+    /// only those of other shadow rules.
     pub shadow: bool,
     /// The rule's own columns, in the order of the facts' table: what its predicates, cases and message read.
     pub columns: Vec<Column>,

@@ -148,7 +148,7 @@ fn wording() -> Json {
             "description": "Columns in braces, `{speed_kmh:.0}` with that many digits; unknown shows as `?`. Default: plate and name.",
         },
         "enabled": { "type": "boolean", "default": true, "description": "A rule that is not enabled is checked, but judges nothing." },
-        "shadow": { "type": "boolean", "default": false, "description": "Alerts are kept, but nobody is told." },
+        "shadow": { "type": "boolean", "default": false, "description": "On trial: its alerts are kept, marked `shadow`, but nobody is told and nothing else is changed by them." },
         "labels": {
             "type": "object", "additionalProperties": { "type": ["string", "number", "boolean"] },
             "description": "For whoever reads the alerts; they mean nothing here.",

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Rule, RuleErrors, Verdicts,
-    check::{self, Checked, risk::Sheet},
+    check::{self, Checked, relations::set_shadows_apart, risk::Sheet},
     compile,
     errors::nearest,
     evaluate::Program,
@@ -80,6 +80,7 @@ impl RuleSet {
         compile::with_deep_stack(move || {
             let Checked { mut rules, terms, risk } = check::check(&sources)?;
             rules.iter_mut().for_each(|rule| rule.enabled |= enable.iter().any(|id| **id == *rule.id));
+            set_shadows_apart(&mut rules);
             let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
             let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
             let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));

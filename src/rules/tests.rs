@@ -674,6 +674,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        shadow: false,
         lat: None,
         lon: None,
         district_id: None,
@@ -975,4 +976,22 @@ fn what_cannot_be_edited_is_refused_and_a_lacking_expectation_says_what_to_do() 
     assert_eq!(file.complete(flow, &[vec![]]).unwrap().text, flow);
     let error = TestFile::parse("a_test.yaml", "tests:\n  - { name: a, reports: [] }\n").unwrap_err().to_string();
     assert!(error.contains("`expect` is missing") && error.contains("--complete"), "{error}");
+}
+
+#[test]
+fn shadow_rules_inhibit_and_join_only_one_another() {
+    let set = load(
+        "rules:
+  - { id: a, when: moving, incident: tipping, inhibited_by: [c, s], shadow: false }
+  - { id: c, when: moving }
+  - { id: s, when: moving, incident: tipping, inhibited_by: [c], shadow: true }
+  - { id: t, when: moving, incident: tipping, inhibited_by: [c, s], shadow: true }
+",
+    );
+    let of = |id: &str| &set.rules()[set.index_of(id).unwrap()];
+    let inhibitors = |id: &str| of(id).inhibited_by.iter().map(|id| id.to_string()).collect::<Vec<_>>();
+    assert_eq!([inhibitors("a"), inhibitors("s"), inhibitors("t")], [vec!["c"], vec!["c"], vec!["c", "s"]]);
+    let incident = |id: &str| of(id).incident.as_ref().map(|incident| incident.name.to_string()).unwrap();
+    assert_eq!(incident("s"), incident("t"));
+    assert_ne!(incident("a"), incident("s"));
 }

@@ -35,6 +35,7 @@ pub(super) struct AlertList {
         ("severity" = Option<String>, Query, description = "`notice`, `minor`, `major` or `critical`"),
         ("vehicle" = Option<String>, Query, description = "Vehicle id or plate"),
         ("department" = Option<String>, Query, description = "Department that is told"),
+        ("shadow" = Option<String>, Query, description = "Alerts of shadow rules, of which nobody is told: `no` (when not given), `only`, or `too`"),
         ("limit" = Option<u32>, Query, description = "Rows of the page, 1 to 1000; 100 when not given"),
         ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before"),
     ),
@@ -53,12 +54,23 @@ pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<J
         severity: params.read("severity", &words(Severity::ALL, |severity| severity.as_str()), Severity::parse),
         vehicle: params.text("vehicle"),
         department: params.text("department"),
+        shadow: params.read("shadow", "one of no, only, too", shadow).unwrap_or(Some(false)),
     };
     let (limit, cursor) = (params.limit(), params.text("cursor"));
     params.finish()?;
     let store = app.state.store;
     let page = blocking(move || store.alerts(&filter, limit, cursor.as_deref())).await?;
     Ok(Json(AlertList { alerts: page.rows, next_cursor: page.next }))
+}
+
+/// Which alerts a word about shadow rules means.
+fn shadow(word: &str) -> Option<Option<bool>> {
+    match word {
+        "no" => Some(Some(false)),
+        "only" => Some(Some(true)),
+        "too" => Some(None),
+        _ => None,
+    }
 }
 
 /// One alert

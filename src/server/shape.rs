@@ -40,6 +40,9 @@ pub(super) struct Alert {
     state: String,
     /// True when only late data showed it.
     retrospective: bool,
+    /// True when it is of a shadow rule, of which nobody is told; else absent.
+    #[schema(nullable = false)]
+    shadow: Option<bool>,
     /// Degrees, WGS-84, at `fired_at`.
     #[schema(nullable = false)]
     lat: Option<f64>,

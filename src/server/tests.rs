@@ -178,6 +178,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        shadow: false,
         lat: None,
         lon: None,
         district_id: None,
@@ -198,6 +199,7 @@ fn whole_alert() -> Alert {
         trip_id: text(),
         cleared_at: Some(now()),
         state: AlertState::Cleared,
+        shadow: true,
         lat: Some(22.5),
         lon: Some(114.0),
         district_id: text(),
@@ -283,7 +285,11 @@ async fn alerts_are_listed_filtered_and_paged() {
     alerts[4].vehicle_id = "V9".into();
     alerts[4].plate = "other".into();
     served.put_alerts(&alerts);
+    served.put_alerts(&[Alert { shadow: true, ..alert(5, "V1", Severity::Critical) }]);
     for (query, expected) in [
+        ("?shadow=only", vec!["17:05"]),
+        ("?shadow=too&limit=2", vec!["17:05", "17:04"]),
+        ("?shadow=no&limit=1", vec!["17:04"]),
         ("", vec!["17:04", "17:03", "17:02", "17:01", "17:00"]),
         ("?severity=critical", vec!["17:03"]),
         ("?vehicle=V9", vec!["17:04"]),
@@ -329,6 +335,7 @@ async fn every_error_is_a_problem_document() {
         ("GET", "/api/v1/alerts?severity=grave", 400, "\"parameter\":\"severity\""),
         ("GET", "/api/v1/alerts?state=shut", 400, "one of open, cleared, withdrawn"),
         ("GET", "/api/v1/alerts?limit=0", 400, "1 to 1000"),
+        ("GET", "/api/v1/alerts?shadow=maybe", 400, "one of no, only, too"),
         ("GET", "/api/v1/alerts?limit=many", 400, "\"parameter\":\"limit\""),
         ("GET", "/api/v1/alerts?since=yesterday", 400, "\"parameter\":\"since\""),
         ("GET", "/api/v1/alerts?cursor=nonsense", 400, "\"parameter\":\"cursor\""),

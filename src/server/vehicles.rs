@@ -124,7 +124,7 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
     let vehicle = find(&registry, &id, now);
     let vehicle_id: Text = vehicle.map_or_else(|| id.as_str().into(), |vehicle| vehicle.vehicle_id.clone());
     let last_position = app.state.positions.of(&vehicle_id);
-    let filter = AlertFilter { vehicle: Some(vehicle_id.to_string()), ..AlertFilter::default() };
+    let filter = AlertFilter { vehicle: Some(vehicle_id.to_string()), shadow: Some(false), ..AlertFilter::default() };
     let store = app.state.store;
     let recent_alerts = blocking(move || store.alerts(&filter, RECENT, None)).await?.rows;
     if vehicle.is_none() && last_position.is_none() && recent_alerts.is_empty() {

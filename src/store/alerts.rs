@@ -40,6 +40,8 @@ pub struct AlertFilter {
     /// Vehicle id or plate.
     pub vehicle: Option<String>,
     pub department: Option<String>,
+    /// Whether it is of a shadow rule.
+    pub shadow: Option<bool>,
 }
 
 impl Tx<'_> {
@@ -78,8 +80,8 @@ impl Tx<'_> {
     }
 
     fn insert_alert(&self, alert: &Alert) -> Result<(), StoreError> {
-        let sql = "INSERT INTO alerts (alert_id, fired_at, started_at, rule_id, vehicle_id, plate, severity, state, departments, json)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+        let sql = "INSERT INTO alerts (alert_id, fired_at, started_at, rule_id, vehicle_id, plate, severity, state, departments, json, shadow)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
         self.inner.prepare_cached(sql)?.execute(params![
             &*alert.alert_id.0,
             ms(alert.fired_at),
@@ -91,6 +93,7 @@ impl Tx<'_> {
             state_rank(alert.state),
             spaced(&alert.departments),
             serde_json::to_string(alert)?,
+            alert.shadow,
         ])?;
         Ok(())
     }
@@ -172,6 +175,9 @@ impl AlertFilter {
         }
         if let Some(department) = &self.department {
             all.add("instr(departments, ?) > 0", vec![Box::new(format!(" {department} "))]);
+        }
+        if let Some(shadow) = self.shadow {
+            all.add("shadow = ?", vec![Box::new(shadow)]);
         }
         if let Some(cursor) = after {
             all.add("(fired_at, alert_id) < (?, ?)", vec![Box::new(cursor.at_ms), Box::new(cursor.id.clone())]);

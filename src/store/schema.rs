@@ -13,7 +13,8 @@ const APPLICATION_ID: i64 = 0x6d77_6b31;
 const BUSY: Duration = Duration::from_secs(5);
 
 /// Migration `n` brings a file from `user_version` n to n + 1. Never change one that was released: add one.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 
     CREATE TABLE alerts (
@@ -90,7 +91,11 @@ const MIGRATIONS: &[&str] = &["
         created_at INTEGER NOT NULL,
         error TEXT NOT NULL
     );
-"];
+",
+    "
+    ALTER TABLE alerts ADD COLUMN shadow INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// Opens or makes the file for writing, and brings its schema up to date.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {

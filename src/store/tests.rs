@@ -36,6 +36,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         state,
         retrospective: false,
         withdrawn_because: None,
+        shadow: false,
         lat: Some(22.5),
         lon: None,
         district_id: None,
@@ -79,6 +80,23 @@ fn a_file_of_a_newer_version_or_another_program_is_left_alone() {
         .expect("a file");
     assert!(matches!(Store::open(&text), Err(StoreError::Foreign { .. })));
     assert!(Reader::open(&folder.path().join("absent.sqlite")).is_err());
+}
+
+#[test]
+fn a_file_from_before_shadow_rules_is_brought_up_to_date() {
+    let (folder, store) = open();
+    store.commit(|tx| tx.put_alert(&alert("a1", Severity::Major, AlertState::Open, 0)).map(drop)).expect("a commit");
+    drop(store);
+    let path = folder.path().join("muckwatch.sqlite");
+    Connection::open(&path)
+        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; PRAGMA user_version = 1"))
+        .expect("an old file");
+    let reader = Store::open(&path).expect("a store").reader();
+    let ids = |shadow: Option<bool>| {
+        let filter = AlertFilter { shadow, ..AlertFilter::default() };
+        reader.alerts(&filter, 10, None).expect("a page").rows.len()
+    };
+    assert_eq!((ids(None), ids(Some(false)), ids(Some(true))), (1, 1, 0));
 }
 
 #[test]

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and its figures are for people"
 )]
 
+mod backtest;
 mod city;
 mod commands;
 mod fleet;
@@ -14,5 +15,6 @@ mod house;
 mod late;
 mod line;
 mod outage;
+mod shadow;
 mod support;
 mod traps;

@@ -18,6 +18,7 @@ mod telling;
 
 use std::{path::PathBuf, process::ExitCode};
 
+pub use reload::changes as rule_changes;
 pub use service::{Service, block_on, stop_signal};
 
 use crate::{

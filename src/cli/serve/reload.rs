@@ -141,7 +141,7 @@ impl Force {
 }
 
 /// What became of each rule whose content changed.
-fn changes(before: &RuleSet, after: &RuleSet) -> Vec<(Text, &'static str)> {
+pub fn changes(before: &RuleSet, after: &RuleSet) -> Vec<(Text, &'static str)> {
     let version = |set: &RuleSet, id: &str| set.index_of(id).map(|index| set.rules()[index].version.clone());
     let change = |rule: &Rule| match version(before, &rule.id) {
         None => Some((rule.id.clone(), "added")),

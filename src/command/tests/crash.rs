@@ -135,6 +135,28 @@ fn crash_image(from: &Path, to: &Path) {
     }
 }
 
+#[test]
+fn of_a_shadow_rule_the_book_alone_knows() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("shadow.sqlite");
+    let store = Store::open(&path).expect("a store");
+    let mut desk = start(&store);
+    let mut shadow = alert("a1", Severity::Critical, time_of(0));
+    shadow.shadow = true;
+    let transitions = [Transition::Opened(shadow.clone()), Transition::Raised(shadow.clone())];
+    let news = store.commit(|tx| desk.alerts(tx, &transitions, time_of(1))).expect("a commit");
+    assert_eq!(news, [], "neither the stream nor the metrics hear of it");
+    assert_eq!(store.reader().alert("a1").expect("the book"), Some(shadow));
+    drop(store);
+    let rows = dump(&path);
+    let told = |row: &&String| ["orders ", "offers ", "outbox "].iter().any(|table| row.starts_with(table));
+    assert_eq!(rows.iter().filter(told).count(), 0, "{rows:#?}");
+    let marked: i64 = Connection::open(&path)
+        .and_then(|file| file.query_row("SELECT count(*) FROM alerts WHERE shadow", [], |row| row.get(0)))
+        .expect("the mark");
+    assert_eq!(marked, 1);
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let severity = prop::sample::select(Severity::ALL.to_vec());
     let status = prop::sample::select(vec![UnitStatus::Available, UnitStatus::Available, UnitStatus::Busy]);

@@ -1,6 +1,6 @@
 //! What ties a rule to others: incidents, inhibition, counting over many, and where all are muted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Entry, FileCheck, Found, Node, NodeValue, Position, Rule, Template, Terms, Written, digest, find, nearest,
@@ -77,6 +77,19 @@ pub(super) fn mute(rule: &mut Rule, terms: &mut Terms, mutes: &[Written]) {
     }
 }
 
+/// Keeps what shadow rules find from changing what people see: they inhibit, and share incidents with, one another alone.
+/// What is in force inhibits them all the same, as it will when they are.
+pub(in crate::rules) fn set_shadows_apart(rules: &mut [Rule]) {
+    let shadows: BTreeSet<Text> = rules.iter().filter(|rule| rule.shadow).map(|rule| rule.id.clone()).collect();
+    for rule in rules {
+        if !rule.shadow {
+            rule.inhibited_by.retain(|id| !shadows.contains(id));
+        } else if let Some(incident) = &mut rule.incident {
+            incident.name = format!("{} (shadow)", incident.name).into();
+        }
+    }
+}
+
 impl Found<'_> {
     /// Rules that are named must exist, count nothing themselves where alerts are counted, and not inhibit each other in a ring.
     pub(super) fn names(&mut self) {
@@ -109,7 +122,7 @@ impl Found<'_> {
 
 /// Whether `from` is, by way of what inhibits it, inhibited by `to`.
 fn reaches<'a>(by: &BTreeMap<&'a str, Vec<&'a str>>, from: &'a str, to: &str) -> bool {
-    let (mut seen, mut todo) = (std::collections::BTreeSet::new(), vec![from]);
+    let (mut seen, mut todo) = (BTreeSet::new(), vec![from]);
     while let Some(id) = todo.pop() {
         if id == to {
             return true;
