@@ -36,6 +36,8 @@ pub enum Command {
     Rules(super::rules::RulesCommand),
     /// Every report received, counted once more by what became of it
     Ledger(super::ledger::LedgerArgs),
+    /// Ask what was kept in SQL: telemetry, sightings, alerts, trips, the registry with its past
+    Sql(super::sql::SqlArgs),
 }
 
 impl Command {
@@ -53,6 +55,7 @@ impl Command {
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),
+            Self::Sql(args) => super::sql::run(args),
         }
     }
 }

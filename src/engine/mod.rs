@@ -17,12 +17,14 @@ mod judge;
 mod replay;
 mod settle;
 mod shards;
+mod trips;
 mod watch;
 
 pub use clock::Ticker;
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
+pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};
 
 /// Why a batch could not be judged.

@@ -96,6 +96,8 @@ pub const REGISTRY_ID_BYTES: usize = 256;
 pub const REGISTRY_PROBLEMS: usize = 10_000;
 /// Memory of one query over history, in bytes. More: sorts and joins go to disk, the rest fails.
 pub const QUERY_BYTES: usize = 1 << 30;
+/// Rows of an answer that are shown as a table. More: left out, and said; files have them all.
+pub const QUERY_TABLE_ROWS: usize = 10_000;
 /// Characters kept of what a unit writes to explain itself. More: cut off.
 pub const NOTE_CHARS: usize = 2_000;
 /// Fingerprints of recent replies of units, to tell duplicates. Older ones: judged again.
