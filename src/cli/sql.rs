@@ -28,15 +28,7 @@ use crate::{
     store::{AlertFilter, OrderFilter, Page, Reader, StoreError},
 };
 
-/// Ask what was kept in SQL. It works beside a running `serve`, and without one; nothing can be changed.
-///
-/// Tables: telemetry, sightings, unit_reports, unit_replies, dead_letters, journal; alerts, dispatches, trips; and every
-/// version of what was registered: vehicles, companies, drivers, permits, manifests, blacklist, outages, units, places,
-/// zones, routes, roads, districts. "show tables" and "describe alerts" say more; docs/history.md says what columns mean.
-///
-/// muckwatch sql "select rule_id, count(*) from alerts group by rule_id order by 2 desc"
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
 pub struct SqlArgs {
     /// The query; `-` reads it from standard input
     #[arg(value_name = "QUERY")]
@@ -58,10 +50,13 @@ pub struct SqlArgs {
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 enum Format {
     #[default]
+    /// For people; at most 10,000 rows
     Table,
+    /// With a header
     Csv,
-    /// A JSON object a line
+    /// An object a line
     Json,
+    /// With the types of the columns
     Parquet,
 }
 

@@ -165,7 +165,7 @@ mod tests {
             lat: Some(22.005),
             lon: Some(lon),
             speed_kmh: Some(40.0),
-            odometer_m: Some(lon * 1e5),
+            odometer_m: Some(minute as f64 * 1_000.0),
             ..DeviceReport::default()
         };
         let body = Body::Device(report);
@@ -187,8 +187,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("V1@2026-03-01T14:02:00.000Z", "SITE", Some("TIP"), 240.0, 8_500.0),
-                ("V1@2026-03-01T14:12:00.000Z", "SITE", None, 120.0, 0.0),
+                ("V1@2026-03-01T14:02:00.000Z", "SITE", Some("TIP"), 240.0, 4_000.0),
+                ("V1@2026-03-01T14:12:00.000Z", "SITE", None, 120.0, 2_000.0),
                 ("V1@2026-03-01T14:16:00.000Z", "SITE", None, 0.0, 0.0),
             ]
         );

@@ -5,6 +5,7 @@ use std::{path::Path, sync::Arc};
 use datafusion::{
     arrow::{array::RecordBatch, error::ArrowError},
     catalog::TableProvider,
+    common::TableReference,
     error::DataFusionError,
     execution::{SendableRecordBatchStream, context::SQLOptions, runtime_env::RuntimeEnvBuilder},
     parquet::errors::ParquetError,
@@ -102,13 +103,13 @@ pub fn add(session: &SessionContext, name: &str, table: Arc<dyn TableProvider>) 
 pub async fn ask(session: &SessionContext, query: &str) -> Result<SendableRecordBatchStream, HistoryError> {
     let state = session.state();
     let statement = state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?;
-    for table in state.resolve_table_references(&statement)? {
-        if !session.table_exist(table.clone()).unwrap_or(false) {
-            return Err(HistoryError::NoTable { name: table.to_string(), tables: names(session) });
-        }
-    }
+    let tables = state.resolve_table_references(&statement)?;
     let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let plan = state.statement_to_plan(statement).await?;
+    let plan = state.statement_to_plan(statement).await.map_err(|error| {
+        let missing = tables.into_iter().find(|table| !session.table_exist(table.clone()).unwrap_or(false));
+        let named = |table: TableReference| HistoryError::NoTable { name: table.to_string(), tables: names(session) };
+        missing.map_or_else(|| error.into(), named)
+    })?;
     only_queries.verify_plan(&plan)?;
     Ok(session.execute_logical_plan(plan).await?.execute_stream().await?)
 }

@@ -13,5 +13,6 @@ mod fleet;
 mod house;
 mod line;
 mod outage;
+mod sql;
 mod support;
 mod traps;
