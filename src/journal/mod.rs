@@ -59,6 +59,7 @@
 //! Floats inside JSON columns (`events`, `ext`, `media`) come back as `serde_json` reads them; all others are exact.
 
 mod columns;
+mod compact;
 mod disk;
 mod error;
 mod frame;

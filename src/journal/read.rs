@@ -26,6 +26,7 @@ use crate::model::Record;
 pub struct Records {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// The least position that is still wanted.
     from: u64,
     sources: VecDeque<Source>,
     batches: vec::IntoIter<RecordBatch>,
@@ -49,21 +50,35 @@ impl Source {
             Self::Sealed { first, .. } => *first,
         }
     }
+
+    /// Whether it has this file.
+    fn names(&self, path: &Path) -> bool {
+        match self {
+            Self::Open(segment) => segment.path() == path,
+            Self::Sealed { files, .. } => files.iter().any(|file| file.path == path),
+        }
+    }
+}
+
+/// The segments that hold positions from `from` on.
+fn sources(disk: &Arc<dyn Disk>, dir: &Path, from: u64) -> Result<VecDeque<Source>, JournalError> {
+    let catalogue = Catalogue::on(disk, dir)?;
+    let sealed = catalogue.sealed_segments().into_iter().enumerate();
+    let sealed = sealed.map(|(nth, (first, files))| Source::Sealed { first, files, is_oldest: nth == 0 });
+    let mut sources: Vec<Source> = sealed.chain(catalogue.open.into_iter().map(Source::Open)).collect();
+    sources.sort_by_key(Source::first);
+    let begin = sources.partition_point(|source| source.first() <= from).saturating_sub(1);
+    Ok(sources.into_iter().skip(begin).collect())
 }
 
 impl Records {
     pub(super) fn on(disk: Arc<dyn Disk>, dir: &Path, from: u64) -> Result<Self, JournalError> {
-        let catalogue = Catalogue::on(&disk, dir)?;
-        let sealed = catalogue.sealed_segments().into_iter().enumerate();
-        let sealed = sealed.map(|(nth, (first, files))| Source::Sealed { first, files, is_oldest: nth == 0 });
-        let mut sources: Vec<Source> = sealed.chain(catalogue.open.into_iter().map(Source::Open)).collect();
-        sources.sort_by_key(Source::first);
-        let begin = sources.partition_point(|source| source.first() <= from).saturating_sub(1);
+        let sources = sources(&disk, dir, from)?;
         Ok(Self {
             disk,
             dir: dir.into(),
             from,
-            sources: sources.into_iter().skip(begin).collect(),
+            sources,
             batches: Vec::new().into_iter(),
             rows: Vec::new().into_iter(),
             expected: None,
@@ -84,26 +99,38 @@ impl Records {
                         self.batches = content.batches.into_iter();
                         content.unreadable.map_or(Ok(()), |problem| Err(self.damaged(problem)))
                     }
-                    Err(error) if error.is_missing() => self.enter_newly_sealed(segment.first),
+                    Err(error) if error.is_missing() => self.look_again(error),
                     Err(error) => Err(error),
                 }
             }
             Source::Sealed { files, is_oldest, .. } => {
+                let expected = self.expected;
                 if is_oldest {
                     self.expected = None;
                 } else {
                     self.expected.get_or_insert(begins);
                 }
-                self.enter_sealed(&files)
+                match self.enter_sealed(&files) {
+                    Err(error) if error.is_missing() => {
+                        self.expected = expected;
+                        self.rows = Vec::new().into_iter();
+                        self.look_again(error)
+                    }
+                    result => result,
+                }
             }
         }
     }
 
-    /// It was sealed since it was listed.
-    fn enter_newly_sealed(&mut self, first: u64) -> Result<(), JournalError> {
-        let mut sealed = Catalogue::on(&self.disk, &self.dir)?.sealed_segments();
-        self.expected.get_or_insert(first.max(self.from));
-        self.enter_sealed(&sealed.remove(&first).unwrap_or_default())
+    /// It was sealed, merged or removed since it was listed: goes on with what is there now, for the positions that are still
+    /// wanted. When the file is still listed, the error is what it is.
+    fn look_again(&mut self, error: JournalError) -> Result<(), JournalError> {
+        let sources = sources(&self.disk, &self.dir, self.from)?;
+        if sources.iter().any(|source| source.names(&self.path)) {
+            return Err(error);
+        }
+        self.sources = sources;
+        Ok(())
     }
 
     fn enter_sealed(&mut self, files: &[SealedFile]) -> Result<(), JournalError> {
@@ -111,10 +138,11 @@ impl Records {
         let mut result = Ok(());
         for file in files {
             self.path.clone_from(&file.path);
-            if let Err(error) = self.add_file(&file.path, &mut all) {
+            match self.add_file(&file.path, &mut all) {
+                Err(error) if error.is_missing() => return Err(error),
                 // What this file held is said by its own error, not by a gap for every row.
-                self.expected = None;
-                result = Err(error);
+                Err(error) => (self.expected, result) = (None, Err(error)),
+                Ok(()) => {}
             }
         }
         all.sort_unstable_by_key(|(position, _)| *position);
@@ -146,6 +174,7 @@ impl Records {
             self.ready.push_back(Err(self.lost(expected..position)));
         }
         self.expected = self.expected.map(|_| position + 1);
+        self.from = position.saturating_add(1);
         self.ready.push_back(Ok((position, record)));
     }
 
