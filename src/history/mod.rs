@@ -13,7 +13,8 @@
 //!
 //! Sealed and open segments are one table; no row is in it twice, and each query sees the files as they are when it is
 //! planned. A condition on `event_time` leaves out the days that can't hold it; one on a source, the row groups that can't.
-//! Nothing can be written. A file that retention removes while a query reads it fails that query, which can be asked again.
+//! Nothing can be written. A file that retention or merging removes while a query reads it fails that query, which can be
+//! asked again.
 //! A query may use [`crate::model::limits::QUERY_BYTES`] of memory; sorts and joins beyond that go to disk.
 
 mod answer;

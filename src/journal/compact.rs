@@ -23,6 +23,10 @@ use crate::model::limits;
 
 /// Removes what counts as nothing; that a merge did not finish is forgotten only when nothing is left of it.
 pub(super) fn clear(disk: &dyn Disk, dir: &Path, catalogue: &Catalogue) -> Result<(), JournalError> {
+    if !catalogue.debris.is_empty() {
+        // That a merge is over, and so what it was made of may go, must not be undone by a loss of power.
+        disk.sync_dir(dir).map_err(|error| JournalError::io("sync", dir, error))?;
+    }
     for path in &catalogue.debris {
         disk.remove(path).map_err(|error| JournalError::io("remove", path, error))?;
     }

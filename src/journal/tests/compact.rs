@@ -6,6 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use tempfile::TempDir;
 
 use super::{
+    layout,
     samples::{START_MS, mixed_range},
     sim::Crash,
     *,
@@ -132,13 +133,13 @@ fn whatever_operation_of_a_merge_fails_each_row_is_there_once() {
             merges += usize::from(journal.progress().merged > 0);
         }
         let is_done = disk.has_power();
-        for crash in Crash::ALL {
+        for crash in [Crash::Power, [Crash::Process, Crash::Torn, Crash::Zeros][operations % 3]] {
             let image = disk.crash(crash);
             let context = format!("power lost at operation {operations}, {crash:?}");
             assert_eq!(counted(&image), all(&kept), "{context}");
             assert_eq!(read_whole(&image, 0), kept, "{context}");
             // A crash while clearing up, too.
-            for again in [1, 3, 5, 8, 13, 21] {
+            for again in [operations % 5, 5 + operations % 20] {
                 let image = disk.crash(crash);
                 image.set_power(Some(again));
                 if let Ok(journal) = open_merging(&image) {
@@ -162,6 +163,37 @@ fn whatever_operation_of_a_merge_fails_each_row_is_there_once() {
         operations += 1;
     }
     assert!(operations > 30 && merges > 0, "{operations} operations, {merges} merges");
+}
+
+/// A name that was not synced may come back, or be gone, when power fails later.
+#[test]
+fn whatever_sync_of_a_directory_fails_each_row_is_there_once_after_a_loss_of_power() {
+    let mut syncs = 0;
+    loop {
+        let disk = Sim::default();
+        let kept = small_segments(&disk);
+        let journal = open_merging(&disk).unwrap();
+        disk.fail_dir_sync(Some(syncs));
+        journal.seal_now();
+        if !disk.has_failed_dir_sync() {
+            break;
+        }
+        assert_eq!(counted(&disk), all(&kept), "sync {syncs}");
+        // What was removed of history may be gone from the disk before anything else is.
+        ["day=2026-02-28", "day=2026-03-01", "day=older"]
+            .iter()
+            .for_each(|day| disk.sync_dir(&layout::history_dir(dir()).join(day)).unwrap());
+        for crash in [Crash::Power, Crash::Torn] {
+            let image = disk.crash(crash);
+            assert_eq!(counted(&image), all(&kept), "sync {syncs}, {crash:?}");
+            let journal = open_merging(&image).unwrap();
+            journal.seal_now();
+            assert_eq!((read_whole(&image, 0), counted(&image)), (kept.clone(), all(&kept)), "sync {syncs}, {crash:?}");
+            assert_eq!(parquet(&image).len(), 6, "sync {syncs}, {crash:?}");
+        }
+        syncs += 1;
+    }
+    assert!(syncs > 5, "only {syncs} syncs");
 }
 
 #[test]
@@ -203,6 +235,9 @@ fn readers_see_every_row_once_while_segments_are_merged() {
     let mut merged = 0;
     for i in 0..150 {
         journal.append(&mixed_range(i * 10..i * 10 + 10)).unwrap();
+        if i % 6 != 5 {
+            continue;
+        }
         let expected: BTreeSet<u64> = (0..(i as u64 + 1) * 10).collect();
         let read: Vec<u64> = Journal::read(folder.path(), 0).unwrap().map(|item| item.unwrap().0).collect();
         assert_eq!(read.len(), expected.len());
