@@ -103,26 +103,71 @@ async fn answer(
     for (name, table) in tables(&data, &settings) {
         history::add(&session, name, table).map_err(failed)?;
     }
-    let answer = history::ask(&session, &query).await.map_err(failed)?;
-    // Not before the query is known to be one: a file that was there stays.
-    let mut to: Box<dyn Write + Send> = match &output {
-        Some(path) => {
-            let file = File::create(path).with_context(|| format!("failed to write {}", path.display()))?;
-            Box::new(BufWriter::new(file))
+    for attempt in 1.. {
+        let answer = history::ask(&session, &query).await.map_err(failed)?;
+        // Not before the query is known to be one: a file that was there stays.
+        let mut to = Output::open(output.as_deref())?;
+        match history::write(answer, format, &mut to).await {
+            Ok((rows, is_cut)) => {
+                if is_cut {
+                    say!("only the first {rows} rows are shown: --format csv, json or parquet writes all of them");
+                }
+                break;
+            }
+            Err(error) if is_hang_up(&error) => break,
+            Err(error) if error.is_outrun() && attempt < ATTEMPTS && to.can_begin_anew() => {}
+            Err(error) => {
+                let incomplete = output.as_ref().map(|path| format!("{} is not complete", path.display()));
+                let error = failed(error);
+                return Err(match incomplete {
+                    Some(what) => error.context(what),
+                    None => error,
+                });
+            }
         }
-        None => Box::new(BufWriter::new(io::stdout())),
-    };
-    match history::write(answer, format, &mut *to).await {
-        Ok((rows, true)) => {
-            say!("only the first {rows} rows are shown: --format csv, json or parquet writes all of them");
-            Ok(ExitCode::SUCCESS)
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How often a query is asked that files go away from under.
+const ATTEMPTS: usize = 5;
+
+/// Where the answer goes.
+enum Output {
+    File(BufWriter<File>),
+    /// And whether something has gone there.
+    Stdout(BufWriter<io::Stdout>, bool),
+}
+
+impl Output {
+    fn open(path: Option<&Path>) -> anyhow::Result<Self> {
+        let Some(path) = path else { return Ok(Self::Stdout(BufWriter::new(io::stdout()), false)) };
+        let file = File::create(path).with_context(|| format!("failed to write {}", path.display()))?;
+        Ok(Self::File(BufWriter::new(file)))
+    }
+
+    /// What has been printed stays printed.
+    fn can_begin_anew(&self) -> bool {
+        !matches!(self, Self::Stdout(_, true))
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(to) => to.write(bytes),
+            Self::Stdout(to, is_begun) => {
+                *is_begun |= !bytes.is_empty();
+                to.write(bytes)
+            }
         }
-        Ok(_) => Ok(ExitCode::SUCCESS),
-        Err(error) if is_hang_up(&error) => Ok(ExitCode::SUCCESS),
-        Err(error) => Err(match &output {
-            Some(path) => failed(error).context(format!("{} is not complete", path.display())),
-            None => failed(error),
-        }),
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(to) => to.flush(),
+            Self::Stdout(to, _) => to.flush(),
+        }
     }
 }
 

@@ -31,6 +31,15 @@ pub enum HistoryError {
     Parquet(#[from] ParquetError),
 }
 
+impl HistoryError {
+    /// Whether a file went, by retention or by merging, while the query read: asked again, it is answered.
+    pub fn is_outrun(&self) -> bool {
+        // By the time it comes here, only its words are left of the cause.
+        let words = self.to_string();
+        words.contains("Object at location") && words.contains("not found")
+    }
+}
+
 /// What every record has, by way of its source.
 const COMMON: &str = "event_time, recv_time, device_time, outcome, reason, use_position";
 const PLACE: &str = "lat, lon, datum";

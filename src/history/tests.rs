@@ -322,3 +322,18 @@ async fn parquet_keeps_the_types_and_a_table_is_cut() {
     let all = write(super::ask(&session, &many).await.unwrap(), Format::Csv, &mut Vec::new()).await.unwrap();
     assert_eq!(all, (limits::QUERY_TABLE_ROWS + 5, false));
 }
+
+#[tokio::test]
+async fn a_file_that_goes_while_a_query_reads_is_told_from_other_failures() {
+    let dir = TempDir::new().unwrap();
+    journal(&dir);
+    let session = session(dir.path()).await.unwrap();
+    let answer = super::ask(&session, "select * from telemetry").await.unwrap();
+    std::fs::remove_dir_all(dir.path().join("history/day=2026-03-01")).unwrap();
+    let error = write(answer, Format::Json, &mut Vec::new()).await.unwrap_err();
+    assert!(error.is_outrun(), "{error}");
+    let again = super::ask(&session, "select * from telemetry").await.unwrap();
+    assert!(write(again, Format::Json, &mut Vec::new()).await.is_ok());
+    let other = super::ask(&session, "select 1 / (position - position) from journal").await.unwrap();
+    assert!(!write(other, Format::Json, &mut Vec::new()).await.unwrap_err().is_outrun());
+}

@@ -8,10 +8,10 @@ use std::{
     vec,
 };
 
-use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::{array::RecordBatch, compute::interleave_record_batch};
 
 use super::{
-    JournalError,
+    JournalError, columns,
     disk::Disk,
     layout::{Catalogue, OpenSegment, SealedFile},
     rows, sealed,
@@ -19,7 +19,7 @@ use super::{
 use crate::model::Record;
 
 /// Every record from a position on, in order of arrival, as it stood when its segment was come to. One segment at a time is
-/// in memory.
+/// in memory, as columns.
 ///
 /// Positions that were kept once and can't be read come as [`JournalError::Lost`], files as [`JournalError::Damaged`]; after
 /// either the reading goes on. Of the oldest segment retention may have left a part: what it lacks is no loss.
@@ -30,12 +30,18 @@ pub struct Records {
     from: u64,
     sources: VecDeque<Source>,
     batches: vec::IntoIter<RecordBatch>,
+    /// A sealed segment, and its rows by position: place of the batch, place in it.
+    sealed: Vec<RecordBatch>,
+    order: vec::IntoIter<(u64, (usize, usize))>,
     rows: vec::IntoIter<(u64, Record)>,
     /// Where the next record must be, when that is known.
     expected: Option<u64>,
     path: PathBuf,
     ready: VecDeque<Result<(u64, Record), JournalError>>,
 }
+
+/// Rows of a sealed segment that are made into records at once.
+const ROWS: usize = 4_096;
 
 /// A segment to be read.
 enum Source {
@@ -80,6 +86,8 @@ impl Records {
             from,
             sources,
             batches: Vec::new().into_iter(),
+            sealed: Vec::new(),
+            order: Vec::new().into_iter(),
             rows: Vec::new().into_iter(),
             expected: None,
             path: dir.into(),
@@ -89,6 +97,7 @@ impl Records {
 
     /// Opens a segment: its rows, or its batches, are next.
     fn enter(&mut self, source: Source) -> Result<(), JournalError> {
+        self.sealed.clear();
         let begins = source.first().max(self.from);
         match source {
             Source::Open(segment) => {
@@ -113,7 +122,6 @@ impl Records {
                 match self.enter_sealed(&files) {
                     Err(error) if error.is_missing() => {
                         self.expected = expected;
-                        self.rows = Vec::new().into_iter();
                         self.look_again(error)
                     }
                     result => result,
@@ -133,27 +141,45 @@ impl Records {
         Ok(())
     }
 
+    /// Keeps a segment's columns, and in which order its rows came.
     fn enter_sealed(&mut self, files: &[SealedFile]) -> Result<(), JournalError> {
-        let mut all = Vec::new();
+        let (mut batches, mut order) = (Vec::new(), Vec::new());
         let mut result = Ok(());
         for file in files {
             self.path.clone_from(&file.path);
-            match self.add_file(&file.path, &mut all) {
+            let added = sealed::read(&*self.disk, &file.path).and_then(|read| self.add(read, &mut batches, &mut order));
+            match added {
                 Err(error) if error.is_missing() => return Err(error),
                 // What this file held is said by its own error, not by a gap for every row.
                 Err(error) => (self.expected, result) = (None, Err(error)),
                 Ok(()) => {}
             }
         }
-        all.sort_unstable_by_key(|(position, _)| *position);
-        self.rows = all.into_iter();
+        order.sort_unstable();
+        (self.sealed, self.order) = (batches, order.into_iter());
         result
     }
 
-    fn add_file(&self, path: &Path, all: &mut Vec<(u64, Record)>) -> Result<(), JournalError> {
-        for batch in sealed::read(&*self.disk, path)? {
-            all.extend(rows::from_batch(&batch).map_err(|problem| self.damaged(problem))?);
+    fn add(
+        &self,
+        read: Vec<RecordBatch>,
+        batches: &mut Vec<RecordBatch>,
+        order: &mut Vec<(u64, (usize, usize))>,
+    ) -> Result<(), JournalError> {
+        for batch in read {
+            let positions = columns::positions(&batch).map_err(|problem| self.damaged(problem))?;
+            let rows = positions.values().iter().enumerate();
+            order.extend(rows.map(|(row, position)| (*position, (batches.len(), row))));
+            batches.push(batch);
         }
+        Ok(())
+    }
+
+    /// The next rows of a sealed segment as records.
+    fn take_sealed(&mut self, places: &[(usize, usize)]) -> Result<(), JournalError> {
+        let batches: Vec<&RecordBatch> = self.sealed.iter().collect();
+        let batch = interleave_record_batch(&batches, places)?;
+        self.rows = rows::from_batch(&batch).map_err(|problem| self.damaged(problem))?.into_iter();
         Ok(())
     }
 
@@ -182,6 +208,12 @@ impl Records {
     fn step(&mut self) -> bool {
         if let Some((position, record)) = self.rows.next() {
             self.take(position, record);
+        } else if self.order.len() > 0 {
+            let places: Vec<(usize, usize)> = self.order.by_ref().take(ROWS).map(|(_, place)| place).collect();
+            if let Err(error) = self.take_sealed(&places) {
+                self.expected = None;
+                self.ready.push_back(Err(error));
+            }
         } else if let Some(batch) = self.batches.next() {
             match rows::from_batch(&batch) {
                 Ok(rows) => self.rows = rows.into_iter(),
