@@ -89,10 +89,7 @@ impl<'a> Sink<'a> {
             Format::Csv => {
                 let pen = csv::WriterBuilder::new().with_header(true);
                 let pen = pen.with_timestamp_tz_format(UTC.into()).with_timestamp_format(LOCAL.into());
-                let mut pen = pen.build(to);
-                // The header is there even when no row is.
-                pen.write(&RecordBatch::new_empty(Arc::clone(&schema)))?;
-                Pen::Csv(Box::new(pen))
+                Pen::Csv(Box::new(pen.build(to)))
             }
             Format::Json => {
                 let pen = json::WriterBuilder::new().with_explicit_nulls(true);
@@ -111,6 +108,9 @@ impl<'a> Sink<'a> {
     /// Takes a batch; false when it wants no more.
     fn write(&mut self, batch: &RecordBatch) -> Result<bool, HistoryError> {
         let mut batch = self.plain(batch)?;
+        if batch.num_rows() == 0 {
+            return Ok(true);
+        }
         if let Pen::Table(_, kept) = &mut self.pen {
             let room = limits::QUERY_TABLE_ROWS - self.rows;
             self.is_cut = batch.num_rows() > room;
@@ -148,7 +148,13 @@ impl<'a> Sink<'a> {
                 };
                 writeln!(to, "{}", text?)?;
             }
-            Pen::Csv(pen) => pen.into_inner().flush()?,
+            Pen::Csv(mut pen) => {
+                if self.rows == 0 {
+                    // The header is there even when no row is.
+                    pen.write(&RecordBatch::new_empty(self.schema))?;
+                }
+                pen.into_inner().flush()?;
+            }
             Pen::Json(mut pen) => {
                 pen.finish()?;
                 pen.into_inner().flush()?;

@@ -41,15 +41,29 @@ fn add_places(city: &City) {
     fs::write(city.registry().join("places.geojson"), file.to_string()).unwrap();
 }
 
+fn has_merged(folder: &Path) -> bool {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.to_str().unwrap().contains("-to-") || has_merged(&path))
+}
+
 #[test]
 fn what_was_kept_is_asked_beside_the_running_engine_and_after_it() {
     let (city, broker) = (City::new(3), Mosquitto::start());
     add_places(&city);
     let data = city.folder.path().join("data");
     let reports = city.reports(40, START_MS);
-    let served = Served::start(&broker.address(), &data, &city.registry(), &city.rules());
-    run(publish(&broker, &reports));
-    wait_for("all reports to be committed", || (served.received() == reports.len() as u64).then_some(()));
+    let mut serve = program();
+    // Small segments, and merged soon.
+    serve.env("MUCKWATCH_JOURNAL__SEGMENT_BYTES", "4096").env("MUCKWATCH_JOURNAL__COMPACT_BYTES", "60000");
+    let served = Served::start_with(serve, &broker.address(), &data, &city.registry(), &city.rules());
+    let mut sent = 0;
+    for part in reports.chunks(15) {
+        run(publish(&broker, part));
+        sent += part.len() as u64;
+        wait_for("the part to be committed", || (served.received() == sent).then_some(()));
+        assert_eq!(rows(&data, "select count(*) n from telemetry"), [json!({"n": sent})]);
+    }
+    wait_for("segments to be merged", || has_merged(&data.join("journal/history")).then_some(()));
     let known = alerts(&served);
     assert!(known.len() > 5, "only {} alerts", known.len());
 
