@@ -36,6 +36,15 @@ pub enum Command {
     Rules(super::rules::RulesCommand),
     /// Every report received, counted once more by what became of it
     Ledger(super::ledger::LedgerArgs),
+    /// Ask what was kept in SQL: telemetry, sightings, alerts, trips, the registry with its past
+    ///
+    /// It works beside a running `serve`, and without one; nothing can be changed. Tables: telemetry, sightings,
+    /// unit_reports, unit_replies, dead_letters, journal; alerts, dispatches, trips; and every version of what was
+    /// registered: vehicles, companies, drivers, permits, manifests, blacklist, outages, units, places, zones, routes,
+    /// roads, districts. "show tables" and "describe alerts" say more; docs/history.md says what the columns mean.
+    ///
+    /// muckwatch sql "select rule_id, count(*) from alerts group by rule_id order by 2 desc"
+    Sql(super::sql::SqlArgs),
 }
 
 impl Command {
@@ -53,6 +62,7 @@ impl Command {
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),
+            Self::Sql(args) => super::sql::run(args),
         }
     }
 }

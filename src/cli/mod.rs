@@ -32,6 +32,7 @@ mod replay;
 mod rules;
 mod serve;
 mod simulate;
+mod sql;
 mod watch;
 
 use std::{process::ExitCode, time::SystemTime};

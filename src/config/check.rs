@@ -202,6 +202,10 @@ fn journal(config: &Config, tell: Tell) {
     if !sizes.contains(&bytes) {
         tell("journal.segment_bytes", bytes.to_string(), format!("{} to {}", sizes.start(), sizes.end()));
     }
+    let (bytes, most) = (config.journal.compact_bytes, limits::COMPACT_BYTES);
+    if bytes > most {
+        tell("journal.compact_bytes", bytes.to_string(), format!("0 to {most}"));
+    }
     if config.journal.keep_days == 0 {
         tell("journal.keep_days", "0".into(), "1 or more".into());
     }

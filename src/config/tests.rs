@@ -176,6 +176,10 @@ fn every_problem_is_said_with_its_place() {
             &["muckwatch.toml:2: journal.segment_bytes: found 1, expected 4096 to 1073741824"],
         ),
         (
+            "[journal]\ncompact_bytes = 67108865",
+            &["muckwatch.toml:2: journal.compact_bytes: found 67108865, expected 0 to 67108864"],
+        ),
+        (
             "[facts]\nzone = \"UTC\"",
             &[
                 "muckwatch.toml:2: facts.zone: found an unknown key, expected one of drift_m, leave_speed_kmh, max_accuracy_m, ",

@@ -22,6 +22,7 @@ mod past;
 mod replay;
 mod settle;
 mod shards;
+mod trips;
 mod watch;
 
 pub use clock::Ticker;
@@ -29,6 +30,7 @@ pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, 
 pub use late::LateSettings;
 pub use replay::{Replayed, replay};
 pub use shards::{Engine, Judged};
+pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};
 
 /// Why a batch could not be judged.

@@ -1,13 +1,17 @@
 //! The names under which history is asked.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use datafusion::{
-    arrow::array::RecordBatch,
+    arrow::{array::RecordBatch, error::ArrowError},
+    catalog::TableProvider,
+    common::TableReference,
     error::DataFusionError,
-    execution::{context::SQLOptions, runtime_env::RuntimeEnvBuilder},
+    execution::{SendableRecordBatchStream, context::SQLOptions, runtime_env::RuntimeEnvBuilder},
+    parquet::errors::ParquetError,
     prelude::{SessionConfig, SessionContext},
 };
+use futures::TryStreamExt as _;
 
 use super::table::journal_table;
 use crate::model::limits;
@@ -17,6 +21,23 @@ use crate::model::limits;
 pub enum HistoryError {
     #[error("answer the query: {0}")]
     Query(#[from] DataFusionError),
+    #[error("answer the query: there is no table {name:?}; there are {tables}")]
+    NoTable { name: String, tables: String },
+    #[error("write the answer: {0}")]
+    Io(#[from] std::io::Error),
+    #[error("write the answer: {0}")]
+    Arrow(#[from] ArrowError),
+    #[error("write the answer as Parquet: {0}")]
+    Parquet(#[from] ParquetError),
+}
+
+impl HistoryError {
+    /// Whether a file went, by retention or by merging, while the query read: asked again, it is answered.
+    pub fn is_outrun(&self) -> bool {
+        // By the time it comes here, only its words are left of the cause.
+        let words = self.to_string();
+        words.contains("Object at location") && words.contains("not found")
+    }
 }
 
 /// What every record has, by way of its source.
@@ -75,12 +96,45 @@ async fn add_view(session: &SessionContext, name: &str, query: &str) -> Result<(
     Ok(())
 }
 
-/// The answer to one query over the journal in `dir`. Only queries: nothing is created, changed or copied out.
+/// Puts another table into a session.
+///
+/// # Errors
+/// When the session has a table of this name.
+pub fn add(session: &SessionContext, name: &str, table: Arc<dyn TableProvider>) -> Result<(), HistoryError> {
+    session.register_table(name, table)?;
+    Ok(())
+}
+
+/// The answer to one query, as it comes. Only queries: nothing is created, changed or copied out.
+///
+/// # Errors
+/// [`HistoryError::NoTable`] with the names of the tables there are; else what DataFusion says of the query.
+pub async fn ask(session: &SessionContext, query: &str) -> Result<SendableRecordBatchStream, HistoryError> {
+    let state = session.state();
+    let statement = state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?;
+    let tables = state.resolve_table_references(&statement)?;
+    let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let plan = state.statement_to_plan(statement).await.map_err(|error| {
+        let missing = tables.into_iter().find(|table| !session.table_exist(table.clone()).unwrap_or(false));
+        let named = |table: TableReference| HistoryError::NoTable { name: table.to_string(), tables: names(session) };
+        missing.map_or_else(|| error.into(), named)
+    })?;
+    only_queries.verify_plan(&plan)?;
+    Ok(session.execute_logical_plan(plan).await?.execute_stream().await?)
+}
+
+/// The names of all tables in a session, sorted, in one line.
+fn names(session: &SessionContext) -> String {
+    let schema = session.catalog("datafusion").and_then(|catalog| catalog.schema("public"));
+    let mut names = schema.map(|schema| schema.table_names()).unwrap_or_default();
+    names.sort_unstable();
+    names.join(", ")
+}
+
+/// The answer to one query over the journal in `dir`, whole; as [`ask`].
 ///
 /// # Errors
 /// What DataFusion says of the query, or of a file it could not read.
 pub async fn sql(dir: &Path, query: &str) -> Result<Vec<RecordBatch>, HistoryError> {
-    let only_queries = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let answer = session(dir).await?.sql_with_options(query, only_queries).await?;
-    Ok(answer.collect().await?)
+    Ok(ask(&session(dir).await?, query).await?.try_collect().await?)
 }

@@ -1,12 +1,16 @@
 //! The table's columns: the one place that says what they are called, what they hold and whose they are.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    ops::Range,
+    sync::{Arc, LazyLock},
+};
 
 use datafusion::arrow::{
     array::{
         Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int64Array, ListArray, ListBuilder,
         RecordBatch, StringArray, StringBuilder, TimestampMillisecondArray, UInt64Array, new_null_array,
     },
+    compute::filter_record_batch,
     datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
@@ -227,6 +231,13 @@ fn column<'a, A: Cells>(batch: &'a RecordBatch, name: &str) -> Result<&'a A, Str
 /// The positions of a batch that conforms.
 pub(super) fn positions(batch: &RecordBatch) -> Result<&UInt64Array, String> {
     column(batch, "position")
+}
+
+/// The rows of a batch that conforms whose positions lie in a range.
+pub(super) fn within(batch: &RecordBatch, range: Range<u64>) -> Result<RecordBatch, ArrowError> {
+    let positions = positions(batch).map_err(ArrowError::SchemaError)?;
+    let wanted: BooleanArray = positions.values().iter().map(|position| Some(range.contains(position))).collect();
+    filter_record_batch(batch, &wanted)
 }
 
 fn device(record: &Record) -> Option<&DeviceReport> {

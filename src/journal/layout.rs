@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    io,
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -11,7 +12,7 @@ use datafusion::arrow::array::RecordBatch;
 
 use super::{
     JournalError, columns,
-    disk::{Disk, FileSystem},
+    disk::{Disk, Entry, FileSystem},
     frame::Scan,
     sealed,
 };
@@ -43,21 +44,41 @@ pub(super) fn day_dir(day: Option<i64>) -> String {
     }
 }
 
-/// `segment-{first}.parquet`; of a segment too large for one table, the later parts are `segment-{first}-{part}.parquet`.
-pub(super) fn parquet_name(first: u64, part: usize) -> String {
-    match part {
-        0 => format!("segment-{first:020}.parquet"),
-        part => format!("segment-{first:020}-{part}.parquet"),
-    }
+/// `segment-{first}.parquet`; of one that was merged of several, `segment-{first}-to-{end}.parquet`. Of a segment too large for
+/// one table, the later parts have `-{part}` before the dot.
+pub(super) fn parquet_name(first: u64, merged_end: Option<u64>, part: usize) -> String {
+    let end = merged_end.map_or(String::new(), |end| format!("-to-{end:020}"));
+    let part = if part == 0 { String::new() } else { format!("-{part}") };
+    format!("segment-{first:020}{end}{part}.parquet")
+}
+
+/// While it is there, the merged files of its range do not count.
+pub(super) fn merging_path(dir: &Path, range: &Range<u64>) -> PathBuf {
+    dir.join(format!("segment-{:020}-to-{:020}.merging", range.start, range.end))
 }
 
 fn arrow_first(name: &str) -> Option<u64> {
     name.strip_prefix("segment-")?.strip_suffix(".arrow")?.parse().ok()
 }
 
-fn parquet_first(name: &str) -> Option<u64> {
-    let numbers = name.strip_prefix("segment-")?.strip_suffix(".parquet")?;
-    numbers.split('-').next()?.parse().ok()
+/// The first position of a Parquet file's segment and, if it was merged, its end.
+fn parquet_range(name: &str) -> Option<(u64, Option<u64>)> {
+    range_named(name.strip_suffix(".parquet")?)
+}
+
+fn merging_range(name: &str) -> Option<Range<u64>> {
+    let (first, end) = range_named(name.strip_suffix(".merging")?)?;
+    Some(first..end?)
+}
+
+fn range_named(stem: &str) -> Option<(u64, Option<u64>)> {
+    let numbers = stem.strip_prefix("segment-")?;
+    let (first, rest) = numbers.split_once('-').unwrap_or((numbers, ""));
+    let end = match rest.strip_prefix("to-") {
+        Some(end) => Some(end.split('-').next()?.parse().ok()?),
+        None => None,
+    };
+    Some((first.parse().ok()?, end))
 }
 
 fn day_named(dir: &str) -> Option<Option<i64>> {
@@ -131,8 +152,11 @@ impl OpenSegment {
     fn sealed_batches(&self) -> Result<Vec<RecordBatch>, JournalError> {
         let catalogue = Catalogue::on(&self.disk, &self.dir)?;
         let mut batches = Vec::new();
-        for file in catalogue.sealed.iter().filter(|file| file.first == self.first) {
-            batches.extend(sealed::read(&*self.disk, &file.path)?);
+        for file in catalogue.sealed.iter().filter(|file| file.may_hold(self.first)) {
+            for batch in sealed::read(&*self.disk, &file.path)? {
+                // Of what was merged with others since, its own rows.
+                batches.push(columns::within(&batch, self.first..self.end.unwrap_or(u64::MAX))?);
+            }
         }
         Ok(batches)
     }
@@ -157,10 +181,22 @@ fn first_position(batch: &RecordBatch) -> Result<u64, String> {
 pub struct SealedFile {
     /// The first position of the segment it is of.
     pub first: u64,
+    /// One after the segment's last position, when the segment was merged of several.
+    pub merged_end: Option<u64>,
     /// The UTC day of its rows' event times, in days since 1970; `None` for the partition `older`, which may hold any.
     pub day: Option<i64>,
     pub path: PathBuf,
     pub bytes: u64,
+}
+
+impl SealedFile {
+    /// Whether it may have rows of the segment that began at `first`.
+    fn may_hold(&self, first: u64) -> bool {
+        match self.merged_end {
+            Some(end) => (self.first..end).contains(&first),
+            None => self.first == first,
+        }
+    }
 }
 
 /// The files that count. No row is in two of them.
@@ -170,8 +206,10 @@ pub struct Catalogue {
     pub open: Vec<OpenSegment>,
     /// In order of first position, then day.
     pub sealed: Vec<SealedFile>,
-    /// Left behind by a seal that did not finish: they count as nothing.
+    /// Left behind by a seal or a merge that did not finish: they count as nothing.
     pub(super) debris: Vec<PathBuf>,
+    /// Which merges are under way, or did not finish.
+    pub(super) merging: Vec<Range<u64>>,
 }
 
 impl Catalogue {
@@ -184,17 +222,17 @@ impl Catalogue {
         Self::on(&disk, dir)
     }
 
-    /// Open segments are listed before sealed ones: a segment that is sealed in between is seen as open, never as both
-    /// and never as neither.
+    /// Listed until two listings agree, so that it is of one moment: no file's name comes twice.
     pub(super) fn on(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Self, JournalError> {
-        let mut catalogue = Self { open: open_segments(disk, dir)?, ..Self::default() };
-        let history = history_dir(dir);
-        for day in list(&**disk, &history)? {
-            let Some(day_number) = day_named(&day) else { continue };
-            catalogue.add_day(&**disk, &history.join(day), day_number)?;
+        let mut listing = Listing::of(&**disk, dir)?;
+        for _ in 0..LISTINGS {
+            let again = Listing::of(&**disk, dir)?;
+            if again.names().eq(listing.names()) {
+                return Ok(again.catalogue(disk, dir));
+            }
+            listing = again;
         }
-        catalogue.sealed.sort_by(|a, b| (a.first, a.day, &a.path).cmp(&(b.first, b.day, &b.path)));
-        Ok(catalogue)
+        Err(JournalError::io("list", dir, io::Error::other("it changes faster than it can be listed")))
     }
 
     /// The first position of the earliest segment that may hold what was measured at `since` or later: what lies before it is of
@@ -203,21 +241,6 @@ impl Catalogue {
         let day = day_of(since);
         let sealed = self.sealed.iter().filter(|file| file.day.is_some_and(|of| of >= day)).map(|file| file.first);
         sealed.chain(self.open.first().map(|open| open.first)).min().unwrap_or(u64::MAX)
-    }
-
-    fn add_day(&mut self, disk: &dyn Disk, dir: &Path, day: Option<i64>) -> Result<(), JournalError> {
-        for entry in disk.list(dir).map_err(|error| JournalError::io("list", dir, error))? {
-            let path = dir.join(&entry.name);
-            match parquet_first(&entry.name) {
-                Some(first) if self.open.iter().all(|open| open.first != first) => {
-                    self.sealed.push(SealedFile { first, day, path, bytes: entry.bytes });
-                }
-                Some(_) => self.debris.push(path),
-                None if entry.name.ends_with(".tmp") => self.debris.push(path),
-                None => {}
-            }
-        }
-        Ok(())
     }
 
     /// The sealed segments, each with its files, in order of position.
@@ -230,15 +253,74 @@ impl Catalogue {
     }
 }
 
-fn open_segments(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Vec<OpenSegment>, JournalError> {
-    let mut firsts: Vec<u64> = list(&**disk, dir)?.iter().filter_map(|name| arrow_first(name)).collect();
+/// How often it is listed at most; files change seconds apart.
+const LISTINGS: usize = 100;
+
+/// What the directories hold.
+struct Listing {
+    top: Vec<String>,
+    days: Vec<(String, Vec<Entry>)>,
+}
+
+impl Listing {
+    fn of(disk: &dyn Disk, dir: &Path) -> Result<Self, JournalError> {
+        let list = |dir: &Path| disk.list(dir).map_err(|error| JournalError::io("list", dir, error));
+        let names = |entries: Vec<Entry>| entries.into_iter().map(|entry| entry.name).collect::<Vec<_>>();
+        let (top, history) = (names(list(dir)?), history_dir(dir));
+        let days = names(list(&history)?).into_iter().filter(|day| day_named(day).is_some());
+        let days: Result<Vec<_>, JournalError> =
+            days.map(|day| list(&history.join(&day)).map(|files| (day, files))).collect();
+        Ok(Self { top, days: days? })
+    }
+
+    /// The names that say what counts. Each comes once and goes once.
+    fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        let top = self.top.iter().map(|name| ("", name.as_str()));
+        let top = top.filter(|(_, name)| arrow_first(name).is_some() || merging_range(name).is_some());
+        let days =
+            self.days.iter().flat_map(|(day, files)| files.iter().map(|file| (day.as_str(), file.name.as_str())));
+        top.chain(days.filter(|(_, name)| parquet_range(name).is_some()))
+    }
+
+    fn catalogue(&self, disk: &Arc<dyn Disk>, dir: &Path) -> Catalogue {
+        let open = open_segments(disk, dir, &self.top);
+        let merging: Vec<Range<u64>> = self.top.iter().filter_map(|name| merging_range(name)).collect();
+        let is_open = |first: u64| open.binary_search_by_key(&first, |segment| segment.first).is_ok();
+        let counts = |(first, merged_end): (u64, Option<u64>)| match merged_end {
+            Some(end) => !merging.contains(&(first..end)),
+            None => !is_open(first),
+        };
+        // What was merged takes the place of what it was merged of. (What is merged is not merged again.)
+        let files = self.days.iter().flat_map(|(_, files)| files);
+        let ranges = files.filter_map(|file| parquet_range(&file.name)).filter(|range| counts(*range));
+        let merged: BTreeMap<u64, u64> = ranges.filter_map(|(first, end)| Some((first, end?))).collect();
+        let is_replaced = |first: u64| merged.range(..=first).next_back().is_some_and(|(_, end)| first < *end);
+        let (mut sealed, mut debris) = (Vec::new(), Vec::new());
+        for (day, files) in &self.days {
+            let (folder, day) = (history_dir(dir).join(day), day_named(day).flatten());
+            for file in files {
+                let path = folder.join(&file.name);
+                match parquet_range(&file.name) {
+                    Some((first, merged_end))
+                        if counts((first, merged_end)) && (merged_end.is_some() || !is_replaced(first)) =>
+                    {
+                        sealed.push(SealedFile { first, merged_end, day, path, bytes: file.bytes });
+                    }
+                    Some(_) => debris.push(path),
+                    None if file.name.ends_with(".tmp") => debris.push(path),
+                    None => {}
+                }
+            }
+        }
+        sealed.sort_by(|a, b| (a.first, a.day, &a.path).cmp(&(b.first, b.day, &b.path)));
+        Catalogue { open, sealed, debris, merging }
+    }
+}
+
+fn open_segments(disk: &Arc<dyn Disk>, dir: &Path, names: &[String]) -> Vec<OpenSegment> {
+    let mut firsts: Vec<u64> = names.iter().filter_map(|name| arrow_first(name)).collect();
     firsts.sort_unstable();
     let ends = firsts.iter().skip(1).copied().map(Some).chain([None]);
     let segment = |(first, end): (&u64, _)| OpenSegment { disk: Arc::clone(disk), dir: dir.into(), first: *first, end };
-    Ok(firsts.iter().zip(ends).map(segment).collect())
-}
-
-fn list(disk: &dyn Disk, dir: &Path) -> Result<Vec<String>, JournalError> {
-    let entries = disk.list(dir).map_err(|error| JournalError::io("list", dir, error))?;
-    Ok(entries.into_iter().map(|entry| entry.name).collect())
+    firsts.iter().zip(ends).map(segment).collect()
 }

@@ -39,7 +39,10 @@
 //! * While `segment-N.arrow` is there, no Parquet file of N counts. All of them are written aside, synced and renamed, their
 //!   directories are synced, and only then the Arrow file is removed: that one removal is the moment at which the segment is
 //!   sealed, however many days its rows fall on. A crash before it leaves the segment, one after it the complete set.
-//! * Readers list open segments first, then sealed ones.
+//! * Small segments that arrived one after another on one day may be merged (`compact_bytes`): of N up to E becomes
+//!   `segment-N-to-E.parquet`. While `segment-N-to-E.merging` is there those files do not count; once it has gone they do, and
+//!   those of the segments from N up to E do not, and are removed. Again one removal is the moment. No name comes twice.
+//! * Readers list all directories until two listings agree: what they saw was there at one moment.
 //!
 //! **Sealed rows** lie by the UTC day of their event time, sorted by source and event time, with their positions, in Zstandard.
 //!
@@ -54,11 +57,13 @@
 //! * Damage: said with the positions that are lost; reading goes on with the next whole frame. The damaged file is put aside as
 //!   `.arrow.damaged` once its good records are sealed.
 //! * Too old or too much: the oldest sealed segments go, whole; open ones never. Said in the log.
-//! * Sealing that fails leaves the segment as it is, is said, and is tried again when the next one closes.
+//! * Sealing or merging that fails leaves the segments as they are, is said, and is tried again when the next one closes.
+//!   What can't be read is not merged.
 //!
 //! Floats inside JSON columns (`events`, `ext`, `media`) come back as `serde_json` reads them; all others are exact.
 
 mod columns;
+mod compact;
 mod disk;
 mod error;
 mod frame;

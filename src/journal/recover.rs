@@ -3,7 +3,7 @@
 use std::{ops::Range, path::Path, sync::Arc};
 
 use super::{
-    JournalError,
+    JournalError, compact,
     disk::Disk,
     frame::Scan,
     layout::{Catalogue, OpenSegment},
@@ -26,9 +26,7 @@ pub struct Recovered {
 /// Cuts the torn tail of the last segment, removes what an unfinished seal left, and finds the next position.
 pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Recovered, JournalError> {
     let catalogue = Catalogue::on(disk, dir)?;
-    for path in &catalogue.debris {
-        disk.remove(path).map_err(|error| JournalError::io("remove", path, error))?;
-    }
+    compact::clear(&**disk, dir, &catalogue)?;
     let mut found = Recovered { segments: catalogue.open.len(), ..Recovered::default() };
     found.next_position = sealed_end(&**disk, &catalogue)?;
     let last = catalogue.open.last().map(|segment| segment.first);

@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     thread::{self, JoinHandle},
 };
 
@@ -17,7 +17,7 @@ use super::{
     JournalError, JournalSettings,
     columns::{self, Columns},
     disk::Disk,
-    layout::{self, Catalogue, Content, DAY_MS, OpenSegment, SealedFile},
+    layout::{self, Catalogue, DAY_MS, OpenSegment, SealedFile},
     sealed::{self, About},
 };
 use crate::model::{Time, limits};
@@ -35,25 +35,29 @@ pub struct Progress {
     pub sealed: u64,
     /// Segments that retention removed.
     pub retired: u64,
+    /// Segments that were merged with others.
+    pub merged: u64,
     /// Attempts that failed; each is tried again when the next segment closes.
     pub failed: u64,
 }
 
 /// Seals and retires the segments of one journal.
 pub(super) struct Sealer {
-    disk: Arc<dyn Disk>,
-    dir: PathBuf,
-    settings: JournalSettings,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) settings: JournalSettings,
+    /// Segments that begin before this are merged, or will not be.
+    pub(super) settled: AtomicU64,
 }
 
 impl Sealer {
     pub fn new(disk: Arc<dyn Disk>, dir: &Path, settings: &JournalSettings) -> Self {
-        Self { disk, dir: dir.into(), settings: settings.clone() }
+        Self { disk, dir: dir.into(), settings: settings.clone(), settled: AtomicU64::new(0) }
     }
 
-    /// Seals every segment that begins before `below`, oldest first, then lets go what is too old or too much. What
-    /// fails is said and left as it was.
-    fn run(&self, below: u64) -> Progress {
+    /// Seals every segment that begins before `below`, oldest first, then lets go what is too old or too much, and merges
+    /// what is too small. What fails is said and left as it was.
+    fn run(&self, below: u64, may_merge: bool) -> Progress {
         let mut progress = Progress::default();
         match self.seal_below(below) {
             (sealed, Ok(())) => progress.sealed = sealed,
@@ -68,6 +72,15 @@ impl Sealer {
             Err(error) => {
                 progress.failed += 1;
                 tracing::warn!(%error, "an old journal segment could not be removed");
+            }
+        }
+        if may_merge {
+            match self.compact() {
+                Ok(merged) => progress.merged = merged,
+                Err(error) => {
+                    progress.failed += 1;
+                    tracing::warn!(%error, "journal segments could not be merged; they stay as they are");
+                }
             }
         }
         progress
@@ -95,7 +108,13 @@ impl Sealer {
         if let Some(problem) = content.unreadable {
             return Err(JournalError::Damaged { path, problem });
         }
-        let files = tables(&content, segment.first)?;
+        let files = match content.runs().last() {
+            Some(run) => {
+                let about = About { end: run.end, last_recv: last_recv(&content.batches) };
+                tables(&content.batches, segment.first, None, about)?
+            }
+            None => Vec::new(),
+        };
         for file in &files {
             self.write(file)?;
         }
@@ -118,7 +137,7 @@ impl Sealer {
         gone.and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|error| JournalError::io("remove", path, error))
     }
 
-    fn write(&self, file: &Table) -> Result<(), JournalError> {
+    pub(super) fn write(&self, file: &Table) -> Result<(), JournalError> {
         let day = layout::history_dir(&self.dir).join(layout::day_dir(file.day));
         let path = day.join(&file.name);
         let aside = day.join(format!("{}.tmp", file.name));
@@ -165,14 +184,14 @@ impl Sealer {
         Ok(retired)
     }
 
-    fn about(&self, files: &[SealedFile]) -> Result<About, JournalError> {
+    pub(super) fn about(&self, files: &[SealedFile]) -> Result<About, JournalError> {
         match files.first() {
             Some(file) => sealed::about(&*self.disk, &file.path),
             None => Ok(About { end: 0, last_recv: Time::default() }),
         }
     }
 
-    fn remove(&self, files: &[SealedFile]) -> Result<(), JournalError> {
+    pub(super) fn remove(&self, files: &[SealedFile]) -> Result<(), JournalError> {
         for file in files {
             self.disk.remove(&file.path).map_err(|error| JournalError::io("remove", &file.path, error))?;
             if let Some(day) = file.path.parent() {
@@ -185,7 +204,7 @@ impl Sealer {
 }
 
 /// One Parquet file to be.
-struct Table {
+pub(super) struct Table {
     day: Option<i64>,
     name: String,
     rows: RecordBatch,
@@ -193,14 +212,17 @@ struct Table {
 }
 
 /// The files of a segment: a table for each day of event time, sorted by source and event time.
-fn tables(content: &Content, first: u64) -> Result<Vec<Table>, JournalError> {
+pub(super) fn tables(
+    batches: &[RecordBatch],
+    first: u64,
+    merged_end: Option<u64>,
+    about: About,
+) -> Result<Vec<Table>, JournalError> {
     let mut tables = Vec::new();
-    let Some(end) = content.runs().last().map(|run| run.end) else { return Ok(tables) };
-    let about = About { end, last_recv: last_recv(&content.batches) };
-    for (part, group) in groups(&content.batches, limits::SEAL_BYTES).enumerate() {
+    for (part, group) in groups(batches, limits::SEAL_BYTES).enumerate() {
         let (days, rows) = sorted(group)?;
         for (day, rows) in split(&days, &rows) {
-            tables.push(Table { day, name: layout::parquet_name(first, part), rows, about });
+            tables.push(Table { day, name: layout::parquet_name(first, merged_end, part), rows, about });
         }
     }
     Ok(tables)
@@ -320,17 +342,22 @@ impl Seals {
         self.shared.lock().progress
     }
 
-    /// Seals what is closed, and ends.
+    /// Seals what is closed, and ends. What is to be merged waits for the next start.
     pub fn finish(mut self) {
         self.end();
-        self.run_now();
+        self.run_if_due(false);
     }
 
     /// Seals what is closed, on this thread.
+    #[cfg(test)]
     pub fn run_now(&self) {
+        self.run_if_due(true);
+    }
+
+    fn run_if_due(&self, may_merge: bool) {
         let state = self.shared.take();
         if state.is_due {
-            self.shared.run(state.closed_below);
+            self.shared.run(state.closed_below, may_merge);
         }
     }
 
@@ -364,11 +391,12 @@ impl Shared {
         taken
     }
 
-    fn run(&self, below: u64) {
-        let done = self.sealer.run(below);
+    fn run(&self, below: u64, may_merge: bool) {
+        let done = self.sealer.run(below, may_merge);
         let progress = &mut self.lock().progress;
         progress.sealed += done.sealed;
         progress.retired += done.retired;
+        progress.merged += done.merged;
         progress.failed += done.failed;
     }
 
@@ -384,7 +412,7 @@ impl Shared {
             state.is_due = false;
             let below = state.closed_below;
             drop(state);
-            self.run(below);
+            self.run(below, true);
         }
     }
 }

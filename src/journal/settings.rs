@@ -16,11 +16,14 @@ pub struct JournalSettings {
     pub keep_days: u32,
     /// Sealed segments go, oldest first, when they are more than this together. Default 1 TiB.
     pub keep_bytes: u64,
+    /// Sealed segments that arrived one after another on one day are merged while they are at most this together, up to
+    /// 64 MiB; 0: they stay as they are. Default 0.
+    pub compact_bytes: u64,
 }
 
 impl Default for JournalSettings {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, keep_days: 183, keep_bytes: 1 << 40 }
+        Self { segment_bytes: 64 << 20, keep_days: 183, keep_bytes: 1 << 40, compact_bytes: 0 }
     }
 }
 
@@ -33,6 +36,13 @@ impl JournalSettings {
                 self.segment_bytes,
                 sizes.start(),
                 sizes.end()
+            )));
+        }
+        if self.compact_bytes > limits::COMPACT_BYTES {
+            return Err(JournalError::Settings(format!(
+                "compact_bytes is {}, expected 0 to {}",
+                self.compact_bytes,
+                limits::COMPACT_BYTES
             )));
         }
         if self.keep_days == 0 {

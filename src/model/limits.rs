@@ -66,6 +66,12 @@ pub const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 30;
 pub const FRAME_BYTES: usize = 64 << 20;
 /// Most bytes that are sorted at once when a segment is sealed. More: it becomes several Parquet files a day.
 pub const SEAL_BYTES: usize = 256 << 20;
+/// Size that sealed segments may be merged to, in bytes of Parquet. Others: refused at start.
+pub const COMPACT_BYTES: u64 = 64 << 20;
+/// Rows that sealed segments are merged to at most. More: they stay apart.
+pub const COMPACT_ROWS: u64 = 1_000_000;
+/// Merges between two seals at most. More: after the next seal.
+pub const COMPACT_MERGES: usize = 4;
 /// Days before its arrival for which a sealed record gets a day of its own. Older: the partition `older`.
 pub const HISTORY_DAYS_BACK: i64 = 7;
 /// Messages that wait in the outbox. More: not queued, counted and said; what they tell stays in the tables.
@@ -96,6 +102,8 @@ pub const REGISTRY_ID_BYTES: usize = 256;
 pub const REGISTRY_PROBLEMS: usize = 10_000;
 /// Memory of one query over history, in bytes. More: sorts and joins go to disk, the rest fails.
 pub const QUERY_BYTES: usize = 1 << 30;
+/// Rows of an answer that are shown as a table. More: left out, and said; files have them all.
+pub const QUERY_TABLE_ROWS: usize = 10_000;
 /// Characters kept of what a unit writes to explain itself. More: cut off.
 pub const NOTE_CHARS: usize = 2_000;
 /// Fingerprints of recent replies of units, to tell duplicates. Older ones: judged again.

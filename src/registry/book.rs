@@ -15,9 +15,10 @@
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     path::Path,
+    time::Duration,
 };
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OpenFlags, Transaction, params};
 use serde_json::{Map, Value as Json};
 use sha2::{Digest, Sha256};
 
@@ -34,6 +35,9 @@ use crate::model::{Datum, Time, Validity};
 
 /// The version of the book's tables.
 const VERSION: i64 = 1;
+
+/// How long one attempt waits for another program's lock.
+const BUSY: Duration = Duration::from_secs(5);
 
 const TABLES: &str = "
 create table batch (
@@ -82,6 +86,17 @@ pub struct ImportSummary {
     pub counts: BTreeMap<&'static str, Counts>,
 }
 
+/// A version of a row, as the book keeps it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RowVersion {
+    /// Text by the entity's columns; `None` where there is none.
+    pub cells: Vec<Option<String>>,
+    /// GeoJSON in WGS-84, of entities with a shape.
+    pub geometry: Option<String>,
+    /// When it holds.
+    pub valid: Validity,
+}
+
 /// The file that keeps the versions.
 pub struct Book {
     db: Connection,
@@ -113,6 +128,19 @@ impl Book {
         Self::on(Connection::open(path)?)
     }
 
+    /// Opens an existing file for reading, beside a process that may be writing it. What writes fails.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a file that is not there is one of SQLite's own.
+    pub fn open_to_read(path: &Path) -> Result<Self, RegistryError> {
+        let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        db.busy_timeout(BUSY)?;
+        match db.query_row("pragma user_version", [], |row| row.get(0))? {
+            VERSION => Ok(Self { db }),
+            found => Err(RegistryError::Newer { found, known: VERSION }),
+        }
+    }
+
     /// A book that is gone when dropped.
     ///
     /// # Errors
@@ -122,7 +150,7 @@ impl Book {
     }
 
     fn on(mut db: Connection) -> Result<Self, RegistryError> {
-        db.busy_timeout(std::time::Duration::from_secs(5))?;
+        db.busy_timeout(BUSY)?;
         db.pragma_update(None, "journal_mode", "wal")?;
         db.pragma_update(None, "foreign_keys", true)?;
         let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -199,6 +227,42 @@ impl Book {
     /// SQLite's own; [`RegistryError::Invalid`] when the file was altered by others.
     pub fn load(&self) -> Result<Registry, RegistryError> {
         Registry::of_checked(&load(&self.db, "")?)
+    }
+
+    /// Every version of an entity's rows, at most `limit` of them, in the order in which they came; after the row with the
+    /// number `after`, which is 0 at first. With them the number to go on after; `None` when there are no more.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn versions(
+        &self,
+        entity: Entity,
+        after: i64,
+        limit: usize,
+    ) -> Result<(Vec<RowVersion>, Option<i64>), RegistryError> {
+        let mut statement = self.db.prepare_cached(
+            "select id, body, shape, from_ms, to_ms from row where entity = ?1 and id > ?2 order by id limit ?3",
+        )?;
+        let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
+        let rows = statement.query_map(params![entity.name(), after, limit_sql], |row| {
+            let (id, body): (i64, String) = (row.get(0)?, row.get(1)?);
+            let valid = Validity { from: time(row.get(3)?), to: time(row.get(4)?) };
+            Ok((id, body, row.get(2)?, valid))
+        })?;
+        let (mut versions, mut last) = (Vec::new(), after);
+        for row in rows {
+            let (id, body, geometry, valid) = row?;
+            let mut cells: Map<String, Json> = serde_json::from_str(&body).unwrap_or_default();
+            let mut cell = |name: &str| match cells.remove(name) {
+                Some(Json::String(text)) => Some(text),
+                _ => None,
+            };
+            let cells = entity.columns().iter().map(|column| cell(column.name)).collect();
+            versions.push(RowVersion { cells, geometry, valid });
+            last = id;
+        }
+        let more = (versions.len() == limit).then_some(last);
+        Ok((versions, more))
     }
 
     /// The number of the last batch; 0 before the first. It tells whether a snapshot is still the newest.

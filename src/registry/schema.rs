@@ -110,6 +110,11 @@ impl Entity {
         }
     }
 
+    /// Whether its rows have a shape.
+    pub const fn has_shape(self) -> bool {
+        !matches!(self.shape(), ShapeKind::None)
+    }
+
     pub(super) const fn shape(self) -> ShapeKind {
         match self {
             Self::Places | Self::Zones | Self::Districts => ShapeKind::Area,
@@ -182,6 +187,11 @@ impl Entity {
         }
     }
 
+    /// The names of its columns without the two of validity, the key first.
+    pub fn own_column_names(self) -> impl Iterator<Item = &'static str> {
+        self.columns().iter().map(|column| column.name)
+    }
+
     /// Where a column stands.
     pub(super) fn column(self, name: &str) -> Option<usize> {
         self.columns().iter().position(|column| column.name == name)
@@ -194,7 +204,7 @@ impl Entity {
 
     /// The names of all its columns, those of validity included.
     pub(super) fn column_names(self) -> impl Iterator<Item = &'static str> {
-        self.columns().iter().map(|column| column.name).chain(["valid_from", "valid_to"])
+        self.own_column_names().chain(["valid_from", "valid_to"])
     }
 }
 

@@ -24,7 +24,7 @@ fn replay(registry: &Path, rules: &Path, input: &Path, shards: &str) -> (Vec<u8>
 fn help_names_every_command_and_says_where_to_begin() {
     let output = program().arg("--help").output().unwrap();
     let text = said(&output);
-    for word in ["serve", "replay", "facts", "demo", "simulate", "registry", "rules", "ledger", "New here?"] {
+    for word in ["serve", "replay", "facts", "demo", "simulate", "registry", "rules", "ledger", "sql", "New here?"] {
         assert!(text.contains(word), "{word} is not in:\n{text}");
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// Publishes reports in order, many on their way at once, and returns when the broker has them all.
-async fn publish(broker: &Mosquitto, reports: &[Json]) {
+pub async fn publish(broker: &Mosquitto, reports: &[Json]) {
     let message = |report: &Json| {
         let topic = format!("mw/v1/device/{}/report", report["device_id"].as_str().unwrap());
         (topic, report.to_string().into_bytes())
@@ -42,7 +42,8 @@ async fn publish_all(broker: &Mosquitto, messages: Vec<(String, Vec<u8>)>) {
     tokio::time::timeout(PATIENCE, async { tokio::join!(sent, acknowledged) }).await.expect("the broker takes all");
 }
 
-fn run<T>(work: impl Future<Output = T>) -> T {
+/// Does it to the end.
+pub fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(work)
 }
 

@@ -16,5 +16,6 @@ mod late;
 mod line;
 mod outage;
 mod shadow;
+mod sql;
 mod support;
 mod traps;

@@ -1,3 +1,4 @@
+mod compact;
 mod crash;
 mod files;
 mod samples;
@@ -140,6 +141,7 @@ fn settings_are_checked_and_typing_errors_refused() {
         JournalSettings { segment_bytes: 10, ..settings() },
         JournalSettings { segment_bytes: 2 << 30, ..settings() },
         JournalSettings { keep_days: 0, ..settings() },
+        JournalSettings { compact_bytes: 65 << 20, ..settings() },
     ] {
         let disk: Arc<dyn Disk> = Arc::new(Sim::default());
         let result = Journal::open_on(disk, dir(), bad.clone(), false).map(|_| ());

@@ -23,6 +23,8 @@ struct State {
     power: Option<usize>,
     failing_syncs: usize,
     failing_cuts: usize,
+    /// Syncs of directories until one fails; `None`: none does.
+    failing_dir_sync: Option<usize>,
     locks: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
@@ -92,6 +94,16 @@ impl Sim {
 
     pub fn fail_cuts(&self, next: usize) {
         self.state().failing_cuts = next;
+    }
+
+    /// After so many syncs of directories one fails.
+    pub fn fail_dir_sync(&self, after: Option<usize>) {
+        self.state().failing_dir_sync = after;
+    }
+
+    /// Whether the sync that was to fail has failed.
+    pub fn has_failed_dir_sync(&self) -> bool {
+        self.state().failing_dir_sync.is_none()
     }
 
     /// The disk as it is found after a crash.
@@ -221,6 +233,14 @@ impl Disk for Sim {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.state();
         state.spend()?;
+        match state.failing_dir_sync {
+            Some(0) => {
+                state.failing_dir_sync = None;
+                return Err(io::Error::other("no sync of a directory"));
+            }
+            Some(left) => state.failing_dir_sync = Some(left - 1),
+            None => {}
+        }
         let State { now, durable, .. } = &mut *state;
         let within = |path: &Path| path.parent() == Some(dir);
         durable.files.retain(|path, _| !within(path));
