@@ -486,3 +486,126 @@ mod as_json {
         serde_json::from_str(&String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::Outcome;
+
+    fn kept(second: i64, speed: f64) -> Kept {
+        let at = Time::from_millis(second * 1_000);
+        let report = DeviceReport {
+            device_id: "d".into(),
+            device_time: at,
+            speed_kmh: Some(speed),
+            alarms: vec!["sos".into()],
+            ..DeviceReport::default()
+        };
+        let body = Body::Device(report);
+        let (outcome, reason) = (Outcome::Evaluated, Reason::Ok);
+        Kept::of(&Record { recv_time: at.plus_ms(5), event_time: at, outcome, reason, use_position: true, body })
+            .unwrap()
+    }
+
+    fn inputs(past: &Past) -> Vec<Kept> {
+        past.legs.iter().flat_map(Leg::inputs).collect()
+    }
+
+    /// Takes inputs as they come, in batches, as a judge does.
+    fn take(past: &mut Past, newest: &mut Option<Time>, batch: &[Kept]) -> usize {
+        let (mut late, mut repeated) = (Vec::new(), 0);
+        for kept in batch {
+            if late.is_empty() && kept.at() > *newest {
+                if past.wants_leg(0, None) {
+                    past.begin(0, Mark { newest: *newest, ..Mark::default() });
+                }
+                past.push(kept);
+                *newest = kept.at();
+            } else {
+                late.push((late.len() as u32, kept.clone()));
+            }
+        }
+        let merged = past.merge(late);
+        assert!(merged.beyond.is_empty());
+        repeated += merged.repeated.len();
+        *newest = inputs(past).last().and_then(Kept::at);
+        repeated
+    }
+
+    #[test]
+    fn an_input_is_kept_as_the_fold_reads_it() {
+        let report = DeviceReport {
+            device_id: "d1".into(),
+            device_time: Time::from_millis(1_000),
+            lat: Some(22.5),
+            lon: Some(114.1),
+            speed_kmh: Some(31.25),
+            gross_kg: Some(30_000.0),
+            ignition: Some(true),
+            load: Some(Load::Half),
+            driver_id: Some("p".into()),
+            alarms: vec!["sos".into()],
+            events: vec![Event { level: Some(2), phase: Some(EventPhase::Start), ..Event::of("phone") }],
+            ..DeviceReport::default()
+        };
+        let at = Time::from_millis(2_000);
+        let (outcome, reason) = (Outcome::Evaluated, Reason::Ok);
+        let body = Body::Device(report.clone());
+        let record = Record { recv_time: at, event_time: at, outcome, reason, use_position: true, body };
+        let mut past = Past::default();
+        past.begin(0, Mark::default());
+        past.push(&Kept::of(&record).unwrap());
+        past.push(&Kept::timer(at, 60_000));
+        let [Kept::Report(kept), Kept::Timer { silent_ms: 60_000, .. }] = &inputs(&past)[..] else { panic!() };
+        assert_eq!((kept.report(), kept.event_time(), kept.recv_time()), (report, at, at));
+    }
+
+    #[test]
+    fn what_lies_before_the_first_mark_is_beyond_once_a_leg_went() {
+        let mut past = Past::default();
+        let mut newest = None;
+        for second in 0..400 {
+            take(&mut past, &mut newest, &[kept(second, 1.0)]);
+        }
+        assert!(past.trim(past.bytes / 2) > 0);
+        let (first, mark) = (inputs(&past)[0].at().unwrap(), past.legs[0].before.newest.unwrap());
+        assert!(mark < first);
+        let merged = past.merge(vec![(7, kept(0, 2.0)), (8, kept(399, 2.0))]);
+        assert_eq!(merged.beyond.iter().map(|(record, _)| *record).collect::<Vec<_>>(), [7]);
+        assert_eq!(merged.from, Some(past.legs.len() - 1));
+    }
+
+    proptest! {
+        #[test]
+        fn any_order_of_arrival_ends_in_one_order(
+            mut seconds in prop::collection::vec((0_i64..500, 0_u8..3), 1..400),
+            cuts in prop::collection::vec(1_usize..50, 1..40),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let expected = {
+                let mut all: Vec<Kept> = seconds.iter().map(|(at, speed)| kept(*at, f64::from(*speed))).collect();
+                all.sort_by(Kept::order);
+                all.dedup_by(|a, b| a.order(b).is_eq());
+                all
+            };
+            let turn = order.index(seconds.len());
+            seconds.rotate_left(turn);
+            let (mut past, mut newest, mut repeated) = (Past::default(), None, 0);
+            let mut rest = &seconds[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (batch, after) = rest.split_at((*cut).min(rest.len()));
+                let batch: Vec<Kept> = batch.iter().map(|(at, speed)| kept(*at, f64::from(*speed))).collect();
+                repeated += take(&mut past, &mut newest, &batch);
+                rest = after;
+            }
+            let found = inputs(&past);
+            prop_assert_eq!(found.len() + repeated, seconds.len());
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

@@ -107,6 +107,8 @@ fn alerts() -> Sheet<Alert> {
         .time("cleared_at", |a| a.cleared_at)
         .text("state", |a| Some(a.state.as_str().into()))
         .flag("retrospective", |a| Some(a.retrospective))
+        .text("withdrawn_because", |a| a.withdrawn_because.as_deref().map(Cow::from))
+        .flag("shadow", |a| Some(a.shadow))
         .float("lat", |a| a.lat)
         .float("lon", |a| a.lon)
         .text("district_id", |a| a.district_id.as_deref().map(Cow::from))
