@@ -45,6 +45,15 @@ struct EscalationMessage<'a> {
     attempts: u32,
 }
 
+#[derive(Serialize)]
+struct WithdrawalMessage<'a> {
+    #[serde(flatten)]
+    matter: Matter<'a>,
+    offer_id: &'a str,
+    withdrawn_at: Time,
+    reason: &'a str,
+}
+
 impl<'a> Matter<'a> {
     fn of(order: &'a Order) -> Self {
         Self {
@@ -73,6 +82,13 @@ pub(super) fn offer(prefix: &str, order: &Order, offer: &Offer) -> Message {
         sent_at: offer.sent_at,
         deadline: offer.deadline,
     };
+    Message::new(format!("{prefix}/dispatch/{}", offer.unit_id), json(&payload))
+}
+
+/// The word to a unit that was asked or is on its way that there is nothing to go for.
+pub(super) fn withdrawal(prefix: &str, order: &Order, offer: &Offer, now: Time) -> Message {
+    let (offer_id, reason) = (&*offer.offer_id, order.reason.as_str());
+    let payload = WithdrawalMessage { matter: Matter::of(order), offer_id, withdrawn_at: now, reason };
     Message::new(format!("{prefix}/dispatch/{}", offer.unit_id), json(&payload))
 }
 

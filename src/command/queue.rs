@@ -255,7 +255,7 @@ impl Queue {
         }
     }
 
-    /// Closes the order of an alert that never was; whoever held it is free, and told so by the order's message.
+    /// Closes the order of an alert that never was; whoever was asked or goes is told, and free.
     fn withdraw(&mut self, alert: &Alert, now: Time) {
         let dispatch_id = model::dispatch_id(&alert.alert_id.0);
         let Some(order) = self.change(&dispatch_id, now) else { return };
@@ -264,6 +264,11 @@ impl Queue {
         order.closed_at = Some(now);
         order.search = None;
         order.deadline = None;
+        let case = &self.cases[&dispatch_id];
+        let held = case.offers.iter().filter(|offer| is_held(offer.state));
+        let message = |offer| messages::withdrawal(&self.settings.prefix, &case.order, offer, now);
+        let words: Vec<_> = held.map(|offer| (dispatch_id.clone(), message(offer))).collect();
+        self.changes.messages.extend(words);
         self.close(&dispatch_id, now);
     }
 

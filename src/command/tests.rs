@@ -88,6 +88,10 @@ impl World {
                 let alert = alert.clone();
                 self.queue.apply(Event::Raised(&alert), self.now)
             }
+            ["withdraw", id] => {
+                let alert = self.alerts.get(id).expect("an alert before it is withdrawn").clone();
+                self.queue.apply(Event::Withdrawn(&alert), self.now)
+            }
             [id, "at", metres, ref rest @ ..] => self.report(id, metres, rest.first().copied()),
             [unit, answer, id, ref rest @ ..] => self.reply(unit, answer, id, rest),
             [seconds] => {
@@ -208,7 +212,8 @@ impl World {
         for offer in self.offers.values().filter(|offer| is_held(offer.state)) {
             assert!(busy.insert(&offer.unit_id), "{} is on two orders", offer.unit_id);
             let order = &self.orders[&offer.dispatch_id];
-            assert!(!matches!(order.state, OrderState::Resolved | OrderState::Listed), "a closed order holds nobody");
+            let is_closed = matches!(order.state, OrderState::Resolved | OrderState::Listed | OrderState::Withdrawn);
+            assert!(!is_closed, "a closed order holds nobody");
         }
         for order in self.orders.values() {
             assert!(!order.reason.is_empty(), "{} has no reason", order.alert_id);
@@ -226,6 +231,7 @@ fn say(message: &crate::model::Message) -> String {
     let topic = message.topic.strip_prefix("mw/v1/dispatch/").expect("a dispatch topic");
     match topic.strip_prefix("department/") {
         Some(department) => format!("{department}!{alert}"),
+        None if payload["withdrawn_at"].is_string() => format!("{topic}-{alert}"),
         None => format!("{topic}<{alert}"),
     }
 }
@@ -339,6 +345,19 @@ fn severity_says_who_goes() {
          alert A3 critical          => A3:offered S1<A3
          alert A4 minor             => A4:waiting
          alert A5 major             => A5:waiting",
+    );
+}
+
+#[test]
+fn an_alert_that_never_was_calls_back_who_was_sent() {
+    check(
+        "squad S1 police 500
+         alert A1 major             => A1:offered S1<A1
+         alert A2 major             => A2:waiting
+         S1 accept A1               => A1:accepted
+         withdraw A1                => A1:withdrawn A2:offered S1-A1 S1<A2
+         withdraw A2                => A2:withdrawn S1-A2
+         withdraw A2                =>",
     );
 }
 
