@@ -8,7 +8,7 @@ use super::{
     EngineError,
     clock::is_looked_at,
     late::{LateSettings, Lateness, Retold, Span},
-    past::{Kept, Leg, Mark, Past, Told},
+    past::{Kept, Mark, Past, Told},
 };
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
@@ -396,25 +396,23 @@ impl Judge {
         let merged = vehicle.past.merge(lateness.inputs);
         seen.repeated.extend(&merged.repeated);
         seen.beyond.extend(merged.beyond.iter().map(|(record, _)| *record));
-        lateness.timers.iter().for_each(|timer| _ = vehicle.past.push(timer));
-        let last = vehicle.past.legs.len().saturating_sub(1);
-        let Some(from) = merged.from.or(Some(last).filter(|_| !lateness.timers.is_empty())) else { return Ok(()) };
+        let Some(from) = merged.from else { return Ok(()) };
         let before = vehicle.past.told_from(from);
         let known = vehicle.past.legs[from].before.alerts.clone();
         vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
         vehicle.unmarked = from + 1;
         vehicle.now = vehicle.past.legs[from].before.clone();
-        let total: usize = vehicle.past.legs.range(from..).map(Leg::len).sum();
         // What is found is told in this order, whatever the order of arrival.
         let mut record = lateness.records.values().min().copied().unwrap_or_default();
-        let (mut done, mut is_past, mut hidden) = (0, true, Vec::new());
+        let (mut is_past, mut hidden) = (true, Vec::new());
         let mut leg = from;
         while leg < self.vehicles[place as usize].past.legs.len() {
             self.enter_leg(place, leg, from);
             for kept in self.vehicles[place as usize].past.legs[leg].inputs() {
-                let is_new =
-                    done >= total - lateness.timers.len() || kept.at().is_some_and(|at| Some(at) > lateness.newest);
-                done += 1;
+                let is_new = match &kept {
+                    Kept::Timer { at_ms, .. } => lateness.timers.contains(&Time::from_millis(*at_ms)),
+                    kept => kept.at() > lateness.newest,
+                };
                 if is_past && is_new {
                     is_past = false;
                     self.flush(&mut hidden, seen, watch)?;
@@ -481,7 +479,7 @@ impl Judge {
                 let event_time = Time::from_millis(*at_ms);
                 self.step(origin, Input::Sighting { sighting, event_time }, None);
             }
-            Kept::Timer { at_ms, silent_ms } => {
+            Kept::Timer { at_ms, silent_ms, .. } => {
                 let input = Input::Timer { at: Time::from_millis(*at_ms), silent_s: *silent_ms as f64 / 1000.0 };
                 self.step(origin, input, None);
             }
@@ -549,11 +547,11 @@ impl Judge {
         let mut silent: Vec<(u32, i64)> = silence.filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms)).collect();
         silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
         for (place, silent_ms) in silent {
-            let timer = Kept::timer(at, silent_ms);
             if let Some(lateness) = self.late.get_mut(&place) {
-                lateness.timers.push(timer);
+                lateness.look(index, at, silent_ms);
                 continue;
             }
+            let timer = Kept::timer(at, silent_ms, self.vehicles[place as usize].now.newest);
             self.begin_leg(place, at);
             let leg = self.vehicles[place as usize].past.push(&timer) as u32;
             let input = Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 };

@@ -46,7 +46,9 @@ pub struct Lateness {
     pub span: Span,
     pub inputs: Vec<(u32, Kept)>,
     /// Looks at silence since.
-    pub timers: Vec<Kept>,
+    pub timers: BTreeSet<Time>,
+    /// Event time of the latest input by now.
+    latest: Option<Time>,
     /// The records, by event time.
     pub records: BTreeMap<Time, u32>,
 }
@@ -62,7 +64,7 @@ pub struct Span {
 impl Lateness {
     /// Of a vehicle whose latest input was at `newest`.
     pub fn since(newest: Option<Time>) -> Self {
-        Self { newest, ..Self::default() }
+        Self { newest, latest: newest, ..Self::default() }
     }
 
     /// Adds what came, late or not.
@@ -73,8 +75,17 @@ impl Lateness {
             self.span.first = Some(self.span.first.map_or(at, |first| first.min(at)));
             self.span.last = self.span.last.max(Some(at));
         }
+        self.latest = self.latest.max(Some(at));
         self.records.insert(at, record);
         self.inputs.push((record, kept));
+    }
+}
+
+impl Lateness {
+    /// Adds a look at silence.
+    pub fn look(&mut self, record: u32, at: Time, silent_ms: i64) {
+        self.timers.insert(at);
+        self.inputs.push((record, Kept::timer(at, silent_ms, self.latest)));
     }
 }
 

@@ -89,6 +89,8 @@ pub enum Kept {
     Timer {
         at_ms: i64,
         silent_ms: i64,
+        /// Event time of the latest input before it: that is its place.
+        after_ms: i64,
     },
 }
 
@@ -217,8 +219,17 @@ impl Kept {
     }
 
     /// A look at silence.
-    pub fn timer(at: Time, silent_ms: i64) -> Self {
-        Self::Timer { at_ms: at.as_millis(), silent_ms }
+    pub fn timer(at: Time, silent_ms: i64, newest: Option<Time>) -> Self {
+        let after_ms = newest.map_or(i64::MIN, Time::as_millis);
+        Self::Timer { at_ms: at.as_millis(), silent_ms, after_ms }
+    }
+
+    /// Its place in time.
+    fn place(&self) -> Time {
+        match self {
+            Self::Timer { after_ms, .. } => Time::from_millis(*after_ms),
+            other => other.at().unwrap_or_default(),
+        }
     }
 
     /// Event time; of a timer `None`: its place is after what had arrived.
@@ -243,14 +254,14 @@ impl Kept {
                 hash.write(&serde_json::to_vec(sighting).unwrap_or_default());
                 1
             }
-            Self::Timer { .. } => 2,
+            Self::Timer { at_ms, .. } => return (2, *at_ms as u64),
         };
         (rank, hash.finish())
     }
 
     /// By event time, then content: the same order however they came. Of two at one time and place in time the content is asked.
     fn order(&self, other: &Self) -> Ordering {
-        self.at().cmp(&other.at()).then_with(|| self.content().cmp(&other.content()))
+        self.place().cmp(&other.place()).then_with(|| self.content().cmp(&other.content()))
     }
 
     /// It came after what is newer: its arrival says nothing of the device's clock.
@@ -271,11 +282,6 @@ impl Leg {
             rest = after;
         }
         all
-    }
-
-    /// How many inputs.
-    pub fn len(&self) -> usize {
-        usize::from(self.count)
     }
 
     fn push(&mut self, kept: &Kept) {
@@ -365,9 +371,9 @@ impl Past {
     /// Puts inputs where they belong, in any order. Each comes with the record that it came by.
     pub fn merge(&mut self, mut late: Vec<(u32, Kept)>) -> Merged {
         late.sort_by(|(_, a), (_, b)| a.order(b));
-        let beyond = late.iter().take_while(|(_, kept)| !kept.at().is_some_and(|at| self.reaches(at))).count();
+        let beyond = late.iter().take_while(|(_, kept)| !self.reaches(kept.place())).count();
         let mut merged = Merged { beyond: late.drain(..beyond).collect(), ..Merged::default() };
-        let Some(first) = late.first().and_then(|(_, kept)| kept.at()) else { return merged };
+        let Some(first) = late.first().map(|(_, kept)| kept.place()) else { return merged };
         // Legs of silence alone have no first, so they are in no order.
         let lies_before = |leg: &Leg| leg.first.is_some_and(|at| at < first);
         let mut index = self.legs.iter().rposition(lies_before).unwrap_or(0);
@@ -394,7 +400,7 @@ impl Past {
     /// How many of the late inputs lie before the next leg.
     fn takes(&self, index: usize, late: &VecDeque<(u32, Kept)>) -> usize {
         let Some(next) = self.legs.range(index + 1..).find(|leg| leg.first.is_some()) else { return late.len() };
-        let lies_before = |(_, kept): &(u32, Kept)| match kept.at().cmp(&next.first) {
+        let lies_before = |(_, kept): &(u32, Kept)| match Some(kept.place()).cmp(&next.first) {
             Ordering::Less => true,
             Ordering::Greater => false,
             Ordering::Equal => {
@@ -557,7 +563,7 @@ mod tests {
         let mut past = Past::default();
         past.begin(0, Mark::default());
         past.push(&Kept::of(&record).unwrap());
-        past.push(&Kept::timer(at, 60_000));
+        past.push(&Kept::timer(at, 60_000, Some(at)));
         let [Kept::Report(kept), Kept::Timer { silent_ms: 60_000, .. }] = &inputs(&past)[..] else { panic!() };
         assert_eq!((kept.report(), kept.event_time(), kept.recv_time()), (report, at, at));
     }
