@@ -83,7 +83,14 @@ impl Sealer {
         for (first, files) in catalogue.sealed_segments().split_off(&self.settled.load(Relaxed)) {
             let is_large = files.iter().any(|file| file.merged_end.is_some())
                 || files.iter().map(|file| file.bytes).sum::<u64>() > bytes;
-            let about = if is_large { None } else { Some(self.about(&files)?) };
+            let about = match is_large {
+                true => None,
+                false => match self.about(&files) {
+                    // What can't be read parts its neighbours, too.
+                    Err(JournalError::Damaged { .. }) => None,
+                    about => Some(about?),
+                },
+            };
             let next = about.map(|about| Piece { first, about, files });
             if next.as_ref().is_some_and(|next| fits(&group, next, bytes)) {
                 group.extend(next);

@@ -124,9 +124,10 @@ fn what_is_large_of_another_day_or_not_over_stays_apart() {
 #[test]
 fn whatever_operation_of_a_merge_fails_each_row_is_there_once() {
     let (mut operations, mut merges) = (0, 0);
+    let before = Sim::default();
+    let kept = small_segments(&before);
     loop {
-        let disk = Sim::default();
-        let kept = small_segments(&disk);
+        let disk = before.crash(Crash::Process);
         disk.set_power(Some(operations));
         if let Ok(journal) = open_merging(&disk) {
             journal.seal_now();
@@ -139,7 +140,7 @@ fn whatever_operation_of_a_merge_fails_each_row_is_there_once() {
             assert_eq!(counted(&image), all(&kept), "{context}");
             assert_eq!(read_whole(&image, 0), kept, "{context}");
             // A crash while clearing up, too.
-            for again in [operations % 5, 5 + operations % 20] {
+            for again in [operations % 25] {
                 let image = disk.crash(crash);
                 image.set_power(Some(again));
                 if let Ok(journal) = open_merging(&image) {
@@ -169,9 +170,10 @@ fn whatever_operation_of_a_merge_fails_each_row_is_there_once() {
 #[test]
 fn whatever_sync_of_a_directory_fails_each_row_is_there_once_after_a_loss_of_power() {
     let mut syncs = 0;
+    let before = Sim::default();
+    let kept = small_segments(&before);
     loop {
-        let disk = Sim::default();
-        let kept = small_segments(&disk);
+        let disk = before.crash(Crash::Process);
         let journal = open_merging(&disk).unwrap();
         disk.fail_dir_sync(Some(syncs));
         journal.seal_now();
@@ -216,14 +218,25 @@ fn a_full_disk_leaves_the_segments_as_they_were_and_the_merge_is_made_later() {
 
 #[test]
 fn history_that_can_not_be_read_is_left_alone() {
-    let disk = Sim::default();
-    small_segments(&disk);
-    let broken = disk.paths().into_iter().find(|path| path.to_str().unwrap().contains("day=2026-03-01/")).unwrap();
+    let first = || {
+        let disk = Sim::default();
+        small_segments(&disk);
+        let path = disk.paths().into_iter().find(|path| path.to_str().unwrap().contains("day=older/")).unwrap();
+        (disk, path)
+    };
+    // Its columns: what would be merged with it stays too.
+    let (disk, broken) = first();
     let bytes = disk.bytes(&broken);
     disk.edit(&broken, |bytes| bytes[20..200].fill(0xff));
     let journal = open_merging(&disk).unwrap();
     journal.seal_now();
     assert_eq!((journal.progress().merged, parquet(&disk).len(), disk.bytes(&broken)), (0, 18, bytes));
+    // All of it: the others are merged beside it.
+    let (disk, broken) = first();
+    disk.edit(&broken, |bytes| bytes.truncate(200));
+    let journal = open_merging(&disk).unwrap();
+    journal.seal_now();
+    assert_eq!((journal.progress().merged, parquet(&disk).len(), disk.bytes(&broken)), (4, 9, 200));
 }
 
 /// Small segments are sealed and merged in the background while others read: each time every row, each once.
