@@ -192,7 +192,7 @@ impl Book {
         read::refuse(problems)?;
         self.batch("upsert", now, |batch| {
             batch.take(entity, &given, false)?;
-            let (mut tables, mut problems) = (load(&batch.tx, "where closed_in is null")?, Vec::new());
+            let (mut tables, mut problems) = (load(&batch.tx, "where closed_in is null", batch.id)?, Vec::new());
             for row in tables.values_mut().flatten() {
                 row.valid = narrowed(row.valid, batch.at);
             }
@@ -226,7 +226,26 @@ impl Book {
     /// # Errors
     /// SQLite's own; [`RegistryError::Invalid`] when the file was altered by others.
     pub fn load(&self) -> Result<Registry, RegistryError> {
-        Registry::of_checked(&load(&self.db, "")?)
+        self.load_up_to(None)
+    }
+
+    /// What [`Self::load`] gave when `batch` was the last one: rows that came later are not there, and those that went later
+    /// hold for as long as was said then.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_as_of(&self, batch: i64) -> Result<Registry, RegistryError> {
+        self.load_up_to(Some(batch))
+    }
+
+    fn load_up_to(&self, batch: Option<i64>) -> Result<Registry, RegistryError> {
+        // One transaction, so that the rows are those of the batch that it says.
+        let _one_moment = self.db.unchecked_transaction()?;
+        let last = self.last_batch()?;
+        let batch = batch.map_or(last, |batch| batch.min(last));
+        let mut registry = Registry::of_checked(&load(&self.db, &format!("where opened_in <= {batch}"), batch)?)?;
+        registry.batch = batch;
+        Ok(registry)
     }
 
     /// Every version of an entity's rows, at most `limit` of them, in the order in which they came; after the row with the
@@ -404,9 +423,14 @@ fn known_keys(tx: &Transaction, entity: Entity) -> Result<HashSet<String>, Regis
     Ok(keys.collect::<Result<_, _>>()?)
 }
 
-/// Rows of the book as if given, with the validity that holds.
-fn load(db: &Connection, filter: &str) -> Result<Tables, RegistryError> {
-    let query = format!("select entity, body, shape, from_ms, to_ms from row {filter} order by id");
+/// Rows of the book as if given, with the validity that held when `batch` was the last one.
+fn load(db: &Connection, filter: &str, batch: i64) -> Result<Tables, RegistryError> {
+    // What is still open ends as it said when it came, but not before it begins.
+    let query = format!(
+        "select entity, body, shape, from_ms,
+                case when closed_in > {batch} then max(said_to_ms, coalesce(from_ms, said_to_ms)) else to_ms end
+         from row {filter} order by id"
+    );
     let (mut statement, mut tables, mut problems) = (db.prepare(&query)?, Tables::new(), Vec::new());
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {

@@ -45,6 +45,8 @@ pub struct Registry {
     common_changes: Vec<Time>,
     /// The same for one vehicle, by its id and by those of its devices.
     own_changes: FxHashMap<Text, Vec<Time>>,
+    /// As of which batch of the book it is; 0 when it is not from a book.
+    pub(super) batch: i64,
 }
 
 /// Intervals by id.
@@ -102,7 +104,13 @@ impl Registry {
             network: OnceLock::new(),
             common_changes,
             own_changes,
+            batch: 0,
         }
+    }
+
+    /// The number of the book's batch after which it was so; 0 when it is not from a book.
+    pub fn batch(&self) -> i64 {
+        self.batch
     }
 
     /// The vehicle that carried the device at `at`.

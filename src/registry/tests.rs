@@ -421,6 +421,29 @@ fn an_import_never_rewrites_the_past() {
 }
 
 #[test]
+fn what_the_book_knew_after_each_batch_can_be_loaded() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    let permits = "permit_id,vehicle_id,source_id,sink_ids,status,valid_from,valid_to\n";
+    let mut then = vec![format!("{:?}", book.load().unwrap())];
+    for (at, rows) in [
+        (1000, "P,V,,,valid,100,9000\nQ,V,,,valid,,\n"),
+        (2000, "P,V,,,revoked,100,9000\nQ,V,,,valid,,5000\n"),
+        (2500, "Q,V,,,valid,,5000\n"),
+        (3000, "P,V,,,valid,100,200\n"),
+    ] {
+        write(dir.path(), "permits.csv", &format!("{permits}{rows}"));
+        write(dir.path(), "places.geojson", &places());
+        assert_eq!(book.import(dir.path(), ms(at)).unwrap().batch, then.len() as i64);
+        then.push(format!("{:?}", book.load().unwrap()));
+    }
+    book.upsert(Entity::Companies, &[json!({"company_id": "A"})], ms(4000)).unwrap();
+    for (batch, expected) in then.iter().enumerate() {
+        let known = book.load_as_of(batch as i64).unwrap();
+        assert_eq!((known.batch(), &format!("{known:?}")), (batch as i64, expected));
+    }
+}
+
+#[test]
 fn a_bad_folder_changes_nothing() {
     let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
     write(dir.path(), "companies.csv", "company_id,name\nA,one\n");

@@ -13,7 +13,7 @@ use super::{
     file::{self, Source},
     risk::RiskSheet,
 };
-use crate::model::{Column, ColumnSet, Facts};
+use crate::model::{Column, ColumnSet, Facts, Text};
 
 /// What every alert carries, whatever its rule reads.
 const ALWAYS: &[&str] = &[
@@ -49,6 +49,7 @@ struct Inner {
     digest: String,
     program: Program,
     risk: Option<Arc<RiskSheet>>,
+    files: Vec<(Text, Text)>,
 }
 
 impl RuleSet {
@@ -85,7 +86,8 @@ impl RuleSet {
             let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
             let judged = enabled.fold(ColumnSet::default(), |set, (_, terms)| set.union(terms.when.columns));
             let program = Program::new(&rules, terms)?;
-            Ok(Self(Arc::new(Inner::new(rules, judged, program, risk))))
+            let files = sources.into_iter().map(|source| (source.name, source.text.into())).collect();
+            Ok(Self(Arc::new(Inner { files, ..Inner::new(rules, judged, program, risk) })))
         })
     }
 
@@ -139,6 +141,11 @@ impl RuleSet {
         &self.0.digest
     }
 
+    /// The files that it was loaded from, each with the name that errors call it by: [`Self::parse`] makes the same set of them.
+    pub fn files(&self) -> &[(Text, Text)] {
+        &self.0.files
+    }
+
     /// Judges rows by every enabled rule.
     ///
     /// # Errors
@@ -166,7 +173,7 @@ impl Inner {
         let tallies = enabled().any(|rule| rule.tally.is_some());
         let order = order(&rules);
         let digest = digest(rules.iter().map(|rule| &*rule.version));
-        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program, risk }
+        Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program, risk, files: Vec::new() }
     }
 }
 

@@ -995,3 +995,11 @@ fn shadow_rules_inhibit_and_join_only_one_another() {
     assert_eq!(incident("s"), incident("t"));
     assert_ne!(incident("a"), incident("s"));
 }
+
+#[test]
+fn a_set_is_made_again_from_its_files() {
+    let set = RuleSet::parse(&[("b.yaml", "rules: [{ id: b, when: moving }]"), ("a.yaml", "rules: []")]).unwrap();
+    let files: Vec<(&str, &str)> = set.files().iter().map(|(name, text)| (&**name, &**text)).collect();
+    assert_eq!(files.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b.yaml", "a.yaml"]);
+    assert_eq!(RuleSet::parse(&files).unwrap().digest(), set.digest());
+}

@@ -5,6 +5,7 @@
 //! orders    dispatch orders · offers  each asking of one unit · replies  all answers, with what each came to
 //! units     last position and status
 //! outbox    messages not yet delivered, in order · refused  messages that no broker will take
+//! in_force  by which rules and registry was judged, from which journal position on · rule_sets  their files
 //! meta      committed journal position, ledger
 //! ```
 //!
@@ -27,6 +28,7 @@
 mod alerts;
 mod commit;
 mod error;
+mod force;
 mod orders;
 mod outbox;
 mod page;
@@ -38,6 +40,7 @@ mod tests;
 pub use alerts::{AlertFilter, Change};
 pub use commit::{Store, Tx};
 pub use error::StoreError;
+pub use force::{InForce, RuleFiles};
 pub use orders::{Dispatched, OrderFilter, Standing};
 pub use outbox::OutboxSize;
 pub use page::Page;

@@ -8,8 +8,8 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    AlertFilter, Dispatched, OrderFilter, OutboxSize, Page, Standing, StoreError, alerts, commit, orders, outbox,
-    schema,
+    AlertFilter, Dispatched, InForce, OrderFilter, OutboxSize, Page, RuleFiles, Standing, StoreError, alerts, commit,
+    force, orders, outbox, schema,
 };
 use crate::model::{Alert, Ledger, Order, OrderState, UnitState, limits};
 
@@ -128,6 +128,22 @@ impl Reader {
     /// When the database fails.
     pub fn position(&self) -> Result<Option<u64>, StoreError> {
         self.ask(commit::position)
+    }
+
+    /// By what was judged, and from which journal position on, by position; empty in files of before this was kept.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn in_force(&self) -> Result<Vec<InForce>, StoreError> {
+        self.ask(force::all)
+    }
+
+    /// The files of a set of rules that was in force, by its digest.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn rule_files(&self, digest: &str) -> Result<Option<RuleFiles>, StoreError> {
+        self.ask(|connection| force::files(connection, digest))
     }
 
     /// A small fact kept by [`super::Tx::put_fact`].

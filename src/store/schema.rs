@@ -95,6 +95,16 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE alerts ADD COLUMN shadow INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    CREATE TABLE rule_sets (digest TEXT PRIMARY KEY, files TEXT NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE in_force (
+        position INTEGER PRIMARY KEY,
+        at_ms INTEGER NOT NULL,
+        rules TEXT NOT NULL REFERENCES rule_sets (digest),
+        registry INTEGER NOT NULL
+    );
+",
 ];
 
 /// Opens or makes the file for writing, and brings its schema up to date.

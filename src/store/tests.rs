@@ -89,7 +89,7 @@ fn a_file_from_before_shadow_rules_is_brought_up_to_date() {
     drop(store);
     let path = folder.path().join("muckwatch.sqlite");
     Connection::open(&path)
-        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; PRAGMA user_version = 1"))
+        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; DROP TABLE in_force; DROP TABLE rule_sets; PRAGMA user_version = 1"))
         .expect("an old file");
     let reader = Store::open(&path).expect("a store").reader();
     let ids = |shadow: Option<bool>| {
@@ -396,4 +396,29 @@ fn pages_use_an_index() {
         let found = plan(&format!("SELECT json FROM alerts {condition} {order}"));
         assert!(found.contains("USING INDEX") && !found.contains("TEMP B-TREE"), "{condition}: {found}");
     }
+}
+
+#[test]
+fn what_was_in_force_is_kept_once_and_read_back() {
+    let (_folder, store) = open();
+    let from =
+        |position, rules: &str, registry| InForce { position, at: at(position as i64), rules: rules.into(), registry };
+    let files = |name: &str| vec![(Text::from(name), Text::from("rules: []"))];
+    let put = |from: &InForce, name| store.commit(|tx| tx.put_in_force(from, &files(name))).unwrap();
+    assert!(put(&from(0, "r1", 1), "a.yaml"));
+    assert!(!put(&from(5, "r1", 1), "b.yaml"), "nothing changed");
+    assert!(put(&from(7, "r2", 1), "c.yaml"));
+    assert!(put(&from(7, "r2", 2), "c.yaml"), "the later of two at one position holds");
+    assert!(put(&from(9, "r1", 2), "d.yaml"));
+    let reader = store.reader();
+    assert_eq!(reader.in_force().unwrap(), [from(0, "r1", 1), from(7, "r2", 2), from(9, "r1", 2)]);
+    assert_eq!(reader.rule_files("r1").unwrap(), Some(files("a.yaml")));
+    assert_eq!(reader.rule_files("r3").unwrap(), None);
+    store
+        .commit(|tx| {
+            (0..limits::IN_FORCE as u64).try_for_each(|n| tx.put_in_force(&from(10 + n, "r4", n as i64), &[]).map(drop))
+        })
+        .unwrap();
+    assert_eq!(reader.in_force().unwrap().len(), limits::IN_FORCE);
+    assert_eq!(reader.rule_files("r1").unwrap(), None, "it went with the last that named it");
 }

@@ -15,7 +15,8 @@ use crate::{
     command::{Desk, News, UnitInfo},
     engine::Judged,
     model::{Body, Ledger, Time},
-    store::{Store, StoreError},
+    rules::RuleSet,
+    store::{InForce, Store, StoreError},
 };
 
 /// What there is to commit.
@@ -24,6 +25,8 @@ pub enum Work {
     Judged { judged: Judged, end: u64 },
     /// The registry's units have changed.
     Roster(Vec<UnitInfo>),
+    /// Other rules or another registry judge from a journal position on.
+    InForce { from: InForce, rules: Arc<RuleSet> },
 }
 
 /// Commits what comes, many batches at once when they have piled up.
@@ -98,6 +101,7 @@ impl<T: Tell> Clerk<T> {
                             news.extend(enter(desk, tx, judged, at)?);
                         }
                     }
+                    Work::InForce { from, rules } => _ = tx.put_in_force(from, rules.files())?,
                     Work::Roster(units) => news.extend(desk.enrol(tx, units.clone(), at)?),
                 }
             }
@@ -124,7 +128,7 @@ fn enter(desk: &mut Desk, tx: &crate::store::Tx<'_>, judged: &Judged, at: Time) 
 /// Whether somebody waits for it.
 fn is_news(work: &Work) -> bool {
     match work {
-        Work::Roster(_) => true,
+        Work::Roster(_) | Work::InForce { .. } => true,
         Work::Judged { judged, .. } => {
             !judged.transitions.is_empty()
                 || judged.batch.iter().any(|record| matches!(record.body, Body::Unit(_) | Body::Reply(_)))

@@ -18,6 +18,7 @@ use crate::{
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
     model::{Body, Record, limits},
+    store::InForce,
 };
 
 /// One subscription: where its messages come from and how they are read.
@@ -191,8 +192,24 @@ impl<W: Watch> Intake<W> {
     fn replace(&mut self, reference: &Reference) -> Result<(), IntakeError> {
         self.engine.replace(reference)?;
         self.front.replace_registry(Arc::clone(&reference.registry));
+        self.tell_in_force(reference)?;
         let units = roster(&reference.registry, now());
         self.work.send(Work::Roster(units)).map_err(|_| IntakeError::Committing)
+    }
+
+    /// Has it kept by what all that comes from now on is judged.
+    ///
+    /// # Errors
+    /// When the commit has stopped.
+    pub fn tell_in_force(&self, reference: &Reference) -> Result<(), IntakeError> {
+        let from = InForce {
+            position: self.journal.next_position(),
+            at: now(),
+            rules: reference.rules.digest().into(),
+            registry: reference.registry.batch(),
+        };
+        let rules = Arc::clone(&reference.rules);
+        self.work.send(Work::InForce { from, rules }).map_err(|_| IntakeError::Committing)
     }
 
     /// Folds the journal again, up to what was committed to rebuild state, from there on to be committed.

@@ -334,5 +334,6 @@ fn intake(
     if folded > 0 {
         tracing::info!(folded, committed, torn_bytes = recovered.torn_bytes, "journal folded again");
     }
+    intake.tell_in_force(reference)?;
     Ok(intake)
 }
