@@ -36,6 +36,19 @@ pub enum Command {
     Rules(super::rules::RulesCommand),
     /// Every report received, counted once more by what became of it
     Ledger(super::ledger::LedgerArgs),
+    /// Why there was an alert: the reports used and refused, each step of the hold, the rule, the permits; judged again
+    ///
+    /// History is judged again by the rules and the registry that were in force when each report came, and it is said
+    /// whether that gives the same alert byte for byte. It works beside a running `serve`, and without one; with --input,
+    /// over the files of a replay.
+    ///
+    /// muckwatch explain 3f2a91          (the beginning of an id is enough)
+    /// muckwatch explain --all           (every alert, in one pass)
+    /// muckwatch explain 3f2a91 --registry city --rules rules --input reports.jsonl --alerts alerts.jsonl
+    ///
+    /// Exit status: 1 when an alert is not reproduced; 2 when it could not be judged again at all.
+    #[command(verbatim_doc_comment)]
+    Explain(super::explain::ExplainArgs),
     /// Ask what was kept in SQL: telemetry, sightings, alerts, trips, the registry with its past
     ///
     /// It works beside a running `serve`, and without one; nothing can be changed. Tables: telemetry, sightings,
@@ -62,6 +75,7 @@ impl Command {
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),
+            Self::Explain(args) => super::explain::run(&args),
             Self::Sql(args) => super::sql::run(args),
         }
     }

@@ -22,6 +22,7 @@ macro_rules! say {
 mod args;
 mod backtest;
 mod demo;
+mod explain;
 mod facts;
 mod fleet;
 mod front;

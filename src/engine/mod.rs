@@ -15,25 +15,33 @@
 //! At its limits: the queue of a shard is bounded ([`crate::model::limits::SHARD_QUEUE`]); whoever feeds waits, and with
 //! it the acknowledgement of what it feeds.
 
+mod archive;
 mod clock;
+mod evidence;
 mod judge;
 mod late;
 mod past;
 mod replay;
+mod retrial;
 mod settle;
 mod shards;
 mod trips;
 mod watch;
 
+pub use archive::Archive;
 pub use clock::Ticker;
+pub use evidence::{
+    Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence,
+};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
-pub use replay::{Replayed, replay};
+pub use replay::{BATCH as REPLAY_BATCH, Replayed, replay};
+pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Together, differences, find_all, is_missed};
 pub use shards::{Engine, Judged};
 pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};
 
-/// Why a batch could not be judged.
+/// Why something could not be judged. Each reads well after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A rule could not be evaluated at all: a fault of ours, since rules are checked when they are loaded.
@@ -42,4 +50,14 @@ pub enum EngineError {
     /// A shard's thread ended before its work was done.
     #[error("go on: a shard has stopped")]
     ShardStopped,
+    /// What was kept of the reports cannot be read.
+    #[error("{0}")]
+    Journal(#[from] crate::journal::JournalError),
+    #[error("{0}")]
+    Store(#[from] crate::store::StoreError),
+    #[error("{0}")]
+    Registry(#[from] crate::registry::RegistryError),
+    /// The files of a set of rules that was in force are not kept.
+    #[error("judge by the rules {0}: their files are not kept")]
+    RulesGone(crate::model::Text),
 }

@@ -18,7 +18,7 @@ pub struct Replayed {
 }
 
 /// Records that are judged together.
-const BATCH: usize = 8_192;
+pub const BATCH: usize = 8_192;
 
 /// Judges all records, given in order of arrival with their ticks among them.
 ///

@@ -5,7 +5,10 @@ use super::{
     settle::Settler,
     shards::{Subject, in_order, subject},
 };
-use crate::model::{Ledger, Record, Text, Transition};
+use crate::{
+    facts::Fold,
+    model::{Ledger, Outcome, Reason, Record, Text, Transition},
+};
 
 /// Who looks on.
 pub trait Watcher {
@@ -13,6 +16,8 @@ pub trait Watcher {
     fn row(&mut self, look: &Look<'_>);
     /// An alert changed, and it is told.
     fn told(&mut self, transition: &Transition);
+    /// A report turned out to be something else than admission could tell.
+    fn refused(&mut self, _record: &Record, _outcome: Outcome, _reason: Reason) {}
 }
 
 /// Judges records, given in order of arrival with their ticks among them, on this thread, `together` at a time, and shows what
@@ -26,42 +31,78 @@ pub fn watch<E: From<EngineError>>(
     records: impl Iterator<Item = Result<Record, E>>,
     watcher: &mut impl Watcher,
 ) -> Result<Ledger, E> {
-    let fold = reference.fold();
-    let mut watched = Watched { reference, judge: Judge::new(reference.clone()), settler: Settler::default(), watcher };
+    let mut watched = Watched::new(reference.clone(), None);
     let mut ledger = Ledger::default();
-    let (mut batch, mut mine): (Vec<Record>, Vec<(u32, Text)>) = (Vec::new(), Vec::new());
     for record in records {
         let record = record?;
         ledger.count(&record);
-        match subject(&fold, &record) {
-            Subject::Vehicle(vehicle_id) => mine.push((batch.len() as u32, vehicle_id)),
-            Subject::All => mine.push((batch.len() as u32, Text::from(""))),
-            Subject::None => {}
-        }
-        batch.push(record);
-        if batch.len() >= together {
-            watched.judge(&batch, &mine)?;
-            (batch, mine) = (Vec::new(), Vec::new());
+        watched.take(record);
+        if watched.batch.len() >= together {
+            watched.judge(watcher)?;
         }
     }
-    watched.judge(&batch, &mine)?;
+    watched.judge(watcher)?;
     Ok(ledger)
 }
 
-struct Watched<'a, W> {
-    reference: &'a Reference,
+/// A judge and what is to be judged next.
+pub(super) struct Watched {
+    reference: Reference,
+    fold: Fold,
     judge: Judge,
     settler: Settler,
-    watcher: &'a mut W,
+    /// Only this vehicle is judged.
+    only: Option<Text>,
+    batch: Vec<Record>,
+    mine: Vec<(u32, Text)>,
 }
 
-impl<W: Watcher> Watched<'_, W> {
-    fn judge(&mut self, batch: &[Record], mine: &[(u32, Text)]) -> Result<(), EngineError> {
-        let mut look = |look: &Look<'_>| self.watcher.row(look);
-        let mut findings = self.judge.judge_watched(batch, mine, &mut Seen::default(), &mut look)?;
+impl Watched {
+    pub fn new(reference: Reference, only: Option<Text>) -> Self {
+        Self {
+            fold: reference.fold(),
+            judge: Judge::new(reference.clone()),
+            settler: Settler::default(),
+            reference,
+            only,
+            batch: Vec::new(),
+            mine: Vec::new(),
+        }
+    }
+
+    /// Judges by other rules or another registry from now on; what was taken must have been judged.
+    pub fn replace(&mut self, reference: Reference) {
+        self.fold = reference.fold();
+        self.judge.replace(reference.clone());
+        self.reference = reference;
+    }
+
+    /// Takes a record, to be judged with the next batch.
+    pub fn take(&mut self, record: Record) {
+        let index = self.batch.len() as u32;
+        match subject(&self.fold, &record) {
+            Subject::Vehicle(id) if self.only.as_ref().is_none_or(|only| *only == id) => self.mine.push((index, id)),
+            Subject::All => self.mine.push((index, Text::from(""))),
+            _ if self.only.is_some() => return,
+            _ => {}
+        }
+        self.batch.push(record);
+    }
+
+    /// Judges what was taken.
+    pub fn judge(&mut self, watcher: &mut impl Watcher) -> Result<(), EngineError> {
+        let (batch, mine) = (std::mem::take(&mut self.batch), std::mem::take(&mut self.mine));
+        let mut seen = Seen::default();
+        let mut findings =
+            self.judge.judge_watched(&batch, &mine, &mut seen, &mut |look: &Look<'_>| watcher.row(look))?;
         in_order(&mut findings);
-        let told = self.settler.settle(self.reference, batch, findings);
-        told.iter().for_each(|transition| self.watcher.told(transition));
+        let told = self.settler.settle(&self.reference, &batch, findings);
+        told.iter().for_each(|transition| watcher.told(transition));
+        let mut refuse = |indices: &[u32], outcome, reason| {
+            indices.iter().for_each(|index| watcher.refused(&batch[*index as usize], outcome, reason));
+        };
+        refuse(&seen.repeated, Outcome::Duplicate, Reason::Duplicate);
+        refuse(&seen.beyond, Outcome::Late, Reason::TooOld);
         Ok(())
     }
 }

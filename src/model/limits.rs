@@ -142,3 +142,13 @@ pub const RECENT_ALERTS: usize = 64;
 pub const RETOLD_ALERTS: usize = 256;
 /// Changes of rules or registry of which is kept when they came into force. More: the oldest go, with rules that none names.
 pub const IN_FORCE: usize = 4_096;
+/// Rows that the evidence of an alert shows. More: counted as cut.
+pub const EVIDENCE_STEPS: usize = 2_000;
+/// Reports that the evidence of an alert shows. More: counted as cut.
+pub const EVIDENCE_REPORTS: usize = 2_000;
+/// Versions of what was registered that the evidence of an alert shows. More: not shown.
+pub const EVIDENCE_VERSIONS: usize = 64;
+/// Changes of rules and registry that the evidence of an alert shows. More: the oldest are not shown.
+pub const EVIDENCE_CHANGES: usize = 64;
+/// Alerts explained over HTTP at once. More: 503.
+pub const EXPLAINING: usize = 2;

@@ -31,7 +31,7 @@ use super::{
     snapshot::Registry,
     source::{self, Tables},
 };
-use crate::model::{Datum, Time, Validity};
+use crate::model::{Datum, Time, Validity, limits};
 
 /// The version of the book's tables.
 const VERSION: i64 = 1;
@@ -95,6 +95,20 @@ pub struct RowVersion {
     pub geometry: Option<String>,
     /// When it holds.
     pub valid: Validity,
+}
+
+/// A version of a row, as it was known after a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldRow {
+    /// What names it: the first column.
+    pub key: String,
+    /// Text by column; without those that are empty.
+    pub cells: BTreeMap<&'static str, String>,
+    pub valid: Validity,
+    /// The batch that it came with.
+    pub opened_in: i64,
+    /// The first 16 hexadecimal digits of SHA-256 over its shape.
+    pub geometry_digest: Option<String>,
 }
 
 /// The file that keeps the versions.
@@ -282,6 +296,45 @@ impl Book {
         }
         let more = (versions.len() == limit).then_some(last);
         Ok((versions, more))
+    }
+
+    /// The versions of an entity's rows that have `text` in a column, as they were known after `batch`, in the order in which
+    /// they came; at most [`limits::EVIDENCE_VERSIONS`], the latest.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn rows_about(
+        &self,
+        entity: Entity,
+        column: &str,
+        text: &str,
+        batch: i64,
+    ) -> Result<Vec<HeldRow>, RegistryError> {
+        let mut statement = self.db.prepare_cached(
+            "select body, shape, from_ms,
+                    case when closed_in > ?2 then max(said_to_ms, coalesce(from_ms, said_to_ms)) else to_ms end, opened_in
+             from row where entity = ?1 and opened_in <= ?2 and json_extract(body, '$.' || ?3) = ?4
+             order by id desc limit ?5",
+        )?;
+        let limit = limits::EVIDENCE_VERSIONS as i64;
+        let rows = statement.query_map(params![entity.name(), batch, column, text, limit], |row| {
+            let (body, shape): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+            let valid = Validity { from: time(row.get(2)?), to: time(row.get(3)?) };
+            Ok((body, shape, valid, row.get(4)?))
+        })?;
+        let mut held = Vec::new();
+        for row in rows {
+            let (body, shape, valid, opened_in) = row?;
+            let given: Map<String, Json> = serde_json::from_str(&body).unwrap_or_default();
+            let cell = |name: &'static str| Some((name, given.get(name)?.as_str()?.to_owned()));
+            let cells: BTreeMap<_, _> = entity.columns().iter().filter_map(|column| cell(column.name)).collect();
+            let key = entity.columns().first().and_then(|key| cells.get(key.name)).cloned().unwrap_or_default();
+            let geometry_digest = shape
+                .map(|shape| Sha256::digest(shape.as_bytes())[..8].iter().map(|byte| format!("{byte:02x}")).collect());
+            held.push(HeldRow { key, cells, valid, opened_in, geometry_digest });
+        }
+        held.reverse();
+        Ok(held)
     }
 
     /// The number of the last batch; 0 before the first. It tells whether a snapshot is still the newest.

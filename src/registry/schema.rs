@@ -110,6 +110,11 @@ impl Entity {
         }
     }
 
+    /// The column that names a row: the first.
+    pub fn key(self) -> &'static str {
+        self.columns().first().map_or("", |column| column.name)
+    }
+
     /// Whether its rows have a shape.
     pub const fn has_shape(self) -> bool {
         !matches!(self.shape(), ShapeKind::None)

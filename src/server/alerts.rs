@@ -1,6 +1,6 @@
 //! The alert book.
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,6 +11,7 @@ use super::{
     shape,
 };
 use crate::{
+    engine::Evidence,
     model::{Alert, AlertState, Severity},
     store::AlertFilter,
 };
@@ -86,4 +87,33 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id) -> Result<Json<Alert
     let (store, wanted) = (app.state.store, id.clone());
     let alert = blocking(move || store.alert(&wanted)).await?;
     alert.map(Json).ok_or_else(|| Problem::not_found("alert", &id))
+}
+
+/// What decided an alert
+///
+/// The story of an alert, judged again from history: the reports used and those refused with the reason, each step of the hold
+/// with the clauses and facts, the rule as written, what was registered, media, the track as GeoJSON; and whether history gives
+/// the alert again byte for byte. It reads all of history, and takes as long.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}/evidence", tag = "alerts",
+    params(("id" = String, Path, description = "`alert_id`")),
+    responses(
+        (status = 200, body = serde_json::Value),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "As many as may be are explained already", body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn evidence(State(app): State<App>, Id(id): Id) -> Result<Json<Evidence>, Problem> {
+    let Ok(permit) = app.explaining.try_acquire_owned() else {
+        let detail = "as many alerts as may be are explained already: ask again in a while";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+    };
+    let (explain, wanted) = (app.state.explain, id.clone());
+    let evidence = blocking(move || {
+        // Given back when the work is done, not when nobody waits for it any more.
+        let _permit = permit;
+        explain(&wanted)
+    })
+    .await?;
+    evidence.map(Json).ok_or_else(|| Problem::not_found("alert", &id))
 }

@@ -16,6 +16,7 @@ use super::{alerts, dispatch, position, registry, shape, status, stream, vehicle
     paths(
         alerts::list,
         alerts::one,
+        alerts::evidence,
         stream::subscribe,
         vehicles::one,
         dispatch::units,

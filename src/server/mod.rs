@@ -46,7 +46,7 @@ use axum::{
     routing::{get, post},
 };
 use serde_json::Value as Json;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 pub use position::{LastPositions, Position};
 pub use problem::Problem;
@@ -55,6 +55,7 @@ pub use status::{RuleSummary, RulesShown};
 pub use stream::Stream;
 
 use crate::{
+    engine::{EngineError, Evidence},
     metrics::Metrics,
     model::{Time, Zone, limits},
     registry::{Entity, ImportSummary, Registry, RegistryError},
@@ -66,6 +67,9 @@ pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// Takes rows of one entity into the registry; blocks on disk.
 pub type Registrar = dyn Fn(Entity, &[Json]) -> Result<ImportSummary, RegistryError> + Send + Sync;
+
+/// Gives the evidence of an alert, when there is such a one; blocks on disk, and takes its time.
+pub type Explainer = dyn Fn(&str) -> Result<Option<Evidence>, EngineError> + Send + Sync;
 
 /// All that the server sees. Cheap to clone.
 #[derive(Clone)]
@@ -82,6 +86,7 @@ pub struct ServerState {
     /// Where permit windows are read.
     pub zone: Zone,
     pub register: Arc<Registrar>,
+    pub explain: Arc<Explainer>,
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
@@ -90,6 +95,8 @@ pub struct ServerState {
 struct App {
     state: ServerState,
     closing: watch::Receiver<bool>,
+    /// Alerts that may be explained at once.
+    explaining: Arc<Semaphore>,
 }
 
 /// Serves until `shutdown` is over and what was under way has finished or [`DRAIN`] has passed.
@@ -102,7 +109,8 @@ pub async fn run(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (close, closing) = watch::channel(false);
-    let app = router(App { state, closing: closing.clone() });
+    let explaining = Arc::new(Semaphore::new(limits::EXPLAINING));
+    let app = router(App { state, closing: closing.clone(), explaining });
     let ending = async move {
         shutdown.await;
         close.send_replace(true);
@@ -126,6 +134,7 @@ fn router(app: App) -> Router {
     let api = Router::new()
         .route("/alerts", get(alerts::list))
         .route("/alerts/{id}", get(alerts::one))
+        .route("/alerts/{id}/evidence", get(alerts::evidence))
         .route("/stream", get(stream::subscribe))
         .route("/vehicles/{id}", get(vehicles::one))
         .route("/units", get(dispatch::units))

@@ -9,7 +9,7 @@ use axum::{
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{model::counted, registry::RegistryError, store::StoreError};
+use crate::{engine::EngineError, model::counted, registry::RegistryError, store::StoreError};
 
 /// A problem document (RFC 9457, `application/problem+json`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -84,6 +84,12 @@ impl IntoResponse for Problem {
         let kind = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response
+    }
+}
+
+impl From<EngineError> for Problem {
+    fn from(error: EngineError) -> Self {
+        Self::internal(&error)
     }
 }
 

@@ -112,6 +112,7 @@ impl Served {
             stream: stream.clone(),
             zone: Zone::china(),
             register: Arc::new(move |entity, rows| book.lock().unwrap().upsert(entity, rows, now())),
+            explain: Arc::new(|_| Ok(None)),
             now: Arc::new(now),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

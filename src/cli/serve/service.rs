@@ -25,10 +25,10 @@ use super::{
     telling::{Committed, Listener, Passing},
 };
 use crate::{
-    cli::{front::Front, ledger, now, registry::BOOK},
+    cli::{explain, front::Front, ledger, now, registry::BOOK},
     command::{Desk, roster},
     config::Config,
-    engine::{Engine, Reference},
+    engine::{Archive, Engine, Reference},
     ingest::{EmbeddedBroker, SourceStats},
     journal::Journal,
     metrics::{Metrics, raise_to},
@@ -138,6 +138,7 @@ impl Service {
             stream: stream.clone(),
             zone: config.zone(),
             register: reloads.registrar(),
+            explain: explainer(explain::archive(&config, store.reader())),
             now: Arc::new(now),
         };
         let (close_http, http_closed) = oneshot::channel::<()>();
@@ -268,6 +269,15 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
     let registry = Arc::new(book.lock().unwrap_or_else(PoisonError::into_inner).load()?);
     let rules = Arc::new(RuleSet::load(&config.rules)?);
     Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms(), late: config.late() })
+}
+
+/// Explains the alerts of this data folder.
+fn explainer(archive: Archive) -> Arc<server::Explainer> {
+    Arc::new(move |id| {
+        let mut told = None;
+        let until = archive.told(id, &mut |alert| told = Some(alert).filter(|alert| *alert.alert_id.0 == *id))?;
+        told.map(|alert| archive.explain(explain::asked(alert), until)).transpose()
+    })
 }
 
 /// The thread of the one commit.

@@ -1,0 +1,140 @@
+//! A data folder, looked back at: what was told, and history judged again by what was in force.
+
+use std::{cell::RefCell, path::PathBuf, sync::Arc};
+
+use super::{Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, evidence, find_all};
+use crate::{
+    facts,
+    journal::{Journal, JournalError},
+    model::{Alert, Record},
+    registry::Book,
+    rules::RuleSet,
+    store::{InForce, Reader},
+};
+
+/// Where to look, and by what settings was judged. Cheap to clone.
+#[derive(Clone)]
+pub struct Archive {
+    pub store: Reader,
+    pub journal: PathBuf,
+    pub book: PathBuf,
+    /// The folder of rules, for what was judged before it was kept by what.
+    pub rules: PathBuf,
+    pub facts: facts::Settings,
+    pub tick_ms: i64,
+    pub late: LateSettings,
+}
+
+/// Damages of the journal that are told.
+const DAMAGES: usize = 10;
+
+impl Archive {
+    /// Every alert whose id begins so, as committed, to `each`; and up to which journal position that was.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn told(&self, prefix: &str, each: &mut dyn FnMut(Alert)) -> Result<u64, EngineError> {
+        Ok(self.store.alerts_as_committed(prefix, each)?.unwrap_or(0))
+    }
+
+    /// The evidence of an alert that was told, from what was committed up to a position.
+    ///
+    /// # Errors
+    /// When something of it cannot be read, or a rule cannot be evaluated.
+    pub fn explain(&self, asked: Asked, until: u64) -> Result<Evidence, EngineError> {
+        let mut missing = Vec::new();
+        let book = Book::open_to_read(&self.book)?;
+        let mut evidence =
+            self.judged_again(until, &mut missing, |course, records| evidence(course, asked, Some(&book), records))?;
+        self.tell_missing(evidence.history.begins_at_position, &mut missing)?;
+        evidence.missing = missing;
+        Ok(evidence)
+    }
+
+    /// Every alert that history gives up to a position, and what of it is missing.
+    ///
+    /// # Errors
+    /// As [`Self::explain`].
+    pub fn find_all(&self, until: u64) -> Result<(FoundAgain, Vec<String>), EngineError> {
+        let mut missing = Vec::new();
+        let found = self.judged_again(until, &mut missing, |course, records| find_all(course, records))?;
+        self.tell_missing(found.heard.begins_at_position, &mut missing)?;
+        Ok((found, missing))
+    }
+
+    fn judged_again<T>(
+        &self,
+        until: u64,
+        missing: &mut Vec<String>,
+        judge: impl FnOnce(
+            &Course<'_>,
+            &mut dyn Iterator<Item = Result<(u64, Record), EngineError>>,
+        ) -> Result<T, EngineError>,
+    ) -> Result<T, EngineError> {
+        let mut in_force = self.store.in_force()?;
+        if in_force.is_empty() {
+            in_force.push(InForce { position: 0, at: Default::default(), rules: "".into(), registry: i64::MAX });
+        }
+        let last: RefCell<Option<(InForce, Reference)>> = RefCell::default();
+        let reference = |from: &InForce| {
+            if let Some((held, reference)) = &*last.borrow()
+                && (&held.rules, held.registry) == (&from.rules, from.registry)
+            {
+                return Ok(reference.clone());
+            }
+            let reference = self.reference(from, last.borrow().as_ref())?;
+            last.replace(Some((from.clone(), reference.clone())));
+            Ok(reference)
+        };
+        let course =
+            Course { in_force: &in_force, reference: &reference, together: Together::Arrival, until: Some(until) };
+        let mut records = Journal::read(&self.journal, 0)?.filter_map(|entry| match entry {
+            Ok(entry) => Some(Ok(entry)),
+            // The reading goes on after these.
+            Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
+                if missing.len() < DAMAGES {
+                    missing.push(format!("failed to {error}"));
+                }
+                None
+            }
+            Err(error) => Some(Err(error.into())),
+        });
+        judge(&course, &mut records)
+    }
+
+    /// What judged then. What did not change since is shared, so that the judge knows it again.
+    fn reference(&self, from: &InForce, last: Option<&(InForce, Reference)>) -> Result<Reference, EngineError> {
+        let rules = match last {
+            Some((held, reference)) if held.rules == from.rules => Arc::clone(&reference.rules),
+            _ if from.rules.is_empty() => Arc::new(RuleSet::load(&self.rules)?),
+            _ => {
+                let files = self.store.rule_files(&from.rules)?;
+                let files = files.ok_or_else(|| EngineError::RulesGone(from.rules.clone()))?;
+                let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+                Arc::new(RuleSet::parse(&files)?)
+            }
+        };
+        let registry = match last {
+            Some((held, reference)) if held.registry == from.registry => Arc::clone(&reference.registry),
+            _ => Arc::new(Book::open_to_read(&self.book)?.load_as_of(from.registry)?),
+        };
+        Ok(Reference { registry, rules, facts: self.facts.clone(), tick_ms: self.tick_ms, late: self.late })
+    }
+
+    fn tell_missing(&self, begins: Option<u64>, missing: &mut Vec<String>) -> Result<(), EngineError> {
+        match begins {
+            Some(0) => {}
+            Some(position) => missing.push(format!(
+                "history begins at position {position}: what came before is not kept, and cannot be judged again"
+            )),
+            None => missing.push("no report is kept".to_owned()),
+        }
+        if let Some(first) = self.store.in_force()?.first().filter(|first| first.position > begins.unwrap_or(0)) {
+            missing.push(format!(
+                "by which rules and registry was judged before position {} is not kept: by those of that position",
+                first.position
+            ));
+        }
+        Ok(())
+    }
+}
