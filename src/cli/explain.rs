@@ -24,7 +24,7 @@ use crate::{
     config::{Config, FILE_VARIABLE, Overrides},
     engine::{
         Archive, Asked, Clause, Course, Difference, EngineError, Evidence, FoundAgain, REPLAY_BATCH, Reference,
-        Registered, Report, Standing, Step, Together, differences, evidence, find_all, is_missed,
+        Registered, Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed,
     },
     ingest::Format,
     model::{Alert, AlertId, AlertState, Record, Time, Zone, counted},
@@ -120,7 +120,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
         find_all::<anyhow::Error>(&files.course(), files.records())?
             .alerts
             .into_values()
-            .for_each(|alert| told.add(alert));
+            .for_each(|alert| told.add(alert.into()));
     }
     told.alerts.retain(|key, _| key.0.starts_with(id.as_str()));
     // A folder has no versions: what it says is the first batch of a book.
@@ -145,37 +145,38 @@ pub fn archive(config: &Config, store: Reader) -> Archive {
 }
 
 /// An alert that was told, with what is shown around it when nobody says.
-pub fn asked(alert: Alert) -> Asked {
-    Asked { alert, is_told: true, before_ms: AROUND_MS, after_ms: AROUND_MS }
+pub fn asked(told: ToldAlert) -> Asked {
+    Asked { alert: told.alert.clone(), told: Some(told), before_ms: AROUND_MS, after_ms: AROUND_MS }
 }
 
 impl ExplainArgs {
-    fn asked(&self, alert: Alert, is_told: bool) -> Asked {
-        Asked { alert, is_told, before_ms: self.before, after_ms: self.after }
+    fn asked(&self, told: ToldAlert, is_told: bool) -> Asked {
+        let alert = told.alert.clone();
+        Asked { alert, told: Some(told).filter(|_| is_told), before_ms: self.before, after_ms: self.after }
     }
 }
 
 /// The alerts that were told.
 #[derive(Default)]
 struct Told {
-    alerts: BTreeMap<AlertId, Alert>,
+    alerts: BTreeMap<AlertId, ToldAlert>,
 }
 
 impl Told {
-    fn add(&mut self, alert: Alert) {
-        self.alerts.insert(alert.alert_id.clone(), alert);
+    fn add(&mut self, told: ToldAlert) {
+        self.alerts.insert(told.alert.alert_id.clone(), told);
     }
 
     /// The only one; `asked` is what they all begin with.
-    fn one(self, asked: &str) -> anyhow::Result<Alert> {
+    fn one(self, asked: &str) -> anyhow::Result<ToldAlert> {
         let count = self.alerts.len();
         let mut alerts = self.alerts.into_values();
         match (alerts.next(), count) {
-            (Some(alert), 1) => Ok(alert),
-            (Some(alert), _) if *alert.alert_id.0 == *asked => Ok(alert),
+            (Some(told), 1) => Ok(told),
+            (Some(told), _) if *told.alert.alert_id.0 == *asked => Ok(told),
             (Some(first), _) => {
                 let mut said = format!("{asked:?} is the beginning of {count} alerts:");
-                for alert in std::iter::once(first).chain(alerts).take(NAMED) {
+                for ToldAlert { alert, .. } in std::iter::once(first).chain(alerts).take(NAMED) {
                     _ = write!(said, "\n  {} {} {}", alert.alert_id, alert.fired_at, alert.rule_id);
                 }
                 bail!(said)
@@ -188,8 +189,9 @@ impl Told {
 fn read_alerts(path: &Path, told: &mut Told) -> anyhow::Result<()> {
     for line in Lines::quietly(&[path.to_owned()]) {
         let line = line?;
-        let place = || format!("{}:{} is no alert", line.path.display(), line.number);
-        told.add(serde_json::from_slice(&line.bytes).with_context(place)?);
+        let (path, number) = (line.path.display().to_string(), line.number);
+        let place = || format!("{path}:{number} is no alert");
+        told.add(String::from_utf8(line.bytes)?.try_into().with_context(place)?);
     }
     Ok(())
 }
@@ -233,10 +235,11 @@ impl<'a> Files<'a> {
 /// Compares all that was told with all that was found again.
 fn all(args: &ExplainArgs, told: &Told, found: &FoundAgain, missing: &[String], began: Instant) -> ExitCode {
     let mut differing: Vec<(&Alert, Option<Vec<Difference>>)> = Vec::new();
-    for alert in told.alerts.values() {
+    for one in told.alerts.values() {
+        let alert = &one.alert;
         match found.alerts.get(&alert.alert_id) {
             Some(again) => {
-                let differences = differences(alert, again);
+                let differences = one.differences(again);
                 if !differences.is_empty() {
                     differing.push((alert, Some(differences)));
                 }
@@ -244,7 +247,7 @@ fn all(args: &ExplainArgs, told: &Told, found: &FoundAgain, missing: &[String], 
             None => differing.push((alert, None)),
         }
     }
-    let shows_shadow = args.input.is_empty() || told.alerts.values().any(|alert| alert.shadow);
+    let shows_shadow = args.input.is_empty() || told.alerts.values().any(|told| told.alert.shadow);
     let more: Vec<&Alert> = found
         .alerts
         .values()

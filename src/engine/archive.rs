@@ -2,11 +2,13 @@
 
 use std::{cell::RefCell, path::PathBuf, sync::Arc};
 
-use super::{Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, evidence, find_all};
+use super::{
+    Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, ToldAlert, evidence, find_all,
+};
 use crate::{
     facts,
     journal::{Journal, JournalError},
-    model::{Alert, Record},
+    model::Record,
     registry::Book,
     rules::RuleSet,
     store::{InForce, Reader},
@@ -33,8 +35,9 @@ impl Archive {
     ///
     /// # Errors
     /// When the database fails.
-    pub fn told(&self, prefix: &str, each: &mut dyn FnMut(Alert)) -> Result<u64, EngineError> {
-        Ok(self.store.alerts_as_committed(prefix, each)?.unwrap_or(0))
+    pub fn told(&self, prefix: &str, each: &mut dyn FnMut(ToldAlert)) -> Result<u64, EngineError> {
+        let mut give = |alert, json| each(ToldAlert { alert, json });
+        Ok(self.store.alerts_as_committed(prefix, &mut give)?.unwrap_or(0))
     }
 
     /// The evidence of an alert that was told, from what was committed up to a position.

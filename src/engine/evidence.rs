@@ -6,8 +6,8 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Difference, EngineError, Found, Heard, Look, Reference, Watcher,
-    retrial::{Course, Listener, differences, retry},
+    Difference, EngineError, Found, Heard, Look, Reference, ToldAlert, Watcher,
+    retrial::{Course, Listener, retry},
 };
 use crate::{
     alerts::{Hold, Phase},
@@ -25,8 +25,8 @@ use crate::{
 pub struct Asked {
     /// As it was told, or as it was found before.
     pub alert: Alert,
-    /// Whether it was told: only then there is something to reproduce.
-    pub is_told: bool,
+    /// As it was told: only then there is something to reproduce.
+    pub told: Option<ToldAlert>,
     /// How much before it began, and after it fired or cleared, is shown.
     pub before_ms: i64,
     pub after_ms: i64,
@@ -358,8 +358,9 @@ impl Notes {
                 (report.outcome, report.reason) = (Outcome::Filtered.as_str(), Reason::ImplausibleJump.as_str());
             }
         }
-        let Asked { alert, is_told, .. } = self.asked;
-        let differences = self.found.as_ref().map(|found| differences(&alert, found)).unwrap_or_default();
+        let Asked { mut alert, told, .. } = self.asked;
+        let differences =
+            self.found.as_ref().zip(told.as_ref()).map(|(found, told)| told.differences(found)).unwrap_or_default();
         let is_gone = self.found.as_ref().is_none_or(|found| {
             found.state == crate::model::AlertState::Withdrawn && alert.state != crate::model::AlertState::Withdrawn
         });
@@ -368,7 +369,11 @@ impl Notes {
         };
         let at_firing = steps.iter().rev().find(|step| step.event_time <= alert.fired_at);
         let failed_clauses = if is_gone { at_firing.map(failed).unwrap_or_default() } else { Vec::new() };
-        let reproduced = is_told.then_some(self.found.is_some() && differences.is_empty());
+        let reproduced = told.is_some().then_some(self.found.is_some() && differences.is_empty());
+        if let (Some(true), Some(found)) = (reproduced, &self.found) {
+            // To the last bit.
+            alert = found.clone();
+        }
         let batch = self.in_force.last().map_or(0, |from| from.registry);
         let registered = match book {
             Some(book) => registered(book, &alert, at_firing, batch)?,

@@ -133,12 +133,45 @@ pub struct Difference {
     pub found: serde_json::Value,
 }
 
-/// Every field in which two alerts differ; those of `facts` by their own names.
-pub fn differences(told: &Alert, found: &Alert) -> Vec<Difference> {
-    let mut all = Vec::new();
-    let [told, found] = [told, found].map(|alert| serde_json::to_value(alert).unwrap_or_default());
-    differ("", &told, &found, &mut all);
-    all
+/// An alert as it was told: read, and the bytes themselves, since reading may lose the last bit of a number.
+#[derive(Clone, Debug)]
+pub struct ToldAlert {
+    pub alert: Alert,
+    pub json: String,
+}
+
+impl ToldAlert {
+    /// Every field in which it differs from an alert that was found again, those of `facts` by their own names; none when the
+    /// two are the same, byte for byte.
+    pub fn differences(&self, found: &Alert) -> Vec<Difference> {
+        let found = serde_json::to_string(found).unwrap_or_default();
+        if found == self.json {
+            return Vec::new();
+        }
+        // Both read alike.
+        let [a, b] = [&self.json, &found].map(|json| serde_json::from_str(json).unwrap_or_default());
+        let mut all = Vec::new();
+        differ("", &a, &b, &mut all);
+        if all.is_empty() {
+            let (told, found) = (self.json.as_str().into(), found.into());
+            all.push(Difference { field: "json".to_owned(), told, found });
+        }
+        all
+    }
+}
+
+impl From<Alert> for ToldAlert {
+    fn from(alert: Alert) -> Self {
+        Self { json: serde_json::to_string(&alert).unwrap_or_default(), alert }
+    }
+}
+
+impl TryFrom<String> for ToldAlert {
+    type Error = serde_json::Error;
+
+    fn try_from(json: String) -> Result<Self, Self::Error> {
+        Ok(Self { alert: serde_json::from_str(&json)?, json })
+    }
 }
 
 fn differ(path: &str, told: &serde_json::Value, found: &serde_json::Value, all: &mut Vec<Difference>) {

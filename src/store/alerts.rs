@@ -117,14 +117,15 @@ impl Tx<'_> {
 pub(super) fn beginning_with(
     connection: &Connection,
     prefix: &str,
-    each: &mut dyn FnMut(Alert),
+    each: &mut dyn FnMut(Alert, String),
 ) -> Result<(), StoreError> {
     // What no id has lies behind all that begin so.
     let sql = "SELECT json FROM alerts WHERE alert_id >= ?1 AND alert_id < ?1 || '~' ORDER BY alert_id";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query([prefix])?;
     while let Some(row) = rows.next()? {
-        each(serde_json::from_str(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)?);
+        let json: String = row.get(0)?;
+        each(serde_json::from_str(&json)?, json);
     }
     Ok(())
 }

@@ -51,11 +51,15 @@ impl Reader {
         self.ask(|connection| alerts::one(connection, alert_id))
     }
 
-    /// Every alert whose id begins so, to `each`, and up to which journal position (not included) that is: both of one moment.
+    /// Every alert whose id begins so, to `each` with its JSON, and up to which journal position (not included) that is: both of one moment.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn alerts_as_committed(&self, prefix: &str, each: &mut dyn FnMut(Alert)) -> Result<Option<u64>, StoreError> {
+    pub fn alerts_as_committed(
+        &self,
+        prefix: &str,
+        each: &mut dyn FnMut(Alert, String),
+    ) -> Result<Option<u64>, StoreError> {
         self.ask(|connection| {
             let tx = connection.unchecked_transaction()?;
             alerts::beginning_with(&tx, prefix, each)?;

@@ -275,7 +275,7 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
 fn explainer(archive: Archive) -> Arc<server::Explainer> {
     Arc::new(move |id| {
         let mut told = None;
-        let until = archive.told(id, &mut |alert| told = Some(alert).filter(|alert| *alert.alert_id.0 == *id))?;
+        let until = archive.told(id, &mut |one| told = Some(one).filter(|one| *one.alert.alert_id.0 == *id))?;
         told.map(|alert| archive.explain(explain::asked(alert), until)).transpose()
     })
 }
