@@ -301,7 +301,7 @@ fn show(args: &ExplainArgs, evidence: &Evidence, zone: &Zone) -> anyhow::Result<
     if args.json {
         out!("{}", serde_json::to_string(evidence)?);
     } else {
-        out!("{}", Story { evidence, zone }.tell().trim_end());
+        out!("{}", Story { evidence, after_ms: args.after, zone }.tell().trim_end());
     }
     Ok(if evidence.reproduced == Some(false) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
@@ -309,6 +309,7 @@ fn show(args: &ExplainArgs, evidence: &Evidence, zone: &Zone) -> anyhow::Result<
 /// The evidence in words.
 struct Story<'a> {
     evidence: &'a Evidence,
+    after_ms: i64,
     zone: &'a Zone,
 }
 
@@ -407,7 +408,14 @@ impl Story<'_> {
         _ = writeln!(text, "\nStep by step: {} that the rule judged", counted(steps.len(), "row"));
         let mut shown: Option<&Step> = None;
         let mut alike = 0;
+        let mut is_between = self.evidence.cut.between > 0;
+        let fired_at = self.evidence.alert.fired_at.plus_ms(self.after_ms);
         for (index, step) in steps.iter().enumerate() {
+            if is_between && step.event_time > fired_at {
+                is_between = false;
+                let between = counted(self.evidence.cut.between, "row");
+                _ = writeln!(text, "            … it stays open over {between} that are not shown");
+            }
             // What goes on as before is counted, but for the last of it.
             let is_same = shown.is_some_and(|last| last.is_like(step)) && step.happened.is_empty();
             if is_same && index + 1 < steps.len() {
@@ -502,7 +510,7 @@ impl Story<'_> {
         for report in refused.iter().chain(used.iter().filter(|report| report.reason != "ok" || !report.position_used))
         {
             let what = match (report.used, report.position_used) {
-                (false, _) => format!("refused, {}", report.outcome),
+                (false, _) => "refused".to_owned(),
                 (true, false) => "used without its position".to_owned(),
                 (true, true) => "used".to_owned(),
             };
@@ -552,7 +560,16 @@ impl Story<'_> {
 fn told_clause(clause: &Clause) -> String {
     let values: Vec<String> =
         clause.values.iter().map(|(name, value)| format!("{name}={}", value_text(value))).collect();
-    format!("{:<7} {} ({})", clause.verdict, clause.text, values.join(", "))
+    format!("{:<7} {} ({})", clause.verdict, shortened(&clause.text), shortened(&values.join(", ")))
+}
+
+/// What a person still reads; the JSON has it whole.
+fn shortened(text: &str) -> String {
+    const CHARS: usize = 240;
+    match text.char_indices().nth(CHARS) {
+        Some((end, _)) => format!("{} …", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 /// At most three digits after the point, text without quotes.

@@ -71,6 +71,8 @@ pub struct Evidence {
 pub struct Cut {
     pub steps: usize,
     pub reports: usize,
+    /// Rows of the time between firing and clearing that is not shown.
+    pub between: usize,
 }
 
 /// A rule as it judged.
@@ -466,6 +468,9 @@ impl Watcher for Notes {
             self.steps.retain(|(step, _, vehicle), _| *step < at || vehicle != look.vehicle_id);
         }
         if !self.is_near(at) {
+            let alert = &self.asked.alert;
+            let is_between = at > alert.fired_at && alert.cleared_at.is_some_and(|cleared| at < cleared);
+            self.cut.between += usize::from(is_own && is_between);
             return;
         }
         if is_own && look.row.row_kind != Some("timer") {
@@ -552,9 +557,9 @@ fn entry(text: &str, line: u32) -> String {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let depth = indent(first);
     let mut all = vec![first];
-    if first.trim_start().starts_with('-') {
-        all.extend(lines.take_while(|line| line.trim().is_empty() || indent(line) > depth));
-    }
+    // Of an entry that is no item of a list, such as the sheet of risks, all that stands beside its first line.
+    let least = if first.trim_start().starts_with('-') { depth + 1 } else { depth.max(1) };
+    all.extend(lines.take_while(|line| line.trim().is_empty() || indent(line) >= least));
     let told: Vec<&str> = all.iter().map(|line| line.get(depth..).unwrap_or_default()).collect();
     told.join("\n").trim_end().to_owned()
 }

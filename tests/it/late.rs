@@ -15,7 +15,7 @@ use crate::support::{program, replay, root};
 const MAX_DELAY_MS: i64 = 72 * 3_600_000;
 
 /// A fleet that breaks rules on purpose: its registry and what it reported, in order of event time.
-fn fleet(folder: &Path, seed: &str) -> Vec<(Time, Json)> {
+pub fn fleet(folder: &Path, seed: &str) -> Vec<(Time, Json)> {
     let output = program()
         .args(["simulate", "--duration", "90m", "--interval", "10s", "--seed", seed, "--write-city"])
         .arg(folder.join("registry"))
@@ -38,7 +38,7 @@ fn fleet(folder: &Path, seed: &str) -> Vec<(Time, Json)> {
 }
 
 /// Each report some time after it was measured, some of them twice, in order of arrival.
-fn delayed(reports: &[(Time, Json)], rng: &mut impl Rng) -> Vec<Json> {
+pub fn delayed(reports: &[(Time, Json)], rng: &mut impl Rng) -> Vec<Json> {
     let mut arrivals: Vec<(Time, usize)> = Vec::new();
     for (index, (at, _)) in reports.iter().enumerate() {
         for _ in 0..if rng.random_bool(0.05) { 2 } else { 1 } {

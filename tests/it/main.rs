@@ -10,6 +10,7 @@
 mod backtest;
 mod city;
 mod commands;
+mod explain;
 mod fleet;
 mod house;
 mod late;
