@@ -23,8 +23,8 @@ use super::{
 use crate::{
     config::{Config, FILE_VARIABLE, Overrides},
     engine::{
-        Archive, Asked, Clause, Course, Difference, EngineError, Evidence, FoundAgain, REPLAY_BATCH, Reference,
-        Registered, Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed,
+        Archive, Asked, Clause, Course, Difference, Evidence, FoundAgain, REPLAY_BATCH, Recall, Reference, Registered,
+        Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed,
     },
     ingest::Format,
     model::{Alert, AlertId, AlertState, Record, Time, Zone, counted},
@@ -201,7 +201,7 @@ struct Files<'a> {
     args: &'a ExplainArgs,
     reference: Reference,
     in_force: [InForce; 1],
-    again: Box<dyn Fn(&InForce) -> Result<Reference, EngineError>>,
+    again: Box<Recall<'static>>,
 }
 
 impl<'a> Files<'a> {

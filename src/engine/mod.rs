@@ -36,7 +36,7 @@ pub use evidence::{
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
 pub use replay::{BATCH as REPLAY_BATCH, Replayed, replay};
-pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Together, ToldAlert, find_all, is_missed};
+pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Recall, Together, ToldAlert, find_all, is_missed};
 pub use shards::{Engine, Judged};
 pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};

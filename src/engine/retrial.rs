@@ -6,12 +6,15 @@ use super::{EngineError, Look, Reference, Watcher, watch::Watched};
 use crate::model::{Alert, AlertId, AlertState, Record, Text, Time, Transition};
 use crate::store::InForce;
 
+/// Gives what stands behind something that was in force.
+pub type Recall<'a> = dyn Fn(&InForce) -> Result<Reference, EngineError> + 'a;
+
 /// What records were judged by, and how many together.
 pub struct Course<'a> {
     /// By position; the first holds for what lies before it, too.
     pub in_force: &'a [InForce],
     /// What stands behind one of them.
-    pub reference: &'a dyn Fn(&InForce) -> Result<Reference, EngineError>,
+    pub reference: &'a Recall<'a>,
     pub together: Together,
     /// Records from this position on are not looked at.
     pub until: Option<u64>,
