@@ -12,6 +12,9 @@
 //! What comes late goes into the vehicle's past where it belongs; the same fold runs again from the last mark before it,
 //! and what it finds otherwise is told as `retrospective`, revised or withdrawn. Final alerts are those of reports in order.
 //!
+//! History is judged again by what was in force when it was judged first: for one alert with somebody taking notes
+//! ([`evidence()`]), or for all ([`find_all`]); an [`Archive`] is a data folder that is asked so.
+//!
 //! At its limits: the queue of a shard is bounded ([`crate::model::limits::SHARD_QUEUE`]); whoever feeds waits, and with
 //! it the acknowledgement of what it feeds.
 

@@ -200,6 +200,36 @@ fn what_came_late_is_explained_as_such() {
 }
 
 #[test]
+fn what_late_reports_withdrew_is_explained_with_the_reason() {
+    let city = City::new(1);
+    let report = |s: i64, speed_kmh: f64, recv_s: i64| {
+        json!({"device_id": "D0", "device_time": START_MS + s * 1_000, "recv_time": START_MS + recv_s * 1_000,
+            "lat": 22.5, "lon": 113.9, "speed_kmh": speed_kmh})
+    };
+    let fast = [0, 10, 20].map(|s| report(s, 80.0, s));
+    let reports = [&fast[..], &[report(30, 40.0, 30), report(50, 40.0, 50), report(15, 40.0, 90)]].concat();
+    let input = city.file("reports.jsonl", &reports);
+    let run = |more: &[&str]| {
+        let mut command = program();
+        command.arg("explain").args(more).arg("--registry").arg(city.registry()).arg("--rules").arg(city.rules());
+        command.arg("--input").arg(&input).output().unwrap()
+    };
+    // There is but one, so every beginning is enough.
+    let output = run(&["", "--json"]);
+    let found: Json = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", text(&output.stderr)));
+    assert_eq!((&found["alert"]["state"], &found["reproduced"]), (&json!("withdrawn"), &Json::Null));
+    let changes: Vec<&Json> = found["told"].as_array().unwrap().iter().map(|told| &told["change"]).collect();
+    assert_eq!(changes.first().zip(changes.last()), Some((&&json!("opened"), &&json!("withdrawn"))), "{changes:?}");
+    let late = found["steps"].as_array().unwrap().iter().find(|step| step["verdict"] == "false").unwrap();
+    let times = [&late["event_time"], &late["recv_time"]].map(|time| time.as_str().unwrap());
+    assert_eq!(times, ["2026-03-01T14:00:15.000Z", "2026-03-01T14:01:30.000Z"], "the late report stands in its place");
+    let told = text(&run(&[""]).stdout);
+    for part in ["withdrawn: a late report of", "it was not so", "arrived 1 min 15 s later", "used (out of order)"] {
+        assert!(told.contains(part), "{part:?} is not in\n{told}");
+    }
+}
+
+#[test]
 fn every_alert_of_real_trucks_comes_again() {
     let Some(athens) = real_data("athens-concrete-trucks") else { return };
     let folder = tempfile::tempdir().unwrap();
