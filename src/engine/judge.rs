@@ -1,6 +1,9 @@
 //! One shard: the state of its vehicles, and the only place where facts, rules and alerts meet.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use rustc_hash::FxHashMap;
 
@@ -123,22 +126,29 @@ pub struct Seen {
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
     reference: Reference,
-    fold: Fold,
-    /// Which of `rules_of` is in force.
+    /// Which of `epochs` is in force.
     epoch: u32,
-    /// The rules by which legs of the past were judged, and the fold that fills their columns.
-    rules_of: BTreeMap<u32, (Arc<RuleSet>, Fold)>,
+    /// The rules by which legs of the past were judged, and those in force.
+    epochs: BTreeMap<u32, Arc<Ruled>>,
+    /// By which is being judged: those in force, but for the past.
+    ruled: Arc<Ruled>,
     vehicles: Vec<Vehicle>,
     /// Places in `vehicles`.
     by_id: FxHashMap<Text, u32>,
     /// Silence before this is our own.
     listening_since: Option<Time>,
-    /// Whether rules ask how many alerts a vehicle had lately.
-    asks_recent: bool,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
     /// What came late in this batch, by vehicle, with what came after it.
     late: BTreeMap<u32, Lateness>,
+}
+
+/// Rules, and the fold that fills their columns.
+struct Ruled {
+    rules: Arc<RuleSet>,
+    fold: Fold,
+    /// Whether they ask how many alerts a vehicle had lately.
+    asks_recent: bool,
 }
 
 /// What is kept of one vehicle.
@@ -181,14 +191,12 @@ const ROWS: usize = 1_024;
 impl Judge {
     /// A judge that knows no vehicle yet.
     pub fn new(reference: Reference) -> Self {
-        let (fold, asks_recent) = (reference.fold(), asks_recent(&reference));
-        let rules_of = BTreeMap::from([(0, (Arc::clone(&reference.rules), fold.clone()))]);
+        let ruled = Arc::new(Ruled::of(&reference));
         Self {
             reference,
-            fold,
             epoch: 0,
-            rules_of,
-            asks_recent,
+            epochs: BTreeMap::from([(0, Arc::clone(&ruled))]),
+            ruled,
             vehicles: Vec::new(),
             by_id: FxHashMap::default(),
             listening_since: None,
@@ -200,22 +208,23 @@ impl Judge {
 
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
     pub fn replace(&mut self, reference: Reference) {
-        self.fold = reference.fold();
-        self.asks_recent = asks_recent(&reference);
         let rules = &reference.rules;
         if !Arc::ptr_eq(rules, &self.reference.rules) {
-            self.vehicles.iter_mut().for_each(|vehicle| vehicle.now.alerts.retain(|id| rules.index_of(id).is_some()));
+            self.vehicles.iter_mut().for_each(|vehicle| vehicle.keep_ruled(rules));
             self.epoch += 1;
         }
         // What is registered is valid from and to: the newest registry knows what held in the past. Rules do not.
-        let used = self.vehicles.iter().flat_map(|vehicle| vehicle.past.legs.front()).map(|leg| leg.epoch).min();
-        self.rules_of.retain(|epoch, _| used.is_some_and(|used| *epoch >= used));
+        let used: BTreeSet<u32> =
+            self.vehicles.iter().flat_map(|vehicle| &vehicle.past.legs).map(|leg| leg.epoch).collect();
+        self.epochs.retain(|epoch, _| used.contains(epoch));
         self.reference = reference;
         let reference = &self.reference;
-        for (rules, fold) in self.rules_of.values_mut() {
-            *fold = Reference { rules: Arc::clone(rules), ..reference.clone() }.fold();
+        for ruled in self.epochs.values_mut() {
+            let reference = Reference { rules: Arc::clone(&ruled.rules), ..reference.clone() };
+            *ruled = Arc::new(Ruled::of(&reference));
         }
-        self.rules_of.insert(self.epoch, (Arc::clone(&reference.rules), self.fold.clone()));
+        self.ruled = Arc::new(Ruled::of(reference));
+        self.epochs.insert(self.epoch, Arc::clone(&self.ruled));
     }
 
     /// How many vehicles it knows.
@@ -350,11 +359,9 @@ impl Judge {
         if !vehicle.past.wants_leg(epoch, silent_ms) {
             return;
         }
-        let Mark { state, jumps, newest, .. } = &vehicle.now;
-        let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
-        vehicle.past.begin(epoch, before);
+        vehicle.past.begin(epoch, Mark::default());
+        vehicle.mark_leg(vehicle.past.legs.len() - 1);
         if vehicle.pending == 0 {
-            vehicle.mark(vehicle.past.legs.len());
             let gone = vehicle.past.trim(keeps);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
@@ -376,14 +383,14 @@ impl Judge {
             vehicle.now.jumps.believe(fixed);
         }
         let row = self.rows.push_mut(Facts::default());
-        self.fold.fill(row, &mut vehicle.now.state, input);
+        self.ruled.fold.fill(row, &mut vehicle.now.state, input);
         vehicle.pending += 1;
         self.origins.push(origin);
         true
     }
 
-    /// The late lane: puts what came late where it belongs, folds again from the mark before it, and finds what is told
-    /// otherwise than it was.
+    /// The late lane: puts what came late where it belongs, folds again from the mark before it, finds what is told otherwise
+    /// than it was, and goes on with what came after it.
     fn catch_up(
         &mut self,
         place: u32,
@@ -392,68 +399,93 @@ impl Judge {
         seen: &mut Seen,
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
-        let vehicle = &mut self.vehicles[place as usize];
-        let merged = vehicle.past.merge(lateness.inputs);
+        let Lateness { newest, span, inputs, .. } = lateness;
+        let (late, mut newer): (Vec<_>, Vec<_>) =
+            inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
+        let mut record = late.iter().map(|(record, _)| *record).min().unwrap_or_default();
+        let merged = self.vehicles[place as usize].past.merge(late);
         seen.repeated.extend(&merged.repeated);
         seen.beyond.extend(merged.beyond.iter().map(|(record, _)| *record));
-        let Some(from) = merged.from else { return Ok(()) };
+        if let Some(from) = merged.from {
+            self.judge_again(place, from, &span, record, findings, seen, watch)?;
+        }
+        newer.sort_by(|(_, a), (_, b)| a.order(b));
+        let mut before: Option<Kept> = None;
+        for (came_by, kept) in newer {
+            if before.as_ref().is_some_and(|before| before.order(&kept).is_eq()) {
+                seen.repeated.push(came_by);
+                continue;
+            }
+            // What is found is told in this order, whatever the order of arrival.
+            record = record.max(came_by);
+            self.begin_leg(place, kept.at().unwrap_or(NEVER));
+            let leg = self.vehicles[place as usize].past.push(&kept) as u32;
+            self.step_again(Origin { record, vehicle: place, leg }, &kept, findings, seen, watch)?;
+            before = Some(kept);
+        }
+        self.flush(findings, seen, watch)
+    }
+
+    /// Folds a vehicle's past again from a leg on, each leg by its own rules, and finds what is told otherwise than it was.
+    #[expect(clippy::too_many_arguments, reason = "what was, what came, and who is told")]
+    fn judge_again(
+        &mut self,
+        place: u32,
+        from: usize,
+        span: &Span,
+        record: u32,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let vehicle = &mut self.vehicles[place as usize];
         let before = vehicle.past.told_from(from);
         let known = vehicle.past.legs[from].before.alerts.clone();
         vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
         vehicle.unmarked = from + 1;
         vehicle.now = vehicle.past.legs[from].before.clone();
-        // What is found is told in this order, whatever the order of arrival.
-        let mut record = lateness.records.values().min().copied().unwrap_or_default();
-        let (mut is_past, mut hidden) = (true, Vec::new());
+        let (mut hidden, mut epoch) = (Vec::new(), vehicle.past.legs[from].epoch);
+        self.go_by(epoch);
         let mut leg = from;
-        while leg < self.vehicles[place as usize].past.legs.len() {
-            self.enter_leg(place, leg, from);
-            for kept in self.vehicles[place as usize].past.legs[leg].inputs() {
-                let is_new = match &kept {
-                    Kept::Timer { at_ms, .. } => lateness.timers.contains(&Time::from_millis(*at_ms)),
-                    kept => kept.at() > lateness.newest,
-                };
-                if is_past && is_new {
-                    is_past = false;
-                    self.flush(&mut hidden, seen, watch)?;
-                    self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
-                }
-                if !is_past {
-                    let came = kept.at().and_then(|at| lateness.records.get(&at));
-                    record = came.map_or(record, |came| record.max(*came));
-                }
-                let told = if is_past { &mut hidden } else { &mut *findings };
-                self.step_again(Origin { record, vehicle: place, leg: leg as u32 }, &kept, told, seen, watch)?;
+        while let Some(next) = self.vehicles[place as usize].past.legs.get(leg) {
+            let inputs = next.inputs();
+            if next.epoch != epoch {
+                epoch = next.epoch;
+                self.flush(&mut hidden, seen, watch)?;
+                self.go_by(epoch);
+                self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+            }
+            if leg > from {
+                self.vehicles[place as usize].mark_leg(leg);
+            }
+            for kept in inputs {
+                let origin = Origin { record, vehicle: place, leg: leg as u32 };
+                self.step_again(origin, &kept, &mut hidden, seen, watch)?;
             }
             leg += 1;
         }
-        if is_past {
-            self.flush(&mut hidden, seen, watch)?;
-            self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
-        } else {
-            self.flush(findings, seen, watch)?;
-        }
+        self.flush(&mut hidden, seen, watch)?;
+        self.go_by(self.epoch);
         let keeps = self.bytes_each();
+        let vehicle = &mut self.vehicles[place as usize];
+        if epoch != self.epoch {
+            vehicle.keep_ruled(&self.ruled.rules);
+        }
+        self.tell_difference(place, from, &known, &before, span, record, findings);
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.mark(vehicle.past.legs.len());
         vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
         Ok(())
     }
 
-    /// Goes on with a leg when folding again: writes its mark, and changes to its rules.
-    fn enter_leg(&mut self, place: u32, leg: usize, from: usize) {
-        let vehicle = &mut self.vehicles[place as usize];
-        if leg > from {
-            let Mark { state, jumps, newest, .. } = &vehicle.now;
-            let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
-            vehicle.past.legs[leg].before = before;
-            if vehicle.pending == 0 {
-                vehicle.mark(leg + 1);
-            }
+    /// Judges by the rules of an epoch.
+    fn go_by(&mut self, epoch: u32) {
+        if let Some(ruled) = self.epochs.get(&epoch) {
+            self.ruled = Arc::clone(ruled);
         }
     }
 
-    /// Folds an input of the past again.
+    /// Folds an input that is kept.
     fn step_again(
         &mut self,
         origin: Origin,
@@ -510,9 +542,9 @@ impl Judge {
             rules.order().iter().position(|one| *one as usize == number).map(|turn| turn as u32)
         };
         for (rule_id, what) in vehicle.retold.differ(&vehicle.id, known, before, after, span) {
-            if let Some(turn) = turn(&rule_id) {
-                findings.push(Finding { record, turn, what });
-            }
+            // A rule that is no more has no turn.
+            let turn = turn(&rule_id).unwrap_or(u32::MAX);
+            findings.push(Finding { record, turn, what });
         }
     }
 
@@ -565,7 +597,7 @@ impl Judge {
 
     /// Tells a row at a source's gate of the vehicle's recent alerts: those of all its rows before, so these are judged first.
     fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
-        if !self.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
+        if !self.ruled.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
             return Ok(());
         }
         let (Some(mut row), Some(origin)) = (self.rows.pop(), self.origins.pop()) else { return Ok(()) };
@@ -608,8 +640,9 @@ impl Judge {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let rules = Arc::clone(&self.reference.rules);
-        self.assess(&rules, seen)?;
+        let ruled = Arc::clone(&self.ruled);
+        let rules = &ruled.rules;
+        self.assess(rules, seen)?;
         let verdicts = rules.evaluate(&self.rows)?;
         let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
@@ -618,11 +651,11 @@ impl Judge {
             vehicle.mark(origin.leg as usize + 1);
             vehicle.pending -= 1;
             if raised[index] || !vehicle.now.alerts.is_quiet() {
-                advance(&rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+                advance(rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
-                vehicle.past.tell(origin.leg as usize, findings, &rules);
+                vehicle.past.tell(origin.leg as usize, findings, rules);
                 vehicle.retold.sign(findings);
-                if self.asks_recent {
+                if ruled.asks_recent {
                     vehicle.remember(findings, rules.risk());
                 }
             }
@@ -651,6 +684,23 @@ impl Vehicle {
             unmarked: 0,
             pending: 0,
             retold: Retold::default(),
+        }
+    }
+
+    /// Drops what belongs to rules that are no more.
+    fn keep_ruled(&mut self, rules: &RuleSet) {
+        self.now.alerts.retain(|id| rules.index_of(id).is_some());
+    }
+
+    /// Writes the mark of a leg that is next to be folded; of the alerts when all rows before are judged.
+    fn mark_leg(&mut self, leg: usize) {
+        let Mark { state, jumps, newest, .. } = &self.now;
+        let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
+        if let Some(leg) = self.past.legs.get_mut(leg) {
+            leg.before = before;
+        }
+        if self.pending == 0 {
+            self.mark(leg + 1);
         }
     }
 
@@ -686,9 +736,12 @@ impl Vehicle {
     }
 }
 
-/// Whether rules ask for `recent_alerts`.
-fn asks_recent(reference: &Reference) -> bool {
-    reference.rules.columns().contains_any(&["recent_alerts"])
+impl Ruled {
+    fn of(reference: &Reference) -> Self {
+        let rules = Arc::clone(&reference.rules);
+        let asks_recent = rules.columns().contains_any(&["recent_alerts"]);
+        Self { rules, fold: reference.fold(), asks_recent }
+    }
 }
 
 /// Lets every rule say of one row what it says.

@@ -44,13 +44,10 @@ pub struct Lateness {
     /// Event time of its latest input when the first of these came.
     pub newest: Option<Time>,
     pub span: Span,
+    /// With the records that they came by.
     pub inputs: Vec<(u32, Kept)>,
-    /// Looks at silence since.
-    pub timers: BTreeSet<Time>,
     /// Event time of the latest input by now.
     latest: Option<Time>,
-    /// The records, by event time.
-    pub records: BTreeMap<Time, u32>,
 }
 
 /// What came late: how much, from when to when.
@@ -69,14 +66,15 @@ impl Lateness {
 
     /// Adds what came, late or not.
     pub fn add(&mut self, record: u32, at: Time, mut kept: Kept) {
-        if Some(at) <= self.newest {
+        if Some(at) <= self.latest {
             kept.came_late();
+        }
+        if Some(at) <= self.newest {
             self.span.count += 1;
             self.span.first = Some(self.span.first.map_or(at, |first| first.min(at)));
             self.span.last = self.span.last.max(Some(at));
         }
         self.latest = self.latest.max(Some(at));
-        self.records.insert(at, record);
         self.inputs.push((record, kept));
     }
 }
@@ -84,7 +82,6 @@ impl Lateness {
 impl Lateness {
     /// Adds a look at silence.
     pub fn look(&mut self, record: u32, at: Time, silent_ms: i64) {
-        self.timers.insert(at);
         self.inputs.push((record, Kept::timer(at, silent_ms, self.latest)));
     }
 }

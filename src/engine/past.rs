@@ -260,7 +260,7 @@ impl Kept {
     }
 
     /// By event time, then content: the same order however they came. Of two at one time and place in time the content is asked.
-    fn order(&self, other: &Self) -> Ordering {
+    pub fn order(&self, other: &Self) -> Ordering {
         self.place().cmp(&other.place()).then_with(|| self.content().cmp(&other.content()))
     }
 

@@ -47,6 +47,10 @@ impl Settler {
     fn take(&mut self, reference: &Reference, finding: Finding, told: &mut Vec<Transition>) {
         let rules = &reference.rules;
         let Some(rule) = rules.order().get(finding.turn as usize).map(|number| &rules.rules()[*number as usize]) else {
+            // Late data changed what a rule told that is no more.
+            if let Found::Change(transition) = finding.what {
+                told.push(*transition);
+            }
             return;
         };
         match finding.what {
