@@ -1,17 +1,20 @@
 //! One shard: the state of its vehicles, and the only place where facts, rules and alerts meet.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
 
 use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
 
 use super::{
     EngineError,
     clock::is_looked_at,
     late::{LateSettings, Lateness, Retold, Span},
     past::{Kept, Mark, Past, Told},
+    snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
@@ -74,7 +77,7 @@ impl Finding {
 }
 
 /// Where a vehicle was last seen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastPosition {
     pub vehicle_id: Text,
     pub plate: Text,
@@ -83,6 +86,16 @@ pub struct LastPosition {
     pub lon: f64,
     pub speed_kmh: Option<f64>,
     pub heading_deg: Option<f64>,
+}
+
+/// A vehicle between two batches, but for what it sent lately.
+#[derive(Serialize, Deserialize)]
+pub struct SavedVehicle<'v> {
+    pub id: Text,
+    now: Cow<'v, Mark>,
+    last_arrival: Time,
+    #[serde(default)]
+    retold: Cow<'v, Retold>,
 }
 
 /// One row, judged: for those who watch.
@@ -187,6 +200,8 @@ const RECENT_MS: i64 = 30 * 86_400_000;
 const ASSESS_EVERY_MS: i64 = 600_000;
 /// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
 const ROWS: usize = 1_024;
+/// Vehicles of a part of a snapshot: one of them is read in a moment, and they pack well.
+const VEHICLES_PER_PART: usize = 64;
 
 impl Judge {
     /// A judge that knows no vehicle yet.
@@ -230,6 +245,34 @@ impl Judge {
     /// How many vehicles it knows.
     pub fn vehicles(&self) -> usize {
         self.vehicles.len()
+    }
+
+    /// All its vehicles, encoded; between two batches.
+    ///
+    /// # Errors
+    /// When a state has no encoded form: a fault of ours.
+    pub fn save(&self) -> Result<Vec<VehiclesPart>, SnapshotError> {
+        let mut vehicles: Vec<SavedVehicle<'_>> = self.vehicles.iter().map(Vehicle::saved).collect();
+        vehicles.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let part = |vehicles: &[SavedVehicle<'_>]| {
+            Ok((vehicles[0].id.clone(), vehicles[vehicles.len() - 1].id.clone(), Part::of(vehicles)?))
+        };
+        vehicles.chunks(VEHICLES_PER_PART).map(part).collect()
+    }
+
+    /// Takes vehicles up where they were saved. What they sent before is not kept in memory.
+    pub fn restore(&mut self, vehicles: Vec<SavedVehicle<'static>>, listening_since: Option<Time>) {
+        self.listening_since = listening_since;
+        for saved in vehicles {
+            let place = self.place_of(&saved.id);
+            self.vehicles[place as usize].restore(saved);
+            self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+        }
+    }
+
+    /// Silence before this is our own.
+    pub fn listening_since(&self) -> Option<Time> {
+        self.listening_since
     }
 
     /// Judges the records at `mine` of a batch, each with the vehicle that it is about (clock records: none), in order of arrival.
@@ -685,6 +728,20 @@ impl Vehicle {
             pending: 0,
             retold: Retold::default(),
         }
+    }
+
+    fn saved(&self) -> SavedVehicle<'_> {
+        SavedVehicle {
+            id: self.id.clone(),
+            now: Cow::Borrowed(&self.now),
+            last_arrival: self.last_arrival,
+            retold: Cow::Borrowed(&self.retold),
+        }
+    }
+
+    fn restore(&mut self, saved: SavedVehicle<'static>) {
+        (self.now, self.last_arrival) = (saved.now.into_owned(), saved.last_arrival);
+        (self.retold, self.past) = (saved.retold.into_owned(), Past::begun_before());
     }
 
     /// Drops what belongs to rules that are no more.

@@ -20,6 +20,8 @@ pub struct LateSettings {
     /// Memory for what may still be judged again, MiB, of all vehicles together. Default 1,024: about two hours of 16,000 trucks
     /// that report every ten seconds.
     pub memory_mib: u64,
+    /// Seconds between two snapshots of the engine's state. Default 300.
+    pub snapshot_s: u64,
     /// What a truck cannot have driven: as in admission.
     #[serde(skip)]
     pub jumps: JumpLimits,
@@ -27,7 +29,7 @@ pub struct LateSettings {
 
 impl Default for LateSettings {
     fn default() -> Self {
-        Self { memory_mib: 1_024, jumps: JumpLimits::default() }
+        Self { memory_mib: 1_024, snapshot_s: 300, jumps: JumpLimits::default() }
     }
 }
 
@@ -87,7 +89,8 @@ impl Lateness {
 }
 
 /// Alerts of one vehicle that only late data showed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Retold(VecDeque<AlertId>);
 
 impl Retold {

@@ -22,6 +22,7 @@ mod past;
 mod replay;
 mod settle;
 mod shards;
+mod snapshot;
 mod trips;
 mod watch;
 
@@ -29,7 +30,8 @@ pub use clock::Ticker;
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
 pub use replay::{Replayed, replay};
-pub use shards::{Engine, Judged};
+pub use shards::{Engine, Judged, Saved};
+pub use snapshot::{Draft, Name, Part, Snapshot, SnapshotError, Snapshots};
 pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};
 
@@ -42,4 +44,6 @@ pub enum EngineError {
     /// A shard's thread ended before its work was done.
     #[error("go on: a shard has stopped")]
     ShardStopped,
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }

@@ -298,6 +298,11 @@ impl Leg {
 }
 
 impl Past {
+    /// Of a vehicle that sent before what is kept.
+    pub fn begun_before() -> Self {
+        Self { dropped: 1, ..Self::default() }
+    }
+
     /// Whether the next input begins a leg.
     pub fn wants_leg(&self, epoch: u32, silent_ms: Option<i64>) -> bool {
         let is_after_gap = |leg: &Leg| leg.first.is_some() && silent_ms.is_some_and(|ms| ms > LEG_GAP_MS);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Reference,
     judge::{Finding, Found, terms},
@@ -14,7 +16,8 @@ use crate::{
 };
 
 /// Makes of findings what is told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settler {
     tallies: Tallies,
 }

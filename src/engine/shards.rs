@@ -12,10 +12,15 @@ use std::{
 
 use rustc_hash::FxHasher;
 
-use super::{EngineError, Finding, Judge, Reference, Seen, settle::Settler};
+use super::{
+    EngineError, Finding, Judge, Reference, Seen,
+    judge::SavedVehicle,
+    settle::Settler,
+    snapshot::{Part, Snapshot, SnapshotError, VehiclesPart},
+};
 use crate::{
     facts::Fold,
-    model::{Body, Ledger, Outcome, Reason, Record, Text, Transition, limits},
+    model::{Body, Ledger, Outcome, Reason, Record, Text, Time, Transition, limits},
 };
 
 /// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::take`] whole and in the same order.
@@ -36,8 +41,9 @@ struct Shard {
 }
 
 enum Job {
-    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)> },
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, save: bool },
     Replace(Box<Reference>),
+    Restore(Vec<SavedVehicle<'static>>, Option<Time>),
 }
 
 struct Done {
@@ -45,6 +51,25 @@ struct Done {
     findings: Vec<Finding>,
     seen: Seen,
     vehicles: usize,
+    state: Option<Result<ShardState, SnapshotError>>,
+}
+
+/// What the engine knows after a batch, encoded.
+#[derive(Debug, Default)]
+pub struct Saved {
+    pub vehicles: Vec<VehiclesPart>,
+    /// By name.
+    pub parts: Vec<(&'static str, Part)>,
+}
+
+/// The names of its parts in a snapshot.
+const SETTLER: &str = "settler";
+const LISTENING_SINCE: &str = "listening_since";
+
+/// What one shard knows.
+struct ShardState {
+    vehicles: Vec<VehiclesPart>,
+    listening_since: Option<Time>,
 }
 
 /// A batch, judged.
@@ -57,6 +82,8 @@ pub struct Judged {
     pub seen: Seen,
     /// How many vehicles the engine knows now.
     pub vehicles: usize,
+    /// The state after it, where it was asked for.
+    pub saved: Option<Result<Saved, SnapshotError>>,
 }
 
 impl Judged {
@@ -88,6 +115,36 @@ impl Engine {
     /// # Errors
     /// When a shard has stopped.
     pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        self.hand_over(batch, false)
+    }
+
+    /// As [`Engine::submit`]; the batch comes out with the state after it.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_and_save(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        self.hand_over(batch, true)
+    }
+
+    /// Goes on from a snapshot; before anything is submitted.
+    ///
+    /// # Errors
+    /// When the snapshot can't be read; the engine has taken up nothing then. Or when a shard has stopped.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let listening_since = snapshot.part(LISTENING_SINCE)?.flatten();
+        let settler = snapshot.part(SETTLER)?.unwrap_or_default();
+        let mut parts: Vec<Vec<SavedVehicle<'static>>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for vehicles in snapshot.vehicles::<SavedVehicle<'static>>() {
+            for vehicle in vehicles? {
+                parts[shard_of(&vehicle.id, self.shards.len())].push(vehicle);
+            }
+        }
+        self.settler = settler;
+        let mut jobs = self.shards.iter().zip(parts);
+        jobs.try_for_each(|(shard, part)| shard.send(Job::Restore(part, listening_since)))
+    }
+
+    fn hand_over(&mut self, batch: Arc<Vec<Record>>, save: bool) -> Result<(), EngineError> {
         let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
         for (index, record) in batch.iter().enumerate() {
             match subject(&self.fold, record) {
@@ -101,7 +158,7 @@ impl Engine {
         }
         self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
-            shard.send(Job::Batch { batch: Arc::clone(&batch), mine })?;
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, save })?;
         }
         Ok(())
     }
@@ -175,10 +232,14 @@ impl Shard {
 fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
-        let (batch, mine) = match job {
-            Job::Batch { batch, mine } => (batch, mine),
+        let (batch, mine, save) = match job {
+            Job::Batch { batch, mine, save } => (batch, mine, save),
             Job::Replace(reference) => {
                 judge.replace(*reference);
+                continue;
+            }
+            Job::Restore(vehicles, listening_since) => {
+                judge.restore(vehicles, listening_since);
                 continue;
             }
         };
@@ -188,6 +249,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
             findings,
             seen,
             vehicles: judge.vehicles(),
+            state: save.then(|| state(&judge)),
         });
         let failed = done.is_err();
         if results.send(done).is_err() || failed {
@@ -196,11 +258,29 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     }
 }
 
+/// The state of one shard.
+fn state(judge: &Judge) -> Result<ShardState, SnapshotError> {
+    Ok(ShardState { vehicles: judge.save()?, listening_since: judge.listening_since() })
+}
+
+/// The states of all shards, and what is counted over them.
+fn saved(states: Vec<Result<ShardState, SnapshotError>>, settler: &Settler) -> Result<Saved, SnapshotError> {
+    let (mut vehicles, mut listening_since) = (Vec::new(), None);
+    for state in states {
+        let state = state?;
+        vehicles.extend(state.vehicles);
+        listening_since = listening_since.max(state.listening_since);
+    }
+    let parts = vec![(SETTLER, Part::of(settler)?), (LISTENING_SINCE, Part::of(&listening_since)?)];
+    Ok(Saved { vehicles, parts })
+}
+
 fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judged {
     let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
     let mut findings = Vec::new();
     let mut seen = Seen::default();
     let mut vehicles = 0;
+    let mut states = Vec::new();
     for part in parts {
         findings.extend(part.findings);
         seen.positions.extend(part.seen.positions);
@@ -208,12 +288,14 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         seen.repeated.extend(part.seen.repeated);
         seen.beyond.extend(part.seen.beyond);
         vehicles += part.vehicles;
+        states.extend(part.state);
     }
     in_order(&mut findings);
     seen.repeated.sort_unstable();
     seen.beyond.sort_unstable();
     let transitions = settler.settle(reference, &batch, findings);
-    Judged { batch, transitions, seen, vehicles }
+    let saved = (!states.is_empty()).then(|| saved(states, settler));
+    Judged { batch, transitions, seen, vehicles, saved }
 }
 
 /// As they are settled, for any number of shards.

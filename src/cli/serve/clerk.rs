@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -13,15 +13,15 @@ use tokio::sync::Notify;
 use crate::{
     cli::now,
     command::{Desk, News, UnitInfo},
-    engine::Judged,
+    engine::{Draft, Judged},
     model::{Body, Ledger, Time},
     store::{Store, StoreError},
 };
 
 /// What there is to commit.
 pub enum Work {
-    /// A batch, and the journal position after it.
-    Judged { judged: Judged, end: u64 },
+    /// A batch, the journal position after it, and the state after it where it is to be written.
+    Judged { judged: Judged, end: u64, draft: Option<Box<Draft>> },
     /// The registry's units have changed.
     Roster(Vec<UnitInfo>),
 }
@@ -33,6 +33,8 @@ pub struct Clerk<T> {
     pub ledger: Ledger,
     /// Wakes whoever carries the outbox.
     pub outbox: Arc<Notify>,
+    /// Writes state, once all before it is committed.
+    pub snapshots: SyncSender<Draft>,
     /// Is told what a commit changed, after it.
     pub tell: T,
 }
@@ -92,7 +94,7 @@ impl<T: Tell> Clerk<T> {
             let mut news = Vec::new();
             for one in &held {
                 match one {
-                    Work::Judged { judged, end } => {
+                    Work::Judged { judged, end, .. } => {
                         if tx.advance_to(*end)? {
                             judged.count_into(ledger);
                             news.extend(enter(desk, tx, judged, at)?);
@@ -108,6 +110,13 @@ impl<T: Tell> Clerk<T> {
         self.outbox.notify_one();
         self.tell.news(&news);
         self.tell.committed(&self.ledger);
+        for one in held {
+            if let Work::Judged { draft: Some(draft), .. } = one
+                && self.snapshots.try_send(*draft).is_err()
+            {
+                tracing::warn!("a snapshot is left out: the one before it is still being written");
+            }
+        }
         Ok(())
     }
 }

@@ -5,16 +5,21 @@ use std::{
     future::poll_fn,
     sync::{Arc, mpsc::SyncSender},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 
 use super::clerk::Work;
 use crate::{
-    cli::{front::Front, now},
+    cli::{
+        front::{Front, FrontState},
+        now,
+    },
     command::roster,
-    engine::{Engine, EngineError, Judged, Reference},
+    engine::{
+        Draft, Engine, EngineError, Judged, LastPosition, Name, Part, Reference, Saved, SnapshotError, Snapshots,
+    },
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
     model::{Body, Record, limits},
@@ -40,6 +45,10 @@ pub trait Watch: Send {
     fn journalled(&mut self, records: &[Record], took: Duration);
     /// Judged, before it is committed.
     fn judged(&mut self, judged: &Judged);
+    /// Where vehicles were last seen, to be told again after a start.
+    fn positions(&self) -> Vec<LastPosition>;
+    /// Is told them after a start.
+    fn resumed(&mut self, positions: Vec<LastPosition>);
     /// The disk has no room (`Some`: why), or has it again (`None`).
     fn stuck(&mut self, problem: Option<&str>);
 }
@@ -63,9 +72,34 @@ pub struct Intake<W> {
     pub tick: Duration,
     pub work: SyncSender<Work>,
     pub watch: W,
-    /// Journal positions after the batches that are with the engine, oldest first.
-    pub ends: VecDeque<u64>,
+    /// Of the batches that are with the engine, oldest first.
+    pub ends: VecDeque<End>,
+    pub saving: Saving,
 }
+
+/// What was known when a batch was handed over.
+pub struct End {
+    /// The journal's position after it.
+    position: u64,
+    /// What stands before the journal, when the state after the batch is to be saved.
+    front: Option<Part>,
+}
+
+/// When state is saved.
+pub struct Saving {
+    every: Duration,
+    last: Instant,
+}
+
+impl Saving {
+    pub fn every(every: Duration) -> Self {
+        Self { every, last: Instant::now() }
+    }
+}
+
+/// The names of parts in a snapshot.
+pub const FRONT: &str = "front";
+pub const POSITIONS: &str = "positions";
 
 /// How long a full disk is left alone before it is tried again.
 const FULL: Duration = Duration::from_secs(1);
@@ -116,6 +150,8 @@ impl<W: Watch> Intake<W> {
                 }
             }
         }
+        // The next start has nothing to fold again.
+        self.hand_over(Vec::new(), true)?;
         while self.engine.pending() > 0 {
             self.take_judged()?;
         }
@@ -148,7 +184,7 @@ impl<W: Watch> Intake<W> {
     async fn append(&mut self, records: Vec<Record>) -> Result<Vec<Record>, IntakeError> {
         let mut was_full = false;
         loop {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             match self.journal.append(&records) {
                 Ok(_) => {
                     self.watch.journalled(&records, began.elapsed());
@@ -172,20 +208,49 @@ impl<W: Watch> Intake<W> {
     }
 
     fn submit(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
+        let is_due = self.saving.last.elapsed() >= self.saving.every;
+        self.hand_over(records, is_due)
+    }
+
+    fn hand_over(&mut self, records: Vec<Record>, save: bool) -> Result<(), IntakeError> {
         if !self.engine.has_room() {
             self.take_judged()?;
         }
-        self.engine.submit(Arc::new(records))?;
-        self.ends.push_back(self.journal.next_position());
+        let front = if save { self.front_part() } else { None };
+        if front.is_some() {
+            self.saving.last = Instant::now();
+            self.engine.submit_and_save(Arc::new(records))?;
+        } else {
+            self.engine.submit(Arc::new(records))?;
+        }
+        self.ends.push_back(End { position: self.journal.next_position(), front });
         Ok(())
+    }
+
+    fn front_part(&self) -> Option<Part> {
+        let part = Part::of(&self.front.state());
+        part.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
     }
 
     /// The oldest batch that the engine has, on to the commit.
     fn take_judged(&mut self) -> Result<(), IntakeError> {
-        let Some(judged) = self.engine.take()? else { return Ok(()) };
+        let Some(mut judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
-        let end = self.ends.pop_front().unwrap_or_else(|| self.journal.next_position());
-        self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)
+        let end = self.ends.pop_front();
+        let position = end.as_ref().map_or_else(|| self.journal.next_position(), |end| end.position);
+        let draft = judged.saved.take().zip(end.and_then(|end| end.front)).and_then(|(saved, front)| {
+            let drafted = saved.and_then(|saved| self.draft(position, saved, front));
+            drafted.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
+        });
+        let work = Work::Judged { judged, end: position, draft: draft.map(Box::new) };
+        self.work.send(work).map_err(|_| IntakeError::Committing)
+    }
+
+    fn draft(&self, position: u64, saved: Saved, front: Part) -> Result<Draft, SnapshotError> {
+        let Saved { vehicles, mut parts } = saved;
+        parts.push((FRONT, front));
+        parts.push((POSITIONS, Part::of(&self.watch.positions())?));
+        Ok(Draft { position, at: now(), parts, vehicles })
     }
 
     fn replace(&mut self, reference: &Reference) -> Result<(), IntakeError> {
@@ -195,16 +260,57 @@ impl<W: Watch> Intake<W> {
         self.work.send(Work::Roster(units)).map_err(|_| IntakeError::Committing)
     }
 
-    /// Folds the journal again, up to what was committed to rebuild state, from there on to be committed.
+    /// Goes on from the newest snapshot that can be read, of those that know nothing that is not committed. The position from
+    /// which the journal is to be folded.
     ///
     /// # Errors
-    /// When the journal cannot be read, or a rule cannot be evaluated.
-    pub fn recover(&mut self, dir: &std::path::Path, committed: u64) -> Result<u64, IntakeError> {
+    /// When the folder cannot be listed, or the engine has stopped.
+    pub fn resume(&mut self, snapshots: &Snapshots, committed: u64) -> Result<u64, IntakeError> {
+        for name in snapshots.names().map_err(EngineError::from)?.into_iter().rev() {
+            if name.position > committed {
+                tracing::warn!(position = name.position, committed, "a snapshot is of another run: it is passed over");
+                continue;
+            }
+            match self.resume_at(snapshots, name) {
+                Ok(()) => return Ok(name.position),
+                Err(EngineError::Snapshot(error)) => {
+                    tracing::error!("a snapshot is passed over for the one before it: failed to {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(0)
+    }
+
+    /// All that can fail is read before anything is taken up.
+    fn resume_at(&mut self, snapshots: &Snapshots, name: Name) -> Result<(), EngineError> {
+        let snapshot = snapshots.open(name)?;
+        let front: Option<FrontState<'static>> = snapshot.part(FRONT)?;
+        let positions: Vec<LastPosition> = snapshot.part(POSITIONS)?.unwrap_or_default();
+        self.engine.restore(&snapshot)?;
+        front.into_iter().for_each(|front| self.front.resume(front));
+        self.watch.resumed(positions);
+        Ok(())
+    }
+
+    /// Folds the journal again from a position on: up to what was committed to rebuild state, from there on to be committed.
+    /// What is damaged is said, and passed over.
+    ///
+    /// # Errors
+    /// When the journal cannot be read at all, or a rule cannot be evaluated.
+    pub fn recover(&mut self, dir: &std::path::Path, from: u64, committed: u64) -> Result<u64, IntakeError> {
         let mut batch = Vec::new();
         let mut folded = 0;
-        let mut next = 0;
-        for entry in Journal::read(dir, 0)? {
-            let (position, record) = entry?;
+        let mut next = from;
+        for entry in Journal::read(dir, from)? {
+            let (position, record) = match entry {
+                Ok(entry) => entry,
+                Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
+                    tracing::error!("history is damaged, and what is lost is not judged: failed to {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
             if batch.len() >= limits::JOURNAL_BATCH || (position >= committed && next <= committed && !batch.is_empty())
             {
                 self.refold(&mut batch, next, committed)?;
@@ -226,7 +332,7 @@ impl<W: Watch> Intake<W> {
         let Some(judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
         if end > committed {
-            self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)?;
+            self.work.send(Work::Judged { judged, end, draft: None }).map_err(|_| IntakeError::Committing)?;
         }
         Ok(())
     }

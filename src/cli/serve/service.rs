@@ -11,7 +11,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{
     broker::{Login, MqttSink},
     clerk::{Clerk, Work},
-    intake::{Intake, Order},
+    intake::{Intake, Order, Saving},
     reload::{Reloads, fingerprint},
     telling::{Committed, Listener, Passing},
 };
@@ -28,7 +28,7 @@ use crate::{
     cli::{front::Front, ledger, now, registry::BOOK},
     command::{Desk, roster},
     config::Config,
-    engine::{Engine, Reference},
+    engine::{Draft, Engine, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
     journal::Journal,
     metrics::{Metrics, raise_to},
@@ -145,10 +145,12 @@ impl Service {
 
         let (ended, has_ended) = mpsc::channel(4);
         let outbox = Arc::new(Notify::new());
+        let folder = Snapshots::of(&config.data.join(ledger::SNAPSHOTS));
+        let (drafts, snapshots) = start_snapshots(folder.clone(), &config, &metrics)?;
         let (work, clerk) =
-            start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, ended.clone())?;
+            start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
-        let intake = intake(&config, &reference, &store, work, passing)?;
+        let intake = intake(&config, &reference, &store, &folder, work, passing)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
@@ -170,7 +172,7 @@ impl Service {
             vehicles: reference.registry.vehicles().count(),
             orders,
             ended: has_ended,
-            threads: vec![taking, clerk],
+            threads: vec![taking, clerk, snapshots],
             close_http,
             http_task,
             close_courier,
@@ -280,6 +282,7 @@ fn start_clerk(
     stream: &Stream,
     listener: Option<Listener>,
     outbox: &Arc<Notify>,
+    snapshots: SyncSender<Draft>,
     ended: mpsc::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<(SyncSender<Work>, JoinHandle<()>)> {
     let reader = store.reader();
@@ -289,7 +292,7 @@ fn start_clerk(
     let kept = reader.ledger()?;
     metrics.set_ledger(&kept);
     let tell = Committed { metrics: Arc::clone(metrics), stream: stream.clone(), reader, listener };
-    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), tell };
+    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), snapshots, tell };
     let (work, queue) = sync_channel(UNCOMMITTED);
     let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
         let result = clerk.run(&queue).context("failed to commit");
@@ -300,11 +303,34 @@ fn start_clerk(
     Ok((work, thread))
 }
 
-/// The intake with its state rebuilt from the journal.
+/// The thread that writes snapshots, until nobody hands it any. What fails is said: the journal has it all.
+fn start_snapshots(
+    folder: Snapshots,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(SyncSender<Draft>, JoinHandle<()>)> {
+    let (drafts, queue) = sync_channel::<Draft>(1);
+    let (keep_ms, metrics) = (config.admission().max_age_s.saturating_mul(1_000), Arc::clone(metrics));
+    let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+        for draft in queue {
+            let began = Instant::now();
+            let written = folder.write(&draft).and_then(|name| folder.thin(keep_ms).map(|()| name));
+            metrics.count_snapshot(written.is_ok());
+            match written {
+                Ok(name) => tracing::debug!(position = name.position, took = ?began.elapsed(), "snapshot written"),
+                Err(error) => tracing::error!("failed to {error}; a start folds history from the snapshot before"),
+            }
+        }
+    })?;
+    Ok((drafts, thread))
+}
+
+/// The intake with its state rebuilt: from the newest snapshot that can be read, and the journal since.
 fn intake(
     config: &Config,
     reference: &Reference,
     store: &Store,
+    snapshots: &Snapshots,
     work: SyncSender<Work>,
     watch: Passing,
 ) -> anyhow::Result<Intake<Passing>> {
@@ -329,10 +355,14 @@ fn intake(
         work,
         watch,
         ends: VecDeque::new(),
+        saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
     };
-    let folded = intake.recover(&folder, committed)?;
-    if folded > 0 {
-        tracing::info!(folded, committed, torn_bytes = recovered.torn_bytes, "journal folded again");
+    let began = Instant::now();
+    let from = intake.resume(snapshots, committed)?;
+    let folded = intake.recover(&folder, from, committed)?;
+    if from > 0 || folded > 0 {
+        let took = began.elapsed();
+        tracing::info!(from, folded, committed, torn_bytes = recovered.torn_bytes, ?took, "state is rebuilt");
     }
     Ok(intake)
 }
