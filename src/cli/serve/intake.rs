@@ -89,11 +89,13 @@ pub struct End {
 pub struct Saving {
     every: Duration,
     last: Instant,
+    /// The journal's position then.
+    position: u64,
 }
 
 impl Saving {
     pub fn every(every: Duration) -> Self {
-        Self { every, last: Instant::now() }
+        Self { every, last: Instant::now(), position: 0 }
     }
 }
 
@@ -124,6 +126,7 @@ impl<W: Watch> Intake<W> {
         let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
         self.keep(vec![Record::clock(Body::Start, now())]).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
+        let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
         let mut is_stopping = false;
         loop {
             if self.engine.pending() > 0 && (!self.engine.has_room() || !inbox.has_more()) {
@@ -147,6 +150,12 @@ impl<W: Watch> Intake<W> {
                     let mut records = Vec::new();
                     self.front.tick(now(), &mut records);
                     self.keep(records).await?;
+                }
+                _ = saves.tick() => {
+                    // While much comes it is saved with what comes.
+                    if self.journal.next_position() > self.saving.position {
+                        self.hand_over(Vec::new(), true)?;
+                    }
                 }
             }
         }
@@ -218,7 +227,7 @@ impl<W: Watch> Intake<W> {
         }
         let front = if save { self.front_part() } else { None };
         if front.is_some() {
-            self.saving.last = Instant::now();
+            (self.saving.last, self.saving.position) = (Instant::now(), self.journal.next_position());
             self.engine.submit_and_save(Arc::new(records))?;
         } else {
             self.engine.submit(Arc::new(records))?;
