@@ -12,15 +12,17 @@ use serde::{Deserialize, Serialize};
 use super::{
     EngineError,
     clock::is_looked_at,
-    late::{LateSettings, Lateness, Retold, Span},
-    past::{Kept, Mark, Past, Told},
+    history::{Ask, Older},
+    late::{LateSettings, Lateness, Retold, Span, WAITED, waited_at},
+    past::{Kept, Mark, PREPENDED_CUT, Past, Told},
     snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings},
     model::{
-        Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict, limits::RECENT_ALERTS,
+        Alert, Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict,
+        limits::{self, RECENT_ALERTS},
     },
     registry::Registry,
     rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts},
@@ -96,6 +98,20 @@ pub struct SavedVehicle<'v> {
     last_arrival: Time,
     #[serde(default)]
     retold: Cow<'v, Retold>,
+    #[serde(default)]
+    waiting: Cow<'v, [(u64, Kept)]>,
+}
+
+impl SavedVehicle<'_> {
+    /// The same, with nothing that waits for history.
+    pub fn with_nothing_waiting(self) -> Self {
+        Self { waiting: Cow::Owned(Vec::new()), ..self }
+    }
+
+    /// Event time of its latest report or sighting.
+    pub fn newest(&self) -> Option<Time> {
+        self.now.newest
+    }
 }
 
 /// One row, judged: for those who watch.
@@ -134,6 +150,10 @@ pub struct Seen {
     pub repeated: Vec<u32>,
     /// Records older than all that is kept of their vehicle: not judged.
     pub beyond: Vec<u32>,
+    /// Vehicles whose late data is older than all that memory has of them: it waits for their history.
+    pub asks: Vec<Ask>,
+    /// What became, in the end, of records that waited: by journal position.
+    pub amended: Vec<(u64, Outcome, Reason)>,
 }
 
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
@@ -154,6 +174,11 @@ pub struct Judge {
     origins: Vec<Origin>,
     /// What came late in this batch, by vehicle, with what came after it.
     late: BTreeMap<u32, Lateness>,
+    /// The journal position of the batch's first record.
+    position: u64,
+    /// Vehicles whose history is to be asked for.
+    asking: Vec<u32>,
+    amended: Vec<(u64, Outcome, Reason)>,
 }
 
 /// Rules, and the fold that fills their columns.
@@ -179,6 +204,12 @@ struct Vehicle {
     pending: u32,
     /// Alerts that only late data showed.
     retold: Retold,
+    /// Late data that is older than what is kept, by journal position: it waits for the vehicle's history.
+    waiting: Vec<(u64, Kept)>,
+    /// Its history is asked for: meanwhile nothing of its past is let go.
+    has_asked: bool,
+    /// Its alerts as they were told, where the past comes from history.
+    stored: Option<Vec<Alert>>,
 }
 
 /// Where a row of facts came from.
@@ -218,6 +249,9 @@ impl Judge {
             rows: Vec::new(),
             origins: Vec::new(),
             late: BTreeMap::new(),
+            position: 0,
+            asking: Vec::new(),
+            amended: Vec::new(),
         }
     }
 
@@ -265,9 +299,69 @@ impl Judge {
         self.listening_since = listening_since;
         for saved in vehicles {
             let place = self.place_of(&saved.id);
-            self.vehicles[place as usize].restore(saved);
-            self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+            let vehicle = &mut self.vehicles[place as usize];
+            vehicle.restore(saved);
+            vehicle.keep_ruled(&self.ruled.rules);
+            if !vehicle.waiting.is_empty() {
+                self.asking.push(place);
+            }
         }
+    }
+
+    /// The journal position of the first record of the next batch.
+    pub fn begin_at(&mut self, position: u64) {
+        self.position = position;
+    }
+
+    /// What is kept of a vehicle's past, taken out: nothing more comes of it.
+    pub(super) fn release(&mut self, vehicle_id: &str) -> Option<Past> {
+        let place = self.by_id.remove(vehicle_id)?;
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.last_arrival = NEVER;
+        Some(std::mem::take(&mut vehicle.past))
+    }
+
+    /// Puts the history that a vehicle asked for before what is kept of it: what waits is judged with the next batch.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn deepen(&mut self, older: Older) -> Result<(), EngineError> {
+        let Some(place) = self.by_id.get(&older.vehicle_id).copied() else { return Ok(()) };
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.has_asked = false;
+        let waiting = std::mem::take(&mut vehicle.waiting);
+        let Some((found, newest)) = older.found.zip(vehicle.now.newest) else {
+            let late = |(position, _)| (position, Outcome::Late, Reason::TooOld);
+            self.amended.extend(waiting.into_iter().map(late));
+            return Ok(());
+        };
+        let until = vehicle.past.begins_after().unwrap_or(newest);
+        let count = vehicle.past.prepend(found.past, until, self.epoch);
+        vehicle.unmarked += count;
+        vehicle.stored = Some(found.told);
+        // What was told at the last legs may have been cut.
+        for leg in count.saturating_sub(PREPENDED_CUT)..count {
+            self.tell_leg_again(place, leg)?;
+        }
+        self.late.insert(place, Lateness::waiting(newest, waiting));
+        Ok(())
+    }
+
+    /// Finds what was told at a leg, from its own mark.
+    fn tell_leg_again(&mut self, place: u32, leg: usize) -> Result<(), EngineError> {
+        let vehicle = &mut self.vehicles[place as usize];
+        let Some(kept) = vehicle.past.legs.get_mut(leg) else { return Ok(()) };
+        kept.told.clear();
+        let inputs = kept.inputs();
+        let now = std::mem::replace(&mut vehicle.now, kept.before.clone());
+        let (mut hidden, mut seen) = (Vec::new(), Seen::default());
+        for input in inputs {
+            let origin = Origin { record: 0, vehicle: place, leg: leg as u32 };
+            self.step_again(origin, &input, &mut hidden, &mut seen, &mut |_| {})?;
+        }
+        self.flush(&mut hidden, &mut seen, &mut |_| {})?;
+        self.vehicles[place as usize].now = now;
+        Ok(())
     }
 
     /// Silence before this is our own.
@@ -318,6 +412,10 @@ impl Judge {
         for (place, lateness) in std::mem::take(&mut self.late) {
             self.catch_up(place, lateness, &mut findings, seen, watch)?;
         }
+        for place in std::mem::take(&mut self.asking) {
+            seen.asks.extend(self.vehicles[place as usize].ask());
+        }
+        seen.amended.append(&mut self.amended);
         Ok(findings)
     }
 
@@ -404,7 +502,7 @@ impl Judge {
         }
         vehicle.past.begin(epoch, Mark::default());
         vehicle.mark_leg(vehicle.past.legs.len() - 1);
-        if vehicle.pending == 0 {
+        if vehicle.pending == 0 && !vehicle.has_asked {
             let gone = vehicle.past.trim(keeps);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
@@ -442,13 +540,21 @@ impl Judge {
         seen: &mut Seen,
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
-        let Lateness { newest, span, inputs, .. } = lateness;
+        let Lateness { newest, span, inputs, waited, .. } = lateness;
         let (late, mut newer): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
-        let mut record = late.iter().map(|(record, _)| *record).min().unwrap_or_default();
+        let mut record =
+            late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
         let merged = self.vehicles[place as usize].past.merge(late);
-        seen.repeated.extend(&merged.repeated);
-        seen.beyond.extend(merged.beyond.iter().map(|(record, _)| *record));
+        for record in merged.repeated {
+            match waited_at(&waited, record) {
+                Some(position) => self.amended.push((position, Outcome::Duplicate, Reason::Duplicate)),
+                None => seen.repeated.push(record),
+            }
+        }
+        for (record, kept) in merged.beyond {
+            self.wait(place, record, waited_at(&waited, record), kept, seen);
+        }
         if let Some(from) = merged.from {
             self.judge_again(place, from, &span, record, findings, seen, watch)?;
         }
@@ -469,6 +575,22 @@ impl Judge {
         self.flush(findings, seen, watch)
     }
 
+    /// Lets what is older than all that is kept wait for the vehicle's history, where there is any.
+    fn wait(&mut self, place: u32, record: u32, waited: Option<u64>, kept: Kept, seen: &mut Seen) {
+        let vehicle = &mut self.vehicles[place as usize];
+        if self.reference.late.has_history && vehicle.waiting.len() < limits::LATE_WAITING {
+            if vehicle.waiting.is_empty() && !vehicle.has_asked {
+                self.asking.push(place);
+            }
+            vehicle.waiting.push((waited.unwrap_or(self.position + u64::from(record)), kept));
+            return;
+        }
+        match waited {
+            Some(position) => self.amended.push((position, Outcome::Late, Reason::TooOld)),
+            None => seen.beyond.push(record),
+        }
+    }
+
     /// Folds a vehicle's past again from a leg on, each leg by its own rules, and finds what is told otherwise than it was.
     #[expect(clippy::too_many_arguments, reason = "what was, what came, and who is told")]
     fn judge_again(
@@ -482,8 +604,20 @@ impl Judge {
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
         let vehicle = &mut self.vehicles[place as usize];
-        let before = vehicle.past.told_from(from);
-        let known = vehicle.past.legs[from].before.alerts.clone();
+        let Mark { alerts: known, newest: since, .. } = vehicle.past.legs[from].before.clone();
+        let before = match vehicle.stored.take() {
+            None => vehicle.past.told_from(from),
+            Some(stored) => {
+                let rules = &self.reference.rules;
+                let is_told_by_arrival = |id: &str| {
+                    rules.index_of(id).is_none_or(|number| {
+                        let rule = &rules.rules()[number];
+                        rule.asks_timer || rule.tally.is_some()
+                    })
+                };
+                vehicle.past.told_from_as_stored(from, stored, &known, since, is_told_by_arrival)
+            }
+        };
         vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
         vehicle.unmarked = from + 1;
         vehicle.now = vehicle.past.legs[from].before.clone();
@@ -517,7 +651,9 @@ impl Judge {
         self.tell_difference(place, from, &known, &before, span, record, findings);
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.mark(vehicle.past.legs.len());
-        vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
+        if !vehicle.has_asked {
+            vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
+        }
         Ok(())
     }
 
@@ -727,6 +863,9 @@ impl Vehicle {
             unmarked: 0,
             pending: 0,
             retold: Retold::default(),
+            waiting: Vec::new(),
+            has_asked: false,
+            stored: None,
         }
     }
 
@@ -736,12 +875,14 @@ impl Vehicle {
             now: Cow::Borrowed(&self.now),
             last_arrival: self.last_arrival,
             retold: Cow::Borrowed(&self.retold),
+            waiting: Cow::Borrowed(&self.waiting),
         }
     }
 
     fn restore(&mut self, saved: SavedVehicle<'static>) {
         (self.now, self.last_arrival) = (saved.now.into_owned(), saved.last_arrival);
         (self.retold, self.past) = (saved.retold.into_owned(), Past::begun_before());
+        self.waiting = saved.waiting.into_owned();
     }
 
     /// Drops what belongs to rules that are no more.
@@ -769,6 +910,14 @@ impl Vehicle {
             }
             self.unmarked += 1;
         }
+    }
+
+    /// Asks for its history.
+    fn ask(&mut self) -> Option<Ask> {
+        let oldest = self.waiting.iter().filter_map(|(_, kept)| kept.at()).min()?;
+        self.has_asked = true;
+        let waiting = self.waiting.iter().map(|(position, _)| *position).collect();
+        Some(Ask { vehicle_id: self.id.clone(), oldest, waiting })
     }
 
     /// How many grave alerts opened in the days before.

@@ -25,11 +25,14 @@ pub struct LateSettings {
     /// What a truck cannot have driven: as in admission.
     #[serde(skip)]
     pub jumps: JumpLimits,
+    /// What is older than all that memory keeps waits for the vehicle's history.
+    #[serde(skip)]
+    pub has_history: bool,
 }
 
 impl Default for LateSettings {
     fn default() -> Self {
-        Self { memory_mib: 1_024, snapshot_s: 300, jumps: JumpLimits::default() }
+        Self { memory_mib: 1_024, snapshot_s: 300, jumps: JumpLimits::default(), has_history: false }
     }
 }
 
@@ -46,8 +49,10 @@ pub struct Lateness {
     /// Event time of its latest input when the first of these came.
     pub newest: Option<Time>,
     pub span: Span,
-    /// With the records that they came by.
+    /// With the records that they came by; from [`WAITED`] on: places in `waited`.
     pub inputs: Vec<(u32, Kept)>,
+    /// Journal positions of what came before and waited for history.
+    pub waited: Vec<u64>,
     /// Event time of the latest input by now.
     latest: Option<Time>,
 }
@@ -60,7 +65,25 @@ pub struct Span {
     last: Option<Time>,
 }
 
+/// Numbers from here on are of no record of the batch, but of what waited.
+pub const WAITED: u32 = 1 << 31;
+
+/// The journal position of what waited.
+pub fn waited_at(waited: &[u64], record: u32) -> Option<u64> {
+    waited.get(record.checked_sub(WAITED)? as usize).copied()
+}
+
 impl Lateness {
+    /// What waited for history, of a vehicle whose latest input was at `newest`.
+    pub fn waiting(newest: Time, waited: Vec<(u64, Kept)>) -> Self {
+        let mut lateness = Self::since(Some(newest));
+        for (number, (position, kept)) in (WAITED..).zip(waited) {
+            lateness.waited.push(position);
+            lateness.add(number, kept.at().unwrap_or(newest), kept);
+        }
+        lateness
+    }
+
     /// Of a vehicle whose latest input was at `newest`.
     pub fn since(newest: Option<Time>) -> Self {
         Self { newest, latest: newest, ..Self::default() }
@@ -137,7 +160,8 @@ impl Retold {
                     })
                 }
                 (Some(old), Some(new)) => {
-                    let new = Alert { retrospective: self.0.contains(id), ..Alert::clone(new) };
+                    let retrospective = old.retrospective || self.0.contains(id);
+                    let new = Alert { retrospective, ..Alert::clone(new) };
                     if (Alert { retrospective: new.retrospective, ..Alert::clone(old) }) == new {
                         continue;
                     }

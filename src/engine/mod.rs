@@ -16,6 +16,7 @@
 //! it the acknowledgement of what it feeds.
 
 mod clock;
+mod history;
 mod judge;
 mod late;
 mod past;
@@ -27,6 +28,7 @@ mod trips;
 mod watch;
 
 pub use clock::Ticker;
+pub use history::{Ask, History, HistoryError, Older};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
 pub use replay::{Replayed, replay};

@@ -44,6 +44,8 @@ impl Settler {
                 _ => {}
             }
         }
+        // What waited for history may come with no record.
+        findings.for_each(|finding| self.take(reference, finding, &mut told));
         told
     }
 

@@ -13,7 +13,7 @@ use std::{
 use rustc_hash::FxHasher;
 
 use super::{
-    EngineError, Finding, Judge, Reference, Seen,
+    EngineError, Finding, Judge, Older, Reference, Seen,
     judge::SavedVehicle,
     settle::Settler,
     snapshot::{Part, Snapshot, SnapshotError, VehiclesPart},
@@ -41,7 +41,8 @@ struct Shard {
 }
 
 enum Job {
-    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, save: bool },
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, save: bool },
+    Deepen(Box<Older>),
     Replace(Box<Reference>),
     Restore(Vec<SavedVehicle<'static>>, Option<Time>),
 }
@@ -64,7 +65,7 @@ pub struct Saved {
 
 /// The names of its parts in a snapshot.
 const SETTLER: &str = "settler";
-const LISTENING_SINCE: &str = "listening_since";
+pub(super) const LISTENING_SINCE: &str = "listening_since";
 
 /// What one shard knows.
 struct ShardState {
@@ -115,15 +116,30 @@ impl Engine {
     /// # Errors
     /// When a shard has stopped.
     pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
-        self.hand_over(batch, false)
+        self.hand_over(batch, 0, false)
     }
 
-    /// As [`Engine::submit`]; the batch comes out with the state after it.
+    /// As [`Engine::submit`], of the records at this journal position and after. With `save` the batch comes out with the state
+    /// after it.
     ///
     /// # Errors
     /// As [`Engine::submit`].
-    pub fn submit_and_save(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
-        self.hand_over(batch, true)
+    pub fn submit_at(&mut self, position: u64, batch: Arc<Vec<Record>>, save: bool) -> Result<(), EngineError> {
+        self.hand_over(batch, position, save)
+    }
+
+    /// Gives a vehicle the history that it asked for: what waited for it is judged with the next batch.
+    ///
+    /// # Errors
+    /// When a shard has stopped.
+    pub fn deepen(&self, older: Older) -> Result<(), EngineError> {
+        let shard = shard_of(&older.vehicle_id, self.shards.len());
+        self.shards[shard].send(Job::Deepen(Box::new(older)))
+    }
+
+    /// What is being judged against.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
     }
 
     /// Goes on from a snapshot; before anything is submitted.
@@ -144,7 +160,7 @@ impl Engine {
         jobs.try_for_each(|(shard, part)| shard.send(Job::Restore(part, listening_since)))
     }
 
-    fn hand_over(&mut self, batch: Arc<Vec<Record>>, save: bool) -> Result<(), EngineError> {
+    fn hand_over(&mut self, batch: Arc<Vec<Record>>, position: u64, save: bool) -> Result<(), EngineError> {
         let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
         for (index, record) in batch.iter().enumerate() {
             match subject(&self.fold, record) {
@@ -158,7 +174,7 @@ impl Engine {
         }
         self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
-            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, save })?;
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, save })?;
         }
         Ok(())
     }
@@ -233,7 +249,17 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
         let (batch, mine, save) = match job {
-            Job::Batch { batch, mine, save } => (batch, mine, save),
+            Job::Batch { batch, mine, position, save } => {
+                judge.begin_at(position);
+                (batch, mine, save)
+            }
+            Job::Deepen(older) => {
+                if let Err(error) = judge.deepen(*older) {
+                    _ = results.send(Err(error));
+                    return;
+                }
+                continue;
+            }
             Job::Replace(reference) => {
                 judge.replace(*reference);
                 continue;
@@ -287,6 +313,8 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         seen.risks.extend(part.seen.risks);
         seen.repeated.extend(part.seen.repeated);
         seen.beyond.extend(part.seen.beyond);
+        seen.asks.extend(part.seen.asks);
+        seen.amended.extend(part.seen.amended);
         vehicles += part.vehicles;
         states.extend(part.state);
     }

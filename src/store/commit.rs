@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{Reader, StoreError, outbox, schema};
-use crate::model::{Ledger, Time};
+use crate::model::{Ledger, Outcome, Reason, Time};
 
 /// How often a locked file is tried, each time for the connection's own patience (five seconds).
 const BUSY_ATTEMPTS: u32 = 4;
@@ -142,6 +142,18 @@ impl Tx<'_> {
         }
         self.put_meta("position", &position.to_string())?;
         Ok(true)
+    }
+
+    /// Says what became in the end of the record at a journal position. `false`: that was said before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn amend(&self, position: u64, outcome: Outcome, reason: Reason) -> Result<bool, StoreError> {
+        let mut statement = self.inner.prepare_cached(
+            "INSERT INTO amended (position, outcome, reason) VALUES (?1, ?2, ?3) ON CONFLICT (position) DO NOTHING",
+        )?;
+        let position = i64::try_from(position).unwrap_or(i64::MAX);
+        Ok(statement.execute(params![position, outcome.as_str(), reason.as_str()])? > 0)
     }
 
     /// Up to which journal position (not included) all is committed; `None` before the first commit.

@@ -95,6 +95,9 @@ const MIGRATIONS: &[&str] = &[
     "
     ALTER TABLE alerts ADD COLUMN shadow INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    CREATE TABLE amended (position INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT NOT NULL);
+",
 ];
 
 /// Opens or makes the file for writing, and brings its schema up to date.

@@ -95,8 +95,14 @@ impl<T: Tell> Clerk<T> {
             for one in &held {
                 match one {
                     Work::Judged { judged, end, .. } => {
-                        if tx.advance_to(*end)? {
+                        // With no record comes only what waited for history.
+                        if judged.batch.is_empty() || tx.advance_to(*end)? {
                             judged.count_into(ledger);
+                            for (position, outcome, reason) in &judged.seen.amended {
+                                if tx.amend(*position, *outcome, *reason)? {
+                                    ledger.amend(*outcome, *reason);
+                                }
+                            }
                             news.extend(enter(desk, tx, judged, at)?);
                         }
                     }

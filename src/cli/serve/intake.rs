@@ -3,7 +3,10 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, mpsc::SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Sender, SyncSender},
+    },
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -18,7 +21,8 @@ use crate::{
     },
     command::roster,
     engine::{
-        Draft, Engine, EngineError, Judged, LastPosition, Name, Part, Reference, Saved, SnapshotError, Snapshots,
+        Ask, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, SnapshotError,
+        Snapshots,
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
@@ -75,6 +79,14 @@ pub struct Intake<W> {
     /// Of the batches that are with the engine, oldest first.
     pub ends: VecDeque<End>,
     pub saving: Saving,
+    /// To whoever reads history.
+    pub asks: Sender<Asked>,
+}
+
+/// Vehicles that ask for their history, each up to a journal position, and what they are judged against.
+pub struct Asked {
+    pub asks: Vec<(Ask, u64)>,
+    pub reference: Reference,
 }
 
 /// What was known when a batch was handed over.
@@ -121,6 +133,7 @@ impl<W: Watch> Intake<W> {
         mut self,
         inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>,
         mut orders: mpsc::Receiver<Order>,
+        mut histories: mpsc::Receiver<Vec<Older>>,
     ) -> Result<(), IntakeError> {
         let (inlets, receivers): (Vec<Inlet>, Vec<_>) = inlets.into_iter().unzip();
         let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
@@ -142,6 +155,7 @@ impl<W: Watch> Intake<W> {
                         inlets.iter().for_each(|inlet| inlet.source.stop_receiving());
                     }
                 },
+                Some(found) = histories.recv() => self.deepen(found)?,
                 chunk = inbox.next() => match chunk {
                     Some((inlet, chunk)) => self.take(&inlets[inlet], chunk).await?,
                     None => break,
@@ -228,10 +242,9 @@ impl<W: Watch> Intake<W> {
         let front = if save { self.front_part() } else { None };
         if front.is_some() {
             (self.saving.last, self.saving.position) = (Instant::now(), self.journal.next_position());
-            self.engine.submit_and_save(Arc::new(records))?;
-        } else {
-            self.engine.submit(Arc::new(records))?;
         }
+        let first = self.journal.next_position() - records.len() as u64;
+        self.engine.submit_at(first, Arc::new(records), front.is_some())?;
         self.ends.push_back(End { position: self.journal.next_position(), front });
         Ok(())
     }
@@ -247,12 +260,28 @@ impl<W: Watch> Intake<W> {
         self.watch.judged(&judged);
         let end = self.ends.pop_front();
         let position = end.as_ref().map_or_else(|| self.journal.next_position(), |end| end.position);
+        self.ask(&mut judged, position);
         let draft = judged.saved.take().zip(end.and_then(|end| end.front)).and_then(|(saved, front)| {
             let drafted = saved.and_then(|saved| self.draft(position, saved, front));
             drafted.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
         });
         let work = Work::Judged { judged, end: position, draft: draft.map(Box::new) };
         self.work.send(work).map_err(|_| IntakeError::Committing)
+    }
+
+    /// Asks for the history of vehicles, up to a position.
+    fn ask(&self, judged: &mut Judged, until: u64) {
+        let asks: Vec<(Ask, u64)> = judged.seen.asks.drain(..).map(|ask| (ask, until)).collect();
+        // Nobody there any more: the process is ending, and the next start asks again.
+        if !asks.is_empty() {
+            _ = self.asks.send(Asked { asks, reference: self.engine.reference().clone() });
+        }
+    }
+
+    /// Takes up what history knows of vehicles that asked.
+    fn deepen(&mut self, found: Vec<Older>) -> Result<(), IntakeError> {
+        found.into_iter().try_for_each(|older| self.engine.deepen(older))?;
+        self.hand_over(Vec::new(), false)
     }
 
     fn draft(&self, position: u64, saved: Saved, front: Part) -> Result<Draft, SnapshotError> {
@@ -320,8 +349,8 @@ impl<W: Watch> Intake<W> {
                 }
                 Err(error) => return Err(error.into()),
             };
-            if batch.len() >= limits::JOURNAL_BATCH || (position >= committed && next <= committed && !batch.is_empty())
-            {
+            let is_parted = position != next || (position >= committed && next <= committed);
+            if batch.len() >= limits::JOURNAL_BATCH || is_parted {
                 self.refold(&mut batch, next, committed)?;
             }
             self.front.restore(&record);
@@ -337,9 +366,11 @@ impl<W: Watch> Intake<W> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.engine.submit(Arc::new(std::mem::take(batch)))?;
-        let Some(judged) = self.engine.take()? else { return Ok(()) };
+        let first = end - batch.len() as u64;
+        self.engine.submit_at(first, Arc::new(std::mem::take(batch)), false)?;
+        let Some(mut judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
+        self.ask(&mut judged, end);
         if end > committed {
             self.work.send(Work::Judged { judged, end, draft: None }).map_err(|_| IntakeError::Committing)?;
         }

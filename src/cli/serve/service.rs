@@ -8,7 +8,7 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::Ordering,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{
     broker::{Login, MqttSink},
     clerk::{Clerk, Work},
-    intake::{Intake, Order, Saving},
+    intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
     telling::{Committed, Listener, Passing},
 };
@@ -28,10 +28,11 @@ use crate::{
     cli::{front::Front, ledger, now, registry::BOOK},
     command::{Desk, roster},
     config::Config,
-    engine::{Draft, Engine, Reference, Snapshots},
+    engine::{Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
     journal::Journal,
     metrics::{Metrics, raise_to},
+    model::limits,
     notify::{Courier, Delivered},
     registry::Book,
     rules::RuleSet,
@@ -46,6 +47,8 @@ const ANSWERS_FIRST_MS: i64 = 30_000;
 
 /// How often it is looked whether the broker has been reached.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Until history that could not be read is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How often counts that others keep are copied into the metrics.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
@@ -150,14 +153,17 @@ impl Service {
         let (work, clerk) =
             start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
-        let intake = intake(&config, &reference, &store, &folder, work, passing)?;
+        let (asks, histories) =
+            start_history(History::of(folder.clone(), &config.data.join(ledger::JOURNAL), store.reader()))?;
+        let intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
         let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
-            let result = handle.block_on(intake.run(inlets, order_queue)).context("failed to go on taking reports");
+            let result =
+                handle.block_on(intake.run(inlets, order_queue, histories)).context("failed to go on taking reports");
             _ = ended.blocking_send(result);
         })?;
 
@@ -269,7 +275,13 @@ fn book(config: &Config) -> anyhow::Result<Book> {
 fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
     let registry = Arc::new(book.lock().unwrap_or_else(PoisonError::into_inner).load()?);
     let rules = Arc::new(RuleSet::load(&config.rules)?);
-    Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms(), late: config.late() })
+    Ok(Reference {
+        registry,
+        rules,
+        facts: config.facts(),
+        tick_ms: config.tick_ms(),
+        late: LateSettings { has_history: true, ..config.late() },
+    })
 }
 
 /// The thread of the one commit.
@@ -325,6 +337,49 @@ fn start_snapshots(
     Ok((drafts, thread))
 }
 
+/// The thread that finds the history of vehicles whose late data is older than memory. What can't be read is tried again; the
+/// process may end meanwhile, and asks again after its next start.
+fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Receiver<Vec<Older>>)> {
+    let (asks, queue) = channel::<Asked>();
+    let (results, found) = mpsc::channel(1);
+    std::thread::Builder::new().name("history".to_owned()).spawn(move || {
+        while let Ok(Asked { mut asks, mut reference }) = queue.recv() {
+            while asks.len() < limits::HISTORIES
+                && let Ok(more) = queue.try_recv()
+            {
+                asks.extend(more.asks);
+                reference = more.reference;
+            }
+            let until = asks.iter().map(|(_, until)| *until).max().unwrap_or(0);
+            let (count, began) = (asks.len(), Instant::now());
+            let found = loop {
+                // All that was told of them by then must be in the book.
+                let found = match history.committed() {
+                    Ok(committed) if committed < until => None,
+                    Ok(_) => Some(history.find(&reference, asks.clone())),
+                    Err(error) => Some(Err(error)),
+                };
+                match found {
+                    Some(Ok(found)) => break found,
+                    Some(Err(error)) => {
+                        tracing::error!("late data waits: failed to {error}; this is tried again");
+                        std::thread::sleep(AGAIN);
+                    }
+                    None => std::thread::sleep(LOOK_EVERY),
+                }
+                if results.is_closed() {
+                    return;
+                }
+            };
+            tracing::debug!(vehicles = count, took = ?began.elapsed(), "history found");
+            if results.blocking_send(found).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok((asks, found))
+}
+
 /// The intake with its state rebuilt: from the newest snapshot that can be read, and the journal since.
 fn intake(
     config: &Config,
@@ -333,6 +388,7 @@ fn intake(
     snapshots: &Snapshots,
     work: SyncSender<Work>,
     watch: Passing,
+    asks: Sender<Asked>,
 ) -> anyhow::Result<Intake<Passing>> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
     let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
@@ -356,6 +412,7 @@ fn intake(
         watch,
         ends: VecDeque::new(),
         saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
+        asks,
     };
     let began = Instant::now();
     let from = intake.resume(snapshots, committed)?;

@@ -1,0 +1,308 @@
+//! The way to history: what comes later than memory reaches is judged, too.
+//!
+//! ```text
+//! late report, older than all that memory has of its vehicle ──▶ it waits, and the vehicle asks
+//! snapshot before it ──▶ journal since, of this vehicle alone, without what waits ──▶ the vehicle's past
+//! that past is put before what memory has, and what waited is judged like anything that is late
+//! ```
+//!
+//! Other vehicles are judged meanwhile, and so is what else comes of this one. What was told in the part that comes from history
+//! is what the book of alerts says, once all is committed that had been told when the vehicle asked; so a crash in between
+//! changes nothing.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    EngineError, Judge, Reference, Seen, Snapshots,
+    judge::SavedVehicle,
+    past::Past,
+    shards::{Subject, subject},
+    snapshot::{Name, SnapshotError},
+};
+use crate::{
+    journal::{Catalogue, Journal, JournalError},
+    model::{Alert, Record, Text, Time, limits},
+    store::{AlertFilter, Reader, StoreError},
+};
+
+/// A vehicle that asks for its history.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ask {
+    pub vehicle_id: Text,
+    /// Event time of the oldest report that waits.
+    pub oldest: Time,
+    /// The journal positions of those that wait.
+    pub waiting: Vec<u64>,
+}
+
+/// What history knows of a vehicle that asked.
+#[derive(Debug)]
+pub struct Older {
+    pub vehicle_id: Text,
+    /// `None`: nothing that is kept reaches back far enough.
+    pub(super) found: Option<Found>,
+}
+
+#[derive(Debug)]
+pub(super) struct Found {
+    pub past: Past,
+    /// Its alerts as they were told.
+    pub told: Vec<Alert>,
+}
+
+/// Why history could not be read. Each reads well after "failed to".
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Where history lies.
+pub struct History {
+    snapshots: Snapshots,
+    journal: PathBuf,
+    book: Reader,
+}
+
+/// One vehicle's way: from where its journal is read, and up to where.
+struct Way {
+    ask: Ask,
+    until: u64,
+    /// Snapshots from this position on are of no use to it.
+    before: u64,
+    from: u64,
+    saved: Option<SavedVehicle<'static>>,
+    listening_since: Option<Time>,
+}
+
+/// Records that are judged together.
+const BATCH: usize = 8_192;
+
+impl History {
+    pub fn of(snapshots: Snapshots, journal: &Path, book: Reader) -> Self {
+        Self { snapshots, journal: journal.into(), book }
+    }
+
+    /// Up to which journal position the book of alerts knows all.
+    ///
+    /// # Errors
+    /// When the book can't be read.
+    pub fn committed(&self) -> Result<u64, HistoryError> {
+        Ok(self.book.position()?.unwrap_or(0))
+    }
+
+    /// The history of those that ask, each up to a journal position.
+    ///
+    /// # Errors
+    /// When snapshots, journal or book can't be read.
+    pub fn find(&self, reference: &Reference, asks: Vec<(Ask, u64)>) -> Result<Vec<Older>, HistoryError> {
+        let mut found: Vec<Older> = Vec::new();
+        let mut open: Vec<Way> = asks.into_iter().map(|(ask, until)| Way::of(ask, until)).collect();
+        while !open.is_empty() {
+            let mut ways = Vec::new();
+            for mut way in open {
+                if self.begin(&mut way)? {
+                    ways.push(way);
+                } else {
+                    found.push(Older { vehicle_id: way.ask.vehicle_id, found: None });
+                }
+            }
+            open = self.go(reference, ways, &mut found)?;
+        }
+        Ok(found)
+    }
+
+    /// Finds the newest snapshot before what waits; whether there is one, or the journal itself goes back to its beginning.
+    fn begin(&self, way: &mut Way) -> Result<bool, HistoryError> {
+        let names = self.snapshots.names()?;
+        let before = way.before;
+        for name in names.into_iter().rev().filter(|name| name.position < before) {
+            way.before = name.position;
+            match self.saved(name, &way.ask.vehicle_id) {
+                // It is older than the vehicle: there is nothing to go on from.
+                Ok((None, listening_since)) => {
+                    (way.from, way.saved, way.listening_since) = (name.position, None, listening_since);
+                    return Ok(true);
+                }
+                Ok((Some(saved), listening_since)) if saved.newest() < Some(way.ask.oldest) => {
+                    (way.from, way.saved, way.listening_since) = (name.position, Some(saved), listening_since);
+                    return Ok(true);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::warn!("a snapshot is passed over: failed to {error}"),
+            }
+        }
+        if way.before == 0 {
+            return Ok(false);
+        }
+        (way.before, way.from, way.saved, way.listening_since) = (0, 0, None, None);
+        Ok(Catalogue::of(&self.journal)?.first_position() == Some(0))
+    }
+
+    fn saved(
+        &self,
+        name: Name,
+        vehicle_id: &str,
+    ) -> Result<(Option<SavedVehicle<'static>>, Option<Time>), SnapshotError> {
+        let snapshot = self.snapshots.open(name)?;
+        let listening_since = snapshot.part(super::shards::LISTENING_SINCE)?.flatten();
+        let near: Vec<SavedVehicle<'static>> = snapshot.vehicles_near(vehicle_id)?;
+        Ok((near.into_iter().find(|vehicle| *vehicle.id == *vehicle_id), listening_since))
+    }
+
+    /// Judges the journal again for these vehicles, each from its beginning to its end. Those that must begin earlier come back.
+    fn go(&self, reference: &Reference, ways: Vec<Way>, found: &mut Vec<Older>) -> Result<Vec<Way>, HistoryError> {
+        let Some(from) = ways.iter().map(|way| way.from).min() else { return Ok(ways) };
+        let end = ways.iter().map(|way| way.until).max().unwrap_or(from);
+        let mut steps: BTreeSet<u64> = ways.iter().flat_map(|way| [way.from, way.until]).collect();
+        let mut rerun = Rerun::of(reference, ways);
+        for entry in Journal::read(&self.journal, from)? {
+            let (position, record) = match entry {
+                Ok(entry) => entry,
+                Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
+                    tracing::warn!("late data is judged without what is lost: failed to {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if steps.first().is_some_and(|step| *step <= position) {
+                steps = steps.split_off(&(position + 1));
+                rerun.pass(position)?;
+            }
+            if position >= end {
+                break;
+            }
+            rerun.take(position, record)?;
+        }
+        rerun.pass(u64::MAX)?;
+        let (early, done) = rerun.finish();
+        for (way, past) in done {
+            let told = self.told(&way)?;
+            found.push(Older { vehicle_id: way.ask.vehicle_id, found: Some(Found { past, told }) });
+        }
+        Ok(early)
+    }
+
+    /// The vehicle's alerts since the way begins, as the book has them.
+    fn told(&self, way: &Way) -> Result<Vec<Alert>, HistoryError> {
+        let vehicle = Some(way.ask.vehicle_id.to_string());
+        // What stood open then fired before; nothing stands open for longer than late data reaches.
+        let since = way.saved.as_ref().and_then(SavedVehicle::newest).map(|newest| newest.plus_ms(-OPEN_MS));
+        let filter = AlertFilter { vehicle, since, ..AlertFilter::default() };
+        let (mut told, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = self.book.alerts(&filter, limits::PAGE_ROWS, cursor.as_deref())?;
+            told.extend(page.rows);
+            cursor = page.next;
+            if cursor.is_none() {
+                return Ok(told);
+            }
+        }
+    }
+}
+
+/// How long an alert is thought to stand.
+const OPEN_MS: i64 = 30 * 86_400_000;
+
+impl Way {
+    fn of(ask: Ask, until: u64) -> Self {
+        Self { ask, until, before: until, from: 0, saved: None, listening_since: None }
+    }
+}
+
+/// A judge of its own, for a few vehicles.
+struct Rerun {
+    judge: Judge,
+    fold: crate::facts::Fold,
+    /// By vehicle.
+    ways: BTreeMap<Text, Way>,
+    under_way: BTreeSet<Text>,
+    done: Vec<(Way, Past)>,
+    early: Vec<Way>,
+    batch: Vec<Record>,
+    mine: Vec<(u32, Text)>,
+}
+
+impl Rerun {
+    fn of(reference: &Reference, ways: Vec<Way>) -> Self {
+        let mut reference = reference.clone();
+        (reference.late.memory_mib, reference.late.has_history) = (u64::MAX, false);
+        Self {
+            fold: reference.fold(),
+            judge: Judge::new(reference),
+            ways: ways.into_iter().map(|way| (way.ask.vehicle_id.clone(), way)).collect(),
+            under_way: BTreeSet::new(),
+            done: Vec::new(),
+            early: Vec::new(),
+            batch: Vec::new(),
+            mine: Vec::new(),
+        }
+    }
+
+    /// Comes to a position where a way begins or ends.
+    fn pass(&mut self, position: u64) -> Result<(), HistoryError> {
+        self.judge()?;
+        let ended: Vec<Text> =
+            self.ways.values().filter(|way| way.until <= position).map(|way| way.ask.vehicle_id.clone()).collect();
+        for id in ended {
+            let past = self.judge.release(&id).unwrap_or_default();
+            self.under_way.remove(&id);
+            self.done.extend(self.ways.remove(&id).map(|way| (way, past)));
+        }
+        for way in self.ways.values_mut().filter(|way| way.from <= position) {
+            if self.under_way.insert(way.ask.vehicle_id.clone()) {
+                let since = self.judge.listening_since().max(way.listening_since);
+                // What waited then has its own records.
+                let saved = way.saved.take().map(SavedVehicle::with_nothing_waiting);
+                self.judge.restore(saved.into_iter().collect(), since);
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, position: u64, record: Record) -> Result<(), HistoryError> {
+        let whose = match subject(&self.fold, &record) {
+            Subject::Vehicle(id) => {
+                let waits = self.ways.get(&id).is_none_or(|way| way.ask.waiting.contains(&position));
+                if waits || !self.under_way.contains(&id) {
+                    return Ok(());
+                }
+                id
+            }
+            Subject::All => Text::from(""),
+            Subject::None => return Ok(()),
+        };
+        self.mine.push((self.batch.len() as u32, whose));
+        self.batch.push(record);
+        if self.batch.len() >= BATCH { self.judge() } else { Ok(()) }
+    }
+
+    fn judge(&mut self) -> Result<(), HistoryError> {
+        let mut seen = Seen::default();
+        self.judge.judge(&self.batch, &self.mine, &mut seen)?;
+        for record in seen.beyond {
+            // What it began from knew later data already: it must begin earlier.
+            let whose = self.mine.iter().find(|(index, _)| *index == record);
+            if let Some(way) = whose.and_then(|(_, id)| self.ways.remove(id)) {
+                self.judge.release(&way.ask.vehicle_id);
+                self.early.push(way);
+            }
+        }
+        self.batch.clear();
+        self.mine.clear();
+        Ok(())
+    }
+
+    fn finish(self) -> (Vec<Way>, Vec<(Way, Past)>) {
+        (self.early, self.done)
+    }
+}
