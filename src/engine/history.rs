@@ -133,7 +133,7 @@ impl History {
                     (way.from, way.saved, way.listening_since) = (name.position, None, listening_since);
                     return Ok(true);
                 }
-                Ok((Some(saved), listening_since)) if saved.newest() < Some(way.ask.oldest) => {
+                Ok((Some(saved), listening_since)) if saved.leads_to(&way.ask) => {
                     (way.from, way.saved, way.listening_since) = (name.position, Some(saved), listening_since);
                     return Ok(true);
                 }

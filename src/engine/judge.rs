@@ -108,6 +108,12 @@ impl SavedVehicle<'_> {
         Self { waiting: Cow::Owned(Vec::new()), ..self }
     }
 
+    /// Whether what is asked for follows from it and from what came after it: it knows nothing newer than what waits, and what
+    /// waited then waits still.
+    pub fn leads_to(&self, ask: &Ask) -> bool {
+        self.newest() < Some(ask.oldest) && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
+    }
+
     /// Event time of its latest report or sighting.
     pub fn newest(&self) -> Option<Time> {
         self.now.newest
@@ -558,6 +564,8 @@ impl Judge {
         if let Some(from) = merged.from {
             self.judge_again(place, from, &span, record, findings, seen, watch)?;
         }
+        // Nothing changed by what waited: the book has no part in what is told from here on.
+        self.vehicles[place as usize].stored = None;
         newer.sort_by(|(_, a), (_, b)| a.order(b));
         let mut before: Option<Kept> = None;
         for (came_by, kept) in newer {

@@ -1,6 +1,6 @@
 //! A start goes on where the process before it ended, however that came about.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
@@ -101,40 +101,84 @@ fn a_data_folder_of_another_version_is_folded_again_from_the_journal() {
     assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
 }
 
-/// Half of the stream comes late; the process is killed again and again while it comes.
-#[test]
-fn killed_again_and_again_with_half_of_it_late_it_ends_as_if_nothing_had_been() {
-    const KILLS: usize = 6;
+/// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
+fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
     let (city, broker) = (City::new(20), Mosquitto::start());
     // Of the last hours: what is older than three days is not judged.
     let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let in_order = city.reports(150, now_ms - 2 * 3_600_000);
-    let mut rng = ChaCha8Rng::seed_from_u64(4);
-    let mut arrivals: Vec<(usize, usize)> = (0..in_order.len())
-        .map(|index| (index + if rng.random_bool(0.5) { rng.random_range(0..in_order.len() / 2) } else { 0 }, index))
-        .collect();
+    let in_order = city.reports(rounds, now_ms - 2 * 3_600_000);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut arrivals: Vec<(usize, usize)> = Vec::new();
+    for index in 0..in_order.len() {
+        for _ in 0..if rng.random_bool(0.05) { 2 } else { 1 } {
+            let delay = if rng.random_bool(0.5) { rng.random_range(0..in_order.len() / 2) } else { 0 };
+            arrivals.push((index + delay, index));
+        }
+    }
     arrivals.shuffle(&mut rng);
     arrivals.sort_by_key(|(at, _)| *at);
     let reports: Vec<_> = arrivals.iter().map(|(_, index)| in_order[*index].clone()).collect();
     let data = city.folder.path().join("data");
-    let mut served = serve(&city, &broker, &data);
-    for part in reports.chunks(reports.len() / KILLS + 1) {
-        let seen = served.received();
+    let start = || {
+        let mut program = program();
+        program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
+        Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
+    };
+    let mut served = start();
+    if kills == 0 {
+        run(publish(&broker, &reports));
+    }
+    for part in reports.chunks(reports.len() / kills.max(1) + 1).take(kills) {
+        let (seen, some) = (served.received(), rng.random_range(0..part.len() as u64 / 2));
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| run(publish(&broker, part)));
-            wait_for("some of the part", || (served.received() > seen).then_some(()));
+            wait_for("some of the part", || (served.received() > seen + some).then_some(()));
             served.kill();
             sending.join().unwrap();
         });
-        served = serve(&city, &broker, &data);
+        served = start();
     }
     wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
-    let mut found = alerts(&served);
-    found.retain(|_, alert| alert["state"] != "withdrawn");
-    let mut expected = replayed(&city, &in_order);
-    for alert in found.values_mut().chain(expected.values_mut()) {
-        alert.as_object_mut().unwrap().remove("retrospective");
+    let comparable = |mut alerts: BTreeMap<String, Json>| {
+        alerts.retain(|_, alert| alert["state"] != "withdrawn");
+        alerts.values_mut().for_each(|alert| _ = alert.as_object_mut().unwrap().remove("retrospective"));
+        alerts
+    };
+    let expected = comparable(replayed(&city, &in_order));
+    let evaluated = |served: &Served| {
+        let ledger = served.json("/api/v1/ledger");
+        let counts = ledger["outcomes"].as_array().unwrap().clone();
+        counts.iter().filter(|row| row["outcome"] == "evaluated").map(|row| row["count"].as_u64().unwrap()).sum::<u64>()
+    };
+    // What waits for history is told a little later.
+    let all = in_order.len() as u64;
+    let is_done = || evaluated(&served) == all && comparable(alerts(&served)) == expected;
+    for _ in 0..400 {
+        if is_done() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    assert_same_alerts(&found, &expected);
+    assert_same_alerts(&comparable(alerts(&served)), &expected);
+    assert_eq!(evaluated(&served), all, "{}", served.json("/api/v1/ledger"));
     assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
+fn killed_again_and_again_with_half_of_it_late_it_ends_as_if_nothing_had_been() {
+    killed_again_and_again(4, 6, 150, "1024");
+}
+
+/// Without memory all that is late comes by way of history.
+#[test]
+fn without_memory_for_the_past_it_ends_the_same_by_way_of_history() {
+    killed_again_and_again(5, 3, 600, "0");
+}
+
+#[test]
+fn stress() {
+    for seed in 1..8 {
+        eprintln!("seed {seed}");
+        killed_again_and_again(seed, std::env::var("KILLS").unwrap().parse().unwrap(), 600, "0");
+    }
 }
