@@ -32,8 +32,10 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ask {
     pub vehicle_id: Text,
-    /// Event time of the oldest report that waits.
-    pub oldest: Time,
+    /// Event time of the last input before all that memory has of it.
+    pub since: Option<Time>,
+    /// Event time of the oldest report that waits; `None`: what was told is all that is asked.
+    pub oldest: Option<Time>,
     /// The journal positions of those that wait.
     pub waiting: Vec<u64>,
 }
@@ -42,15 +44,10 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Older {
     pub vehicle_id: Text,
-    /// `None`: nothing that is kept reaches back far enough.
-    pub(super) found: Option<Found>,
-}
-
-#[derive(Debug)]
-pub(super) struct Found {
-    pub past: Past,
+    /// `None`: none was asked for, or nothing that is kept reaches back far enough.
+    pub(super) past: Option<Past>,
     /// Its alerts as they were told.
-    pub told: Vec<Alert>,
+    pub(super) told: Vec<Alert>,
 }
 
 /// Why history could not be read. Each reads well after "failed to".
@@ -81,6 +78,8 @@ struct Way {
     before: u64,
     from: u64,
     saved: Option<SavedVehicle<'static>>,
+    /// The latest that is known there.
+    since: Option<Time>,
     listening_since: Option<Time>,
 }
 
@@ -110,10 +109,10 @@ impl History {
         while !open.is_empty() {
             let mut ways = Vec::new();
             for mut way in open {
-                if self.begin(&mut way)? {
+                if way.ask.oldest.is_some() && self.begin(&mut way)? {
                     ways.push(way);
                 } else {
-                    found.push(Older { vehicle_id: way.ask.vehicle_id, found: None });
+                    found.push(self.older(way, None)?);
                 }
             }
             open = self.go(reference, ways, &mut found)?;
@@ -130,11 +129,11 @@ impl History {
             match self.saved(name, &way.ask.vehicle_id) {
                 // It is older than the vehicle: there is nothing to go on from.
                 Ok((None, listening_since)) => {
-                    (way.from, way.saved, way.listening_since) = (name.position, None, listening_since);
+                    way.begin_at(name.position, None, listening_since);
                     return Ok(true);
                 }
                 Ok((Some(saved), listening_since)) if saved.leads_to(&way.ask) => {
-                    (way.from, way.saved, way.listening_since) = (name.position, Some(saved), listening_since);
+                    way.begin_at(name.position, Some(saved), listening_since);
                     return Ok(true);
                 }
                 Ok(_) => {}
@@ -144,7 +143,8 @@ impl History {
         if way.before == 0 {
             return Ok(false);
         }
-        (way.before, way.from, way.saved, way.listening_since) = (0, 0, None, None);
+        way.before = 0;
+        way.begin_at(0, None, None);
         Ok(Catalogue::of(&self.journal)?.first_position() == Some(0))
     }
 
@@ -186,17 +186,22 @@ impl History {
         rerun.pass(u64::MAX)?;
         let (early, done) = rerun.finish();
         for (way, past) in done {
-            let told = self.told(&way)?;
-            found.push(Older { vehicle_id: way.ask.vehicle_id, found: Some(Found { past, told }) });
+            found.push(self.older(way, Some(past))?);
         }
         Ok(early)
     }
 
-    /// The vehicle's alerts since the way begins, as the book has them.
-    fn told(&self, way: &Way) -> Result<Vec<Alert>, HistoryError> {
+    fn older(&self, way: Way, past: Option<Past>) -> Result<Older, HistoryError> {
+        let told = self.told(&way, past.is_some())?;
+        Ok(Older { vehicle_id: way.ask.vehicle_id, past, told })
+    }
+
+    /// The vehicle's alerts since the way begins, or since memory does, as the book has them.
+    fn told(&self, way: &Way, is_found: bool) -> Result<Vec<Alert>, HistoryError> {
         let vehicle = Some(way.ask.vehicle_id.to_string());
         // What stood open then fired before; nothing stands open for longer than late data reaches.
-        let since = way.saved.as_ref().and_then(SavedVehicle::newest).map(|newest| newest.plus_ms(-OPEN_MS));
+        let since = if is_found { way.since } else { way.ask.since };
+        let since = since.map(|since| since.plus_ms(-OPEN_MS));
         let filter = AlertFilter { vehicle, since, ..AlertFilter::default() };
         let (mut told, mut cursor) = (Vec::new(), None);
         loop {
@@ -215,7 +220,12 @@ const OPEN_MS: i64 = 30 * 86_400_000;
 
 impl Way {
     fn of(ask: Ask, until: u64) -> Self {
-        Self { ask, until, before: until, from: 0, saved: None, listening_since: None }
+        Self { ask, until, before: until, from: 0, saved: None, since: None, listening_since: None }
+    }
+
+    fn begin_at(&mut self, from: u64, saved: Option<SavedVehicle<'static>>, listening_since: Option<Time>) {
+        self.since = saved.as_ref().and_then(SavedVehicle::newest);
+        (self.from, self.saved, self.listening_since) = (from, saved, listening_since);
     }
 }
 

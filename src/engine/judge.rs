@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -111,7 +111,7 @@ impl SavedVehicle<'_> {
     /// Whether what is asked for follows from it and from what came after it: it knows nothing newer than what waits, and what
     /// waited then waits still.
     pub fn leads_to(&self, ask: &Ask) -> bool {
-        self.newest() < Some(ask.oldest) && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
+        self.newest() < ask.oldest && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
     }
 
     /// Event time of its latest report or sighting.
@@ -158,7 +158,9 @@ pub struct Seen {
     pub beyond: Vec<u32>,
     /// Vehicles whose late data is older than all that memory has of them: it waits for their history.
     pub asks: Vec<Ask>,
-    /// What became, in the end, of records that waited: by journal position.
+    /// Journal positions of what waits.
+    pub waiting: Vec<u64>,
+    /// What became, in the end, of records that waited, or may have waited before a start: by journal position.
     pub amended: Vec<(u64, Outcome, Reason)>,
 }
 
@@ -182,6 +184,8 @@ pub struct Judge {
     late: BTreeMap<u32, Lateness>,
     /// The journal position of the batch's first record.
     position: u64,
+    /// Whether what is found is told; else it was found before, and is only found again.
+    is_told: bool,
     /// Vehicles whose history is to be asked for.
     asking: Vec<u32>,
     amended: Vec<(u64, Outcome, Reason)>,
@@ -212,8 +216,10 @@ struct Vehicle {
     retold: Retold,
     /// Late data that is older than what is kept, by journal position: it waits for the vehicle's history.
     waiting: Vec<(u64, Kept)>,
-    /// Its history is asked for: meanwhile nothing of its past is let go.
+    /// Its history is asked for.
     has_asked: bool,
+    /// What late data changed after the last snapshot was found again, and may not have been told: the book says what was.
+    is_untold: bool,
     /// Its alerts as they were told, where the past comes from history.
     stored: Option<Vec<Alert>>,
 }
@@ -230,6 +236,10 @@ struct Origin {
 
 /// Before all that can be.
 const NEVER: Time = Time::from_millis(i64::MIN);
+
+/// What becomes of what waited.
+const DUPLICATE: (Outcome, Reason) = (Outcome::Duplicate, Reason::Duplicate);
+const OUT_OF_ORDER: (Outcome, Reason) = (Outcome::Evaluated, Reason::OutOfOrder);
 
 /// How far back alerts are recent.
 const RECENT_MS: i64 = 30 * 86_400_000;
@@ -256,6 +266,7 @@ impl Judge {
             origins: Vec::new(),
             late: BTreeMap::new(),
             position: 0,
+            is_told: true,
             asking: Vec::new(),
             amended: Vec::new(),
         }
@@ -314,9 +325,18 @@ impl Judge {
         }
     }
 
-    /// The journal position of the first record of the next batch.
-    pub fn begin_at(&mut self, position: u64) {
+    /// The journal position of the first record of the next batch, and whether what is found of it is told: while state is
+    /// rebuilt after a start it was found, and maybe told, before.
+    pub fn begin_at(&mut self, position: u64, is_told: bool) {
         self.position = position;
+        if is_told && !self.is_told {
+            for place in &self.asking {
+                let vehicle = &mut self.vehicles[*place as usize];
+                vehicle.is_untold = true;
+                vehicle.past.close_as_history();
+            }
+        }
+        self.is_told = is_told;
     }
 
     /// What is kept of a vehicle's past, taken out: nothing more comes of it.
@@ -336,15 +356,18 @@ impl Judge {
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.has_asked = false;
         let waiting = std::mem::take(&mut vehicle.waiting);
-        let Some((found, newest)) = older.found.zip(vehicle.now.newest) else {
-            let late = |(position, _)| (position, Outcome::Late, Reason::TooOld);
-            self.amended.extend(waiting.into_iter().map(late));
-            return Ok(());
-        };
+        let Some(newest) = vehicle.now.newest else { return Ok(()) };
         let until = vehicle.past.begins_after().unwrap_or(newest);
-        let count = vehicle.past.prepend(found.past, until, self.epoch);
+        let (waiting, count) = match older.past {
+            Some(past) => (waiting, vehicle.past.prepend(past, until, self.epoch)),
+            None => {
+                let late = |(position, _)| (position, Outcome::Late, Reason::TooOld);
+                self.amended.extend(waiting.into_iter().map(late));
+                (Vec::new(), 0)
+            }
+        };
         vehicle.unmarked += count;
-        vehicle.stored = Some(found.told);
+        vehicle.stored = Some(older.told);
         // What was told at the last legs may have been cut.
         for leg in count.saturating_sub(PREPENDED_CUT)..count {
             self.tell_leg_again(place, leg)?;
@@ -418,8 +441,10 @@ impl Judge {
         for (place, lateness) in std::mem::take(&mut self.late) {
             self.catch_up(place, lateness, &mut findings, seen, watch)?;
         }
-        for place in std::mem::take(&mut self.asking) {
-            seen.asks.extend(self.vehicles[place as usize].ask());
+        if self.is_told {
+            for place in std::mem::take(&mut self.asking) {
+                seen.asks.push(self.vehicles[place as usize].ask());
+            }
         }
         seen.amended.append(&mut self.amended);
         Ok(findings)
@@ -508,7 +533,7 @@ impl Judge {
         }
         vehicle.past.begin(epoch, Mark::default());
         vehicle.mark_leg(vehicle.past.legs.len() - 1);
-        if vehicle.pending == 0 && !vehicle.has_asked {
+        if vehicle.pending == 0 && !vehicle.keeps_all() {
             let gone = vehicle.past.trim(keeps);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
@@ -547,21 +572,43 @@ impl Judge {
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
         let Lateness { newest, span, inputs, waited, .. } = lateness;
-        let (late, mut newer): (Vec<_>, Vec<_>) =
+        let (mut late, mut newer): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
+        let vehicle = &mut self.vehicles[place as usize];
+        let is_settled = vehicle.is_untold && vehicle.stored.is_some();
+        if vehicle.is_untold && self.is_told && !is_settled {
+            // What differs from what was told shows when it is known what was.
+            for (record, kept) in std::mem::take(&mut late) {
+                self.wait(place, record, waited_at(&waited, record), kept, seen);
+            }
+        }
         let mut record =
             late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
+        let came: Vec<u32> = late.iter().map(|(record, _)| *record).collect();
         let merged = self.vehicles[place as usize].past.merge(late);
-        for record in merged.repeated {
-            match waited_at(&waited, record) {
-                Some(position) => self.amended.push((position, Outcome::Duplicate, Reason::Duplicate)),
-                None => seen.repeated.push(record),
+        let beyond: FxHashSet<u32> = merged.beyond.iter().map(|(record, _)| *record).collect();
+        let repeated: FxHashSet<u32> = merged.repeated.iter().copied().collect();
+        for record in came.into_iter().filter(|record| !beyond.contains(record)) {
+            let is_repeated = repeated.contains(&record);
+            // What is found again after a start may have waited before.
+            let found_again = (!self.is_told).then(|| self.position + u64::from(record));
+            if let Some(position) = waited_at(&waited, record).or(found_again) {
+                let (outcome, reason) = if is_repeated { DUPLICATE } else { OUT_OF_ORDER };
+                self.amended.push((position, outcome, reason));
+            } else if is_repeated {
+                seen.repeated.push(record);
             }
         }
         for (record, kept) in merged.beyond {
             self.wait(place, record, waited_at(&waited, record), kept, seen);
         }
-        if let Some(from) = merged.from {
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.is_untold &= !is_settled;
+        let all = Some(0).filter(|_| is_settled && !vehicle.past.legs.is_empty());
+        if let Some(from) = all.or(merged.from) {
+            if !self.is_told && !std::mem::replace(&mut vehicle.is_untold, true) && vehicle.waiting.is_empty() {
+                self.asking.push(place);
+            }
             self.judge_again(place, from, &span, record, findings, seen, watch)?;
         }
         // Nothing changed by what waited: the book has no part in what is told from here on.
@@ -569,8 +616,14 @@ impl Judge {
         newer.sort_by(|(_, a), (_, b)| a.order(b));
         let mut before: Option<Kept> = None;
         for (came_by, kept) in newer {
-            if before.as_ref().is_some_and(|before| before.order(&kept).is_eq()) {
+            let is_repeated = before.as_ref().is_some_and(|before| before.order(&kept).is_eq());
+            if !self.is_told && kept.at().is_some() {
+                let (outcome, reason) = if is_repeated { DUPLICATE } else { OUT_OF_ORDER };
+                self.amended.push((self.position + u64::from(came_by), outcome, reason));
+            } else if is_repeated {
                 seen.repeated.push(came_by);
+            }
+            if is_repeated {
                 continue;
             }
             // What is found is told in this order, whatever the order of arrival.
@@ -587,10 +640,14 @@ impl Judge {
     fn wait(&mut self, place: u32, record: u32, waited: Option<u64>, kept: Kept, seen: &mut Seen) {
         let vehicle = &mut self.vehicles[place as usize];
         if self.reference.late.has_history && vehicle.waiting.len() < limits::LATE_WAITING {
-            if vehicle.waiting.is_empty() && !vehicle.has_asked {
+            if vehicle.waiting.is_empty() && !vehicle.has_asked && !vehicle.is_untold {
                 self.asking.push(place);
             }
-            vehicle.waiting.push((waited.unwrap_or(self.position + u64::from(record)), kept));
+            let position = waited.unwrap_or(self.position + u64::from(record));
+            vehicle.waiting.push((position, kept));
+            if waited.is_none() {
+                seen.waiting.push(position);
+            }
             return;
         }
         match waited {
@@ -659,7 +716,7 @@ impl Judge {
         self.tell_difference(place, from, &known, &before, span, record, findings);
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.mark(vehicle.past.legs.len());
-        if !vehicle.has_asked {
+        if !vehicle.keeps_all() {
             vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
         }
         Ok(())
@@ -873,6 +930,7 @@ impl Vehicle {
             retold: Retold::default(),
             waiting: Vec::new(),
             has_asked: false,
+            is_untold: false,
             stored: None,
         }
     }
@@ -920,12 +978,20 @@ impl Vehicle {
         }
     }
 
-    /// Asks for its history.
-    fn ask(&mut self) -> Option<Ask> {
-        let oldest = self.waiting.iter().filter_map(|(_, kept)| kept.at()).min()?;
+    /// Asks for its history, and for what the book says.
+    fn ask(&mut self) -> Ask {
         self.has_asked = true;
-        let waiting = self.waiting.iter().map(|(position, _)| *position).collect();
-        Some(Ask { vehicle_id: self.id.clone(), oldest, waiting })
+        Ask {
+            vehicle_id: self.id.clone(),
+            since: self.past.begins_after(),
+            oldest: self.waiting.iter().filter_map(|(_, kept)| kept.at()).min(),
+            waiting: self.waiting.iter().map(|(position, _)| *position).collect(),
+        }
+    }
+
+    /// Nothing of its past may be let go.
+    fn keeps_all(&self) -> bool {
+        self.has_asked || self.is_untold || !self.waiting.is_empty()
     }
 
     /// How many grave alerts opened in the days before.

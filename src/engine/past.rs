@@ -80,6 +80,8 @@ pub struct Past {
     bytes: usize,
     /// Legs that were let go.
     dropped: u64,
+    /// The next input begins a leg.
+    is_closed: bool,
 }
 
 /// One input of the fold, as it is kept.
@@ -313,12 +315,13 @@ impl Past {
         let is_after_gap = |leg: &Leg| leg.has_sent && silent_ms.is_some_and(|ms| ms > LEG_GAP_MS);
         // Inputs of one time stay together.
         let is_due = |leg: &Leg| silent_ms != Some(0) && (leg.count >= LEG_INPUTS || is_after_gap(leg));
-        self.legs.back().is_none_or(|leg| leg.epoch != epoch || is_due(leg))
+        self.is_closed || self.legs.back().is_none_or(|leg| leg.epoch != epoch || is_due(leg))
     }
 
     /// Begins a leg.
     pub fn begin(&mut self, epoch: u32, before: Mark) {
         self.count_last();
+        self.is_closed = false;
         self.legs.push_back(Leg { epoch, before, ..Leg::default() });
         self.bytes += size_of::<Leg>();
     }
@@ -439,6 +442,12 @@ impl Past {
     fn takes(&self, index: usize, late: &VecDeque<(u32, Kept)>) -> usize {
         let Some(next) = self.legs.get(index + 1) else { return late.len() };
         late.iter().take_while(|(_, kept)| Some(kept.place()) <= next.before.newest).count()
+    }
+
+    /// What is kept so far is as good as from history: what was told at it is what the book of alerts says.
+    pub fn close_as_history(&mut self) {
+        self.legs.iter_mut().for_each(|leg| leg.from_history = true);
+        self.is_closed = true;
     }
 
     /// Event time of the last input before all that is kept; `None` when nothing is kept, or nothing was before it.

@@ -41,7 +41,7 @@ struct Shard {
 }
 
 enum Job {
-    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, save: bool },
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool },
     Deepen(Box<Older>),
     Replace(Box<Reference>),
     Restore(Vec<SavedVehicle<'static>>, Option<Time>),
@@ -74,7 +74,7 @@ struct ShardState {
 }
 
 /// A batch, judged.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Judged {
     pub batch: Arc<Vec<Record>>,
     /// In order of the records, then of rules, then of vehicles: the same for any number of shards.
@@ -116,7 +116,7 @@ impl Engine {
     /// # Errors
     /// When a shard has stopped.
     pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
-        self.hand_over(batch, 0, false)
+        self.hand_over(batch, 0, true, false)
     }
 
     /// As [`Engine::submit`], of the records at this journal position and after. With `save` the batch comes out with the state
@@ -125,7 +125,15 @@ impl Engine {
     /// # Errors
     /// As [`Engine::submit`].
     pub fn submit_at(&mut self, position: u64, batch: Arc<Vec<Record>>, save: bool) -> Result<(), EngineError> {
-        self.hand_over(batch, position, save)
+        self.hand_over(batch, position, true, save)
+    }
+
+    /// As [`Engine::submit`], of records that were judged before: what is found of them may have been told.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_again(&mut self, position: u64, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        self.hand_over(batch, position, false, false)
     }
 
     /// Gives a vehicle the history that it asked for: what waited for it is judged with the next batch.
@@ -160,7 +168,13 @@ impl Engine {
         jobs.try_for_each(|(shard, part)| shard.send(Job::Restore(part, listening_since)))
     }
 
-    fn hand_over(&mut self, batch: Arc<Vec<Record>>, position: u64, save: bool) -> Result<(), EngineError> {
+    fn hand_over(
+        &mut self,
+        batch: Arc<Vec<Record>>,
+        position: u64,
+        is_told: bool,
+        save: bool,
+    ) -> Result<(), EngineError> {
         let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
         for (index, record) in batch.iter().enumerate() {
             match subject(&self.fold, record) {
@@ -174,7 +188,7 @@ impl Engine {
         }
         self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
-            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, save })?;
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, is_told, save })?;
         }
         Ok(())
     }
@@ -249,8 +263,8 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
         let (batch, mine, save) = match job {
-            Job::Batch { batch, mine, position, save } => {
-                judge.begin_at(position);
+            Job::Batch { batch, mine, position, is_told, save } => {
+                judge.begin_at(position, is_told);
                 (batch, mine, save)
             }
             Job::Deepen(older) => {
@@ -314,6 +328,7 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         seen.repeated.extend(part.seen.repeated);
         seen.beyond.extend(part.seen.beyond);
         seen.asks.extend(part.seen.asks);
+        seen.waiting.extend(part.seen.waiting);
         seen.amended.extend(part.seen.amended);
         vehicles += part.vehicles;
         states.extend(part.state);

@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
 use super::{Reader, StoreError, outbox, schema};
-use crate::model::{Ledger, Outcome, Reason, Time};
+use crate::model::{Ledger, Time};
 
 /// How often a locked file is tried, each time for the connection's own patience (five seconds).
 const BUSY_ATTEMPTS: u32 = 4;
@@ -144,16 +144,23 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// Says what became in the end of the record at a journal position. `false`: that was said before.
+    /// Says that the record at a journal position waits for its vehicle's history; it is counted as judged.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn amend(&self, position: u64, outcome: Outcome, reason: Reason) -> Result<bool, StoreError> {
-        let mut statement = self.inner.prepare_cached(
-            "INSERT INTO amended (position, outcome, reason) VALUES (?1, ?2, ?3) ON CONFLICT (position) DO NOTHING",
-        )?;
-        let position = i64::try_from(position).unwrap_or(i64::MAX);
-        Ok(statement.execute(params![position, outcome.as_str(), reason.as_str()])? > 0)
+    pub fn wait(&self, position: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO waiting (position) VALUES (?1) ON CONFLICT DO NOTHING";
+        self.inner.prepare_cached(sql)?.execute([i64::try_from(position).unwrap_or(i64::MAX)])?;
+        Ok(())
+    }
+
+    /// Says that it waits no more. `false`: it did not wait, or has come to its end before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn waits_no_more(&self, position: u64) -> Result<bool, StoreError> {
+        let mut statement = self.inner.prepare_cached("DELETE FROM waiting WHERE position = ?1")?;
+        Ok(statement.execute([i64::try_from(position).unwrap_or(i64::MAX)])? > 0)
     }
 
     /// Up to which journal position (not included) all is committed; `None` before the first commit.

@@ -96,7 +96,7 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE alerts ADD COLUMN shadow INTEGER NOT NULL DEFAULT 0;
 ",
     "
-    CREATE TABLE amended (position INTEGER PRIMARY KEY, outcome TEXT NOT NULL, reason TEXT NOT NULL);
+    CREATE TABLE waiting (position INTEGER PRIMARY KEY);
 ",
 ];
 

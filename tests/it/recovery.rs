@@ -160,6 +160,9 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     assert_same_alerts(&comparable(alerts(&served)), &expected);
+    if evaluated(&served) != all {
+        std::process::Command::new("cp").arg("-r").arg(&data).arg("/tmp/fl/dbg").status().unwrap();
+    }
     assert_eq!(evaluated(&served), all, "{}", served.json("/api/v1/ledger"));
     assert_eq!(served.stop(), Some(0));
 }

@@ -98,8 +98,9 @@ impl<T: Tell> Clerk<T> {
                         // With no record comes only what waited for history.
                         if judged.batch.is_empty() || tx.advance_to(*end)? {
                             judged.count_into(ledger);
+                            judged.seen.waiting.iter().try_for_each(|position| tx.wait(*position))?;
                             for (position, outcome, reason) in &judged.seen.amended {
-                                if tx.amend(*position, *outcome, *reason)? {
+                                if tx.waits_no_more(*position)? {
                                     ledger.amend(*outcome, *reason);
                                 }
                             }

@@ -21,8 +21,8 @@ use crate::{
     },
     command::roster,
     engine::{
-        Ask, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, SnapshotError,
-        Snapshots,
+        Ask, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, Seen,
+        SnapshotError, Snapshots,
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
@@ -367,11 +367,20 @@ impl<W: Watch> Intake<W> {
             return Ok(());
         }
         let first = end - batch.len() as u64;
-        self.engine.submit_at(first, Arc::new(std::mem::take(batch)), false)?;
+        let batch = Arc::new(std::mem::take(batch));
+        if end > committed {
+            self.engine.submit_at(first, batch, false)?;
+        } else {
+            self.engine.submit_again(first, batch)?;
+        }
         let Some(mut judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
         self.ask(&mut judged, end);
-        if end > committed {
+        if end <= committed {
+            // It was told; what had waited may have come to its end.
+            judged = Judged { seen: Seen { amended: judged.seen.amended, ..Seen::default() }, ..Judged::default() };
+        }
+        if end > committed || !judged.seen.amended.is_empty() {
             self.work.send(Work::Judged { judged, end, draft: None }).map_err(|_| IntakeError::Committing)?;
         }
         Ok(())
