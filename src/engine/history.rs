@@ -34,7 +34,7 @@ pub struct Ask {
     pub vehicle_id: Text,
     /// Event time of the last input before all that memory has of it.
     pub since: Option<Time>,
-    /// Event time of the oldest report that waits; `None`: what was told is all that is asked.
+    /// Event time of the oldest report that waits; `None`: memory reaches it, and what was told is all that is asked.
     pub oldest: Option<Time>,
     /// The journal positions of those that wait.
     pub waiting: Vec<u64>,
@@ -44,8 +44,9 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Older {
     pub vehicle_id: Text,
-    /// `None`: none was asked for, or nothing that is kept reaches back far enough.
     pub(super) past: Option<Past>,
+    /// Nothing that is kept reaches back far enough.
+    pub(super) is_beyond: bool,
     /// Its alerts as they were told.
     pub(super) told: Vec<Alert>,
 }
@@ -74,6 +75,10 @@ pub struct History {
 struct Way {
     ask: Ask,
     until: u64,
+    /// Event time of the oldest that comes after its beginning, as far as is known.
+    oldest: Option<Time>,
+    has_begun: bool,
+    is_early: bool,
     /// Snapshots from this position on are of no use to it.
     before: u64,
     from: u64,
@@ -107,56 +112,69 @@ impl History {
         let mut found: Vec<Older> = Vec::new();
         let mut open: Vec<Way> = asks.into_iter().map(|(ask, until)| Way::of(ask, until)).collect();
         while !open.is_empty() {
-            let mut ways = Vec::new();
-            for mut way in open {
-                if way.ask.oldest.is_some() && self.begin(&mut way)? {
-                    ways.push(way);
-                } else {
-                    found.push(self.older(way, None)?);
-                }
+            let (ways, beyond) = self.begin(open)?;
+            for way in beyond {
+                found.push(self.older(way, None)?);
             }
             open = self.go(reference, ways, &mut found)?;
         }
         Ok(found)
     }
 
-    /// Finds the newest snapshot before what waits; whether there is one, or the journal itself goes back to its beginning.
-    fn begin(&self, way: &mut Way) -> Result<bool, HistoryError> {
-        let names = self.snapshots.names()?;
-        let before = way.before;
-        for name in names.into_iter().rev().filter(|name| name.position < before) {
-            way.before = name.position;
-            match self.saved(name, &way.ask.vehicle_id) {
-                // It is older than the vehicle: there is nothing to go on from.
-                Ok((None, listening_since)) => {
-                    way.begin_at(name.position, None, listening_since);
-                    return Ok(true);
-                }
-                Ok((Some(saved), listening_since)) if saved.leads_to(&way.ask) => {
-                    way.begin_at(name.position, Some(saved), listening_since);
-                    return Ok(true);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::warn!("a snapshot is passed over: failed to {error}"),
+    /// Finds for each the newest snapshot before what waits, or the beginning of the journal if that is still there. Those for
+    /// which there is neither come second, with those that ask for nothing older.
+    fn begin(&self, ways: Vec<Way>) -> Result<(Vec<Way>, Vec<Way>), HistoryError> {
+        let (mut open, mut none): (Vec<Way>, Vec<Way>) = ways.into_iter().partition(|way| way.ask.oldest.is_some());
+        let mut begun = Vec::new();
+        for name in self.snapshots.names()?.into_iter().rev() {
+            let (mut able, rest): (Vec<Way>, Vec<Way>) = open.into_iter().partition(|way| name.position < way.before);
+            open = rest;
+            if able.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.try_from(name, &mut able) {
+                tracing::warn!("a snapshot is passed over: failed to {error}");
+            }
+            let (begins, on): (Vec<Way>, Vec<Way>) = able.into_iter().partition(|way| way.has_begun);
+            begun.extend(begins);
+            open.extend(on);
+            if open.is_empty() {
+                break;
             }
         }
-        if way.before == 0 {
-            return Ok(false);
+        let is_whole = Catalogue::of(&self.journal)?.first_position() == Some(0);
+        for mut way in open {
+            if way.before == 0 || !is_whole {
+                none.push(way);
+            } else {
+                way.before = 0;
+                way.begin_at(0, None, None);
+                begun.push(way);
+            }
         }
-        way.before = 0;
-        way.begin_at(0, None, None);
-        Ok(Catalogue::of(&self.journal)?.first_position() == Some(0))
+        Ok((begun, none))
     }
 
-    fn saved(
-        &self,
-        name: Name,
-        vehicle_id: &str,
-    ) -> Result<(Option<SavedVehicle<'static>>, Option<Time>), SnapshotError> {
+    /// Lets those begin from a snapshot for which it is early enough.
+    fn try_from(&self, name: Name, ways: &mut [Way]) -> Result<(), SnapshotError> {
+        ways.iter_mut().for_each(|way| way.before = name.position);
         let snapshot = self.snapshots.open(name)?;
         let listening_since = snapshot.part(super::shards::LISTENING_SINCE)?.flatten();
-        let near: Vec<SavedVehicle<'static>> = snapshot.vehicles_near(vehicle_id)?;
-        Ok((near.into_iter().find(|vehicle| *vehicle.id == *vehicle_id), listening_since))
+        let ids: BTreeSet<&str> = ways.iter().map(|way| &*way.ask.vehicle_id).collect();
+        let near: Vec<SavedVehicle<'static>> = snapshot.vehicles_near(&ids)?;
+        let mut known: BTreeMap<Text, SavedVehicle<'static>> =
+            near.into_iter().map(|vehicle| (vehicle.id.clone(), vehicle)).collect();
+        for way in ways {
+            match known.remove(&way.ask.vehicle_id) {
+                // It is older than the vehicle: there is nothing to go on from.
+                None => way.begin_at(name.position, None, listening_since),
+                Some(saved) if saved.leads_to(&way.ask, way.oldest) => {
+                    way.begin_at(name.position, Some(saved), listening_since);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// Judges the journal again for these vehicles, each from its beginning to its end. Those that must begin earlier come back.
@@ -193,7 +211,8 @@ impl History {
 
     fn older(&self, way: Way, past: Option<Past>) -> Result<Older, HistoryError> {
         let told = self.told(&way, past.is_some())?;
-        Ok(Older { vehicle_id: way.ask.vehicle_id, past, told })
+        let is_beyond = past.is_none() && way.ask.oldest.is_some();
+        Ok(Older { vehicle_id: way.ask.vehicle_id, past, is_beyond, told })
     }
 
     /// The vehicle's alerts since the way begins, or since memory does, as the book has them.
@@ -220,12 +239,24 @@ const OPEN_MS: i64 = 30 * 86_400_000;
 
 impl Way {
     fn of(ask: Ask, until: u64) -> Self {
-        Self { ask, until, before: until, from: 0, saved: None, since: None, listening_since: None }
+        Self {
+            oldest: ask.oldest,
+            has_begun: false,
+            is_early: false,
+            ask,
+            until,
+            before: until,
+            from: 0,
+            saved: None,
+            since: None,
+            listening_since: None,
+        }
     }
 
     fn begin_at(&mut self, from: u64, saved: Option<SavedVehicle<'static>>, listening_since: Option<Time>) {
         self.since = saved.as_ref().and_then(SavedVehicle::newest);
         (self.from, self.saved, self.listening_since) = (from, saved, listening_since);
+        (self.has_begun, self.is_early) = (true, false);
     }
 }
 
@@ -266,7 +297,10 @@ impl Rerun {
         for id in ended {
             let past = self.judge.release(&id).unwrap_or_default();
             self.under_way.remove(&id);
-            self.done.extend(self.ways.remove(&id).map(|way| (way, past)));
+            match self.ways.remove(&id) {
+                Some(way) if way.is_early => self.early.push(way),
+                way => self.done.extend(way.map(|way| (way, past))),
+            }
         }
         for way in self.ways.values_mut().filter(|way| way.from <= position) {
             if self.under_way.insert(way.ask.vehicle_id.clone()) {
@@ -301,10 +335,10 @@ impl Rerun {
         self.judge.judge(&self.batch, &self.mine, &mut seen)?;
         for record in seen.beyond {
             // What it began from knew later data already: it must begin earlier.
-            let whose = self.mine.iter().find(|(index, _)| *index == record);
-            if let Some(way) = whose.and_then(|(_, id)| self.ways.remove(id)) {
-                self.judge.release(&way.ask.vehicle_id);
-                self.early.push(way);
+            let Some((_, id)) = self.mine.get(record as usize) else { continue };
+            if let Some(way) = self.ways.get_mut(id) {
+                (way.is_early, way.has_begun) = (true, false);
+                way.oldest = way.oldest.min(Some(self.batch[record as usize].event_time));
             }
         }
         self.batch.clear();

@@ -100,6 +100,8 @@ pub struct SavedVehicle<'v> {
     retold: Cow<'v, Retold>,
     #[serde(default)]
     waiting: Cow<'v, [(u64, Kept)]>,
+    #[serde(default)]
+    untold: Option<Time>,
 }
 
 impl SavedVehicle<'_> {
@@ -108,10 +110,10 @@ impl SavedVehicle<'_> {
         Self { waiting: Cow::Owned(Vec::new()), ..self }
     }
 
-    /// Whether what is asked for follows from it and from what came after it: it knows nothing newer than what waits, and what
+    /// Whether what is asked for follows from it and from what came after it: it knows nothing as new as `oldest`, and what
     /// waited then waits still.
-    pub fn leads_to(&self, ask: &Ask) -> bool {
-        self.newest() < ask.oldest && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
+    pub fn leads_to(&self, ask: &Ask, oldest: Option<Time>) -> bool {
+        self.newest() < oldest && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
     }
 
     /// Event time of its latest report or sighting.
@@ -218,8 +220,9 @@ struct Vehicle {
     waiting: Vec<(u64, Kept)>,
     /// Its history is asked for.
     has_asked: bool,
-    /// What late data changed after the last snapshot was found again, and may not have been told: the book says what was.
-    is_untold: bool,
+    /// What late data changed after the last snapshot was found again, and may not have been told: the book says what was. The
+    /// event time after which that is so.
+    untold: Option<Time>,
     /// Its alerts as they were told, where the past comes from history.
     stored: Option<Vec<Alert>>,
 }
@@ -319,7 +322,7 @@ impl Judge {
             let vehicle = &mut self.vehicles[place as usize];
             vehicle.restore(saved);
             vehicle.keep_ruled(&self.ruled.rules);
-            if !vehicle.waiting.is_empty() {
+            if !vehicle.waiting.is_empty() || vehicle.untold.is_some() {
                 self.asking.push(place);
             }
         }
@@ -332,7 +335,7 @@ impl Judge {
         if is_told && !self.is_told {
             for place in &self.asking {
                 let vehicle = &mut self.vehicles[*place as usize];
-                vehicle.is_untold = true;
+                vehicle.doubt();
                 vehicle.past.close_as_history();
             }
         }
@@ -358,14 +361,11 @@ impl Judge {
         let waiting = std::mem::take(&mut vehicle.waiting);
         let Some(newest) = vehicle.now.newest else { return Ok(()) };
         let until = vehicle.past.begins_after().unwrap_or(newest);
-        let (waiting, count) = match older.past {
-            Some(past) => (waiting, vehicle.past.prepend(past, until, self.epoch)),
-            None => {
-                let late = |(position, _)| (position, Outcome::Late, Reason::TooOld);
-                self.amended.extend(waiting.into_iter().map(late));
-                (Vec::new(), 0)
-            }
-        };
+        let count = older.past.map_or(0, |past| vehicle.past.prepend(past, until, self.epoch));
+        let (waiting, late): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(_, kept)| !older.is_beyond || kept.at().is_some_and(|at| vehicle.past.reaches(at)));
+        self.amended.extend(late.into_iter().map(|(position, _)| (position, Outcome::Late, Reason::TooOld)));
         vehicle.unmarked += count;
         vehicle.stored = Some(older.told);
         // What was told at the last legs may have been cut.
@@ -575,8 +575,8 @@ impl Judge {
         let (mut late, mut newer): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
         let vehicle = &mut self.vehicles[place as usize];
-        let is_settled = vehicle.is_untold && vehicle.stored.is_some();
-        if vehicle.is_untold && self.is_told && !is_settled {
+        let is_settled = vehicle.untold.is_some() && vehicle.stored.is_some();
+        if vehicle.untold.is_some() && self.is_told && !is_settled {
             // What differs from what was told shows when it is known what was.
             for (record, kept) in std::mem::take(&mut late) {
                 self.wait(place, record, waited_at(&waited, record), kept, seen);
@@ -603,11 +603,14 @@ impl Judge {
             self.wait(place, record, waited_at(&waited, record), kept, seen);
         }
         let vehicle = &mut self.vehicles[place as usize];
-        vehicle.is_untold &= !is_settled;
+        vehicle.untold = vehicle.untold.filter(|_| !is_settled);
         let all = Some(0).filter(|_| is_settled && !vehicle.past.legs.is_empty());
         if let Some(from) = all.or(merged.from) {
-            if !self.is_told && !std::mem::replace(&mut vehicle.is_untold, true) && vehicle.waiting.is_empty() {
-                self.asking.push(place);
+            if !self.is_told {
+                if vehicle.untold.is_none() && vehicle.waiting.is_empty() {
+                    self.asking.push(place);
+                }
+                vehicle.doubt();
             }
             self.judge_again(place, from, &span, record, findings, seen, watch)?;
         }
@@ -640,7 +643,7 @@ impl Judge {
     fn wait(&mut self, place: u32, record: u32, waited: Option<u64>, kept: Kept, seen: &mut Seen) {
         let vehicle = &mut self.vehicles[place as usize];
         if self.reference.late.has_history && vehicle.waiting.len() < limits::LATE_WAITING {
-            if vehicle.waiting.is_empty() && !vehicle.has_asked && !vehicle.is_untold {
+            if vehicle.waiting.is_empty() && !vehicle.has_asked && vehicle.untold.is_none() {
                 self.asking.push(place);
             }
             let position = waited.unwrap_or(self.position + u64::from(record));
@@ -930,7 +933,7 @@ impl Vehicle {
             retold: Retold::default(),
             waiting: Vec::new(),
             has_asked: false,
-            is_untold: false,
+            untold: None,
             stored: None,
         }
     }
@@ -942,13 +945,14 @@ impl Vehicle {
             last_arrival: self.last_arrival,
             retold: Cow::Borrowed(&self.retold),
             waiting: Cow::Borrowed(&self.waiting),
+            untold: self.untold,
         }
     }
 
     fn restore(&mut self, saved: SavedVehicle<'static>) {
         (self.now, self.last_arrival) = (saved.now.into_owned(), saved.last_arrival);
         (self.retold, self.past) = (saved.retold.into_owned(), Past::begun_before());
-        self.waiting = saved.waiting.into_owned();
+        (self.waiting, self.untold) = (saved.waiting.into_owned(), saved.untold);
     }
 
     /// Drops what belongs to rules that are no more.
@@ -981,17 +985,25 @@ impl Vehicle {
     /// Asks for its history, and for what the book says.
     fn ask(&mut self) -> Ask {
         self.has_asked = true;
+        let waiting = self.waiting.iter().filter_map(|(_, kept)| kept.at());
+        let oldest = waiting.chain(self.untold.map(|untold| untold.plus_ms(1))).min();
         Ask {
             vehicle_id: self.id.clone(),
             since: self.past.begins_after(),
-            oldest: self.waiting.iter().filter_map(|(_, kept)| kept.at()).min(),
+            oldest: oldest.filter(|at| !self.past.reaches(*at)),
             waiting: self.waiting.iter().map(|(position, _)| *position).collect(),
         }
     }
 
+    /// What is kept of its past may not have been told.
+    fn doubt(&mut self) {
+        let since = self.past.begins_after().unwrap_or(NEVER);
+        self.untold = Some(self.untold.map_or(since, |untold| untold.min(since)));
+    }
+
     /// Nothing of its past may be let go.
     fn keeps_all(&self) -> bool {
-        self.has_asked || self.is_untold || !self.waiting.is_empty()
+        self.has_asked || self.untold.is_some() || !self.waiting.is_empty()
     }
 
     /// How many grave alerts opened in the days before.

@@ -480,7 +480,7 @@ impl Past {
     }
 
     /// Whether the first mark lies before `at`.
-    fn reaches(&self, at: Time) -> bool {
+    pub fn reaches(&self, at: Time) -> bool {
         let is_first = self.dropped == 0;
         self.legs.front().is_some_and(|leg| leg.before.newest.map_or(is_first, |newest| newest < at))
     }

@@ -15,6 +15,7 @@
 //! ones than late data can ask for go, and of those older than an hour one an hour stays.
 
 use std::{
+    collections::BTreeSet,
     io,
     ops::Range,
     path::{Path, PathBuf},
@@ -294,12 +295,13 @@ impl Snapshot {
         self.index.vehicles.iter().map(|(_, _, place)| self.read(place))
     }
 
-    /// The vehicles among which this one is if the snapshot knows it.
+    /// The vehicles among which these are, as far as the snapshot knows them.
     ///
     /// # Errors
     /// When a part is damaged.
-    pub fn vehicles_near<T: DeserializeOwned>(&self, vehicle_id: &str) -> Result<Vec<T>, SnapshotError> {
-        let near = self.index.vehicles.iter().filter(|(first, last, _)| (&**first..=&**last).contains(&vehicle_id));
+    pub fn vehicles_near<T: DeserializeOwned>(&self, ids: &BTreeSet<&str>) -> Result<Vec<T>, SnapshotError> {
+        let is_near = |first: &str, last: &str| ids.range(first..).next().is_some_and(|id| *id <= last);
+        let near = self.index.vehicles.iter().filter(|(first, last, _)| is_near(first, last));
         let parts = near.map(|(_, _, place)| self.read::<Vec<T>>(place));
         Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
@@ -340,8 +342,10 @@ mod tests {
         Draft { position, at: Time::from_millis(at_ms), parts, vehicles: vehicles.collect() }
     }
 
+    type Whole = (Option<String>, Option<u64>, Vec<(String, u64)>);
+
     /// All that a snapshot holds.
-    fn whole(snapshot: &Snapshot) -> Result<(Option<String>, Option<u64>, Vec<(String, u64)>), SnapshotError> {
+    fn whole(snapshot: &Snapshot) -> Result<Whole, SnapshotError> {
         let vehicles = snapshot.vehicles::<(String, u64)>().collect::<Result<Vec<_>, _>>()?;
         Ok((snapshot.part("front")?, snapshot.part("other")?, vehicles.concat()))
     }
@@ -357,9 +361,9 @@ mod tests {
         let (front, other, vehicles) = whole(&snapshot).unwrap();
         assert_eq!((front.as_deref(), other, vehicles.len()), (Some("what stands before"), Some(7), 12));
         assert_eq!(snapshot.part::<u64>("unheard of").unwrap(), None);
-        let near: Vec<(String, u64)> = snapshot.vehicles_near("V11").unwrap();
+        let near: Vec<(String, u64)> = snapshot.vehicles_near(&BTreeSet::from(["V11"])).unwrap();
         assert_eq!(near.iter().map(|(id, _)| &**id).collect::<Vec<_>>(), ["V10", "V11", "V12", "V13"]);
-        assert_eq!(snapshot.vehicles_near::<(String, u64)>("W").unwrap(), []);
+        assert_eq!(snapshot.vehicles_near::<(String, u64)>(&BTreeSet::from(["W"])).unwrap(), []);
     }
 
     #[test]

@@ -125,10 +125,7 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
         Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
     };
     let mut served = start();
-    if kills == 0 {
-        run(publish(&broker, &reports));
-    }
-    for part in reports.chunks(reports.len() / kills.max(1) + 1).take(kills) {
+    for part in reports.chunks(reports.len() / kills + 1) {
         let (seen, some) = (served.received(), rng.random_range(0..part.len() as u64 / 2));
         std::thread::scope(|scope| {
             let sending = scope.spawn(|| run(publish(&broker, part)));
@@ -153,35 +150,24 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
     // What waits for history is told a little later.
     let all = in_order.len() as u64;
     let is_done = || evaluated(&served) == all && comparable(alerts(&served)) == expected;
-    for _ in 0..400 {
+    for _ in 0..300 {
         if is_done() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
     assert_same_alerts(&comparable(alerts(&served)), &expected);
-    if evaluated(&served) != all {
-        std::process::Command::new("cp").arg("-r").arg(&data).arg("/tmp/fl/dbg").status().unwrap();
-    }
     assert_eq!(evaluated(&served), all, "{}", served.json("/api/v1/ledger"));
     assert_eq!(served.stop(), Some(0));
 }
 
 #[test]
 fn killed_again_and_again_with_half_of_it_late_it_ends_as_if_nothing_had_been() {
-    killed_again_and_again(4, 6, 150, "1024");
+    killed_again_and_again(4, 50, 600, "1024");
 }
 
 /// Without memory all that is late comes by way of history.
 #[test]
 fn without_memory_for_the_past_it_ends_the_same_by_way_of_history() {
-    killed_again_and_again(5, 3, 600, "0");
-}
-
-#[test]
-fn stress() {
-    for seed in 1..8 {
-        eprintln!("seed {seed}");
-        killed_again_and_again(seed, std::env::var("KILLS").unwrap().parse().unwrap(), 600, "0");
-    }
+    killed_again_and_again(5, 10, 600, "0");
 }

@@ -21,7 +21,7 @@ use crate::{
 /// What there is to commit.
 pub enum Work {
     /// A batch, the journal position after it, and the state after it where it is to be written.
-    Judged { judged: Judged, end: u64, draft: Option<Box<Draft>> },
+    Judged { judged: Box<Judged>, end: u64, draft: Option<Box<Draft>> },
     /// The registry's units have changed.
     Roster(Vec<UnitInfo>),
 }

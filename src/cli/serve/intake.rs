@@ -265,7 +265,7 @@ impl<W: Watch> Intake<W> {
             let drafted = saved.and_then(|saved| self.draft(position, saved, front));
             drafted.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
         });
-        let work = Work::Judged { judged, end: position, draft: draft.map(Box::new) };
+        let work = Work::Judged { judged: Box::new(judged), end: position, draft: draft.map(Box::new) };
         self.work.send(work).map_err(|_| IntakeError::Committing)
     }
 
@@ -381,7 +381,9 @@ impl<W: Watch> Intake<W> {
             judged = Judged { seen: Seen { amended: judged.seen.amended, ..Seen::default() }, ..Judged::default() };
         }
         if end > committed || !judged.seen.amended.is_empty() {
-            self.work.send(Work::Judged { judged, end, draft: None }).map_err(|_| IntakeError::Committing)?;
+            self.work
+                .send(Work::Judged { judged: Box::new(judged), end, draft: None })
+                .map_err(|_| IntakeError::Committing)?;
         }
         Ok(())
     }
