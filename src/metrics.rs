@@ -43,6 +43,7 @@ pub struct Metrics {
     pub evaluation_seconds: Histogram,
     pub rules_loaded: IntGauge,
     rule_reloads: IntCounterVec,
+    snapshots: IntCounterVec,
     /// Answers that are unknown because arithmetic failed.
     pub rule_faults: IntCounter,
     registry_reloads: IntCounterVec,
@@ -107,6 +108,7 @@ impl Metrics {
                 "Time for facts, rules and alerts over one batch of reports.",
             ),
             rules_loaded: gauge(r, "rules_loaded", "Rules that judge."),
+            snapshots: counters(r, "snapshots_total", "Snapshots of the engine's state, by result.", &["result"]),
             rule_reloads: counters(r, "rule_reloads_total", "Loads of the rule folder, by result.", &["result"]),
             rule_faults: counter(
                 r,
@@ -123,6 +125,7 @@ impl Metrics {
             .set(1);
         for result in ["ok", "error"] {
             metrics.rule_reloads.with_label_values(&[result]);
+            metrics.snapshots.with_label_values(&[result]);
             metrics.registry_reloads.with_label_values(&[result]);
         }
         for state in OrderState::ALL {
@@ -161,6 +164,11 @@ impl Metrics {
     /// How long the batch that a shard works on has waited.
     pub fn set_shard_lag(&self, shard: usize, seconds: f64) {
         self.shard_lag_seconds.with_label_values(&[&shard.to_string()]).set(seconds);
+    }
+
+    /// Counts a snapshot that was written, or not.
+    pub fn count_snapshot(&self, succeeded: bool) {
+        self.snapshots.with_label_values(&[result(succeeded)]).inc();
     }
 
     /// The rule folder was loaded, or was not.

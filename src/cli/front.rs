@@ -1,6 +1,8 @@
 //! What stands before the journal, for brokers and files alike: decode, convert to WGS-84, admit, and keep the arrival clock.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
+
+use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{Reference, Ticker},
@@ -18,6 +20,13 @@ pub struct Front {
     lines: Decoder,
     arrival: FileClock,
     decoded: Vec<Decoded>,
+}
+
+/// What is remembered of what came.
+#[derive(Serialize, Deserialize)]
+pub struct FrontState<'f> {
+    admission: Cow<'f, Admission>,
+    last_arrival: Option<Time>,
 }
 
 impl Front {
@@ -45,6 +54,17 @@ impl Front {
     /// Another registry from now on.
     pub fn replace_registry(&mut self, registry: Arc<Registry>) {
         self.registry = registry;
+    }
+
+    /// What it remembers, to be taken up by [`Front::resume`].
+    pub fn state(&self) -> FrontState<'_> {
+        FrontState { admission: Cow::Borrowed(&self.admission), last_arrival: self.ticker.last() }
+    }
+
+    /// Goes on where another left off, by its own settings.
+    pub fn resume(&mut self, state: FrontState<'static>) {
+        self.admission = Admission::resume(state.admission.into_owned(), self.admission.settings().clone());
+        state.last_arrival.into_iter().for_each(|at| self.ticker.advance(at).for_each(drop));
     }
 
     /// Takes up what the journal says has been admitted before.

@@ -15,6 +15,8 @@ use crate::{
 pub const STORE: &str = "muckwatch.sqlite";
 /// The folder in the data folder with the journal and, under it, history.
 pub const JOURNAL: &str = "journal";
+/// The folder of snapshots in a data folder.
+pub const SNAPSHOTS: &str = "snapshots";
 
 #[derive(clap::Args)]
 pub struct LedgerArgs {

@@ -216,6 +216,7 @@ fn durations(config: &Config, tell: Tell) {
     let (dispatch, notify) = (config.dispatch(), config.notify());
     let all = [
         ("silence.tick_s", config.tick_ms()),
+        ("late.snapshot_s", i64::try_from(config.late().snapshot_s).unwrap_or(i64::MAX)),
         ("dispatch.stale_after_s", dispatch.stale_after_ms),
         ("dispatch.answer_within_s.critical", dispatch.answer_within_ms.critical),
         ("dispatch.answer_within_s.major", dispatch.answer_within_ms.major),

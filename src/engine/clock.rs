@@ -19,6 +19,11 @@ impl Ticker {
         Self { interval_ms: interval_ms.max(1), last: None }
     }
 
+    /// The latest arrival.
+    pub fn last(&self) -> Option<Time> {
+        self.last
+    }
+
     /// The ticks between the last arrival and `now`, oldest first. The first arrival makes none; a clock that steps back makes none.
     pub fn advance(&mut self, now: Time) -> impl Iterator<Item = Time> + use<> {
         let interval_ms = self.interval_ms;

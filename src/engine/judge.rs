@@ -1,20 +1,28 @@
 //! One shard: the state of its vehicles, and the only place where facts, rules and alerts meet.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
+use serde::{Deserialize, Serialize};
 
 use super::{
     EngineError,
     clock::is_looked_at,
-    late::{LateSettings, Lateness, Retold, Span},
-    past::{Kept, Mark, Past, Told},
+    history::{Ask, Older},
+    late::{LateSettings, Lateness, Retold, Span, WAITED, waited_at},
+    past::{Kept, Mark, PREPENDED_CUT, Past, Told},
+    snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings},
     model::{
-        Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict, limits::RECENT_ALERTS,
+        Alert, Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict,
+        limits::{self, RECENT_ALERTS},
     },
     registry::Registry,
     rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts},
@@ -71,7 +79,7 @@ impl Finding {
 }
 
 /// Where a vehicle was last seen.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LastPosition {
     pub vehicle_id: Text,
     pub plate: Text,
@@ -80,6 +88,38 @@ pub struct LastPosition {
     pub lon: f64,
     pub speed_kmh: Option<f64>,
     pub heading_deg: Option<f64>,
+}
+
+/// A vehicle between two batches, but for what it sent lately.
+#[derive(Serialize, Deserialize)]
+pub struct SavedVehicle<'v> {
+    pub id: Text,
+    now: Cow<'v, Mark>,
+    last_arrival: Time,
+    #[serde(default)]
+    retold: Cow<'v, Retold>,
+    #[serde(default)]
+    waiting: Cow<'v, [(u64, Kept)]>,
+    #[serde(default)]
+    untold: Option<Time>,
+}
+
+impl SavedVehicle<'_> {
+    /// The same, with nothing that waits for history.
+    pub fn with_nothing_waiting(self) -> Self {
+        Self { waiting: Cow::Owned(Vec::new()), ..self }
+    }
+
+    /// Whether what is asked for follows from it and from what came after it: it knows nothing as new as `oldest`, and what
+    /// waited then waits still.
+    pub fn leads_to(&self, ask: &Ask, oldest: Option<Time>) -> bool {
+        self.newest() < oldest && self.waiting.iter().all(|(position, _)| ask.waiting.contains(position))
+    }
+
+    /// Event time of its latest report or sighting.
+    pub fn newest(&self) -> Option<Time> {
+        self.now.newest
+    }
 }
 
 /// One row, judged: for those who watch.
@@ -118,27 +158,47 @@ pub struct Seen {
     pub repeated: Vec<u32>,
     /// Records older than all that is kept of their vehicle: not judged.
     pub beyond: Vec<u32>,
+    /// Vehicles whose late data is older than all that memory has of them: it waits for their history.
+    pub asks: Vec<Ask>,
+    /// Journal positions of what waits.
+    pub waiting: Vec<u64>,
+    /// What became, in the end, of records that waited, or may have waited before a start: by journal position.
+    pub amended: Vec<(u64, Outcome, Reason)>,
 }
 
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
 pub struct Judge {
     reference: Reference,
-    fold: Fold,
-    /// Which of `rules_of` is in force.
+    /// Which of `epochs` is in force.
     epoch: u32,
-    /// The rules by which legs of the past were judged, and the fold that fills their columns.
-    rules_of: BTreeMap<u32, (Arc<RuleSet>, Fold)>,
+    /// The rules by which legs of the past were judged, and those in force.
+    epochs: BTreeMap<u32, Arc<Ruled>>,
+    /// By which is being judged: those in force, but for the past.
+    ruled: Arc<Ruled>,
     vehicles: Vec<Vehicle>,
     /// Places in `vehicles`.
     by_id: FxHashMap<Text, u32>,
     /// Silence before this is our own.
     listening_since: Option<Time>,
-    /// Whether rules ask how many alerts a vehicle had lately.
-    asks_recent: bool,
     rows: Vec<Facts>,
     origins: Vec<Origin>,
     /// What came late in this batch, by vehicle, with what came after it.
     late: BTreeMap<u32, Lateness>,
+    /// The journal position of the batch's first record.
+    position: u64,
+    /// Whether what is found is told; else it was found before, and is only found again.
+    is_told: bool,
+    /// Vehicles whose history is to be asked for.
+    asking: Vec<u32>,
+    amended: Vec<(u64, Outcome, Reason)>,
+}
+
+/// Rules, and the fold that fills their columns.
+struct Ruled {
+    rules: Arc<RuleSet>,
+    fold: Fold,
+    /// Whether they ask how many alerts a vehicle had lately.
+    asks_recent: bool,
 }
 
 /// What is kept of one vehicle.
@@ -156,6 +216,15 @@ struct Vehicle {
     pending: u32,
     /// Alerts that only late data showed.
     retold: Retold,
+    /// Late data that is older than what is kept, by journal position: it waits for the vehicle's history.
+    waiting: Vec<(u64, Kept)>,
+    /// Its history is asked for.
+    has_asked: bool,
+    /// What late data changed after the last snapshot was found again, and may not have been told: the book says what was. The
+    /// event time after which that is so.
+    untold: Option<Time>,
+    /// Its alerts as they were told, where the past comes from history.
+    stored: Option<Vec<Alert>>,
 }
 
 /// Where a row of facts came from.
@@ -171,56 +240,162 @@ struct Origin {
 /// Before all that can be.
 const NEVER: Time = Time::from_millis(i64::MIN);
 
+/// What becomes of what waited.
+const DUPLICATE: (Outcome, Reason) = (Outcome::Duplicate, Reason::Duplicate);
+const OUT_OF_ORDER: (Outcome, Reason) = (Outcome::Evaluated, Reason::OutOfOrder);
+
 /// How far back alerts are recent.
 const RECENT_MS: i64 = 30 * 86_400_000;
 /// How long an assessment is good enough to show.
 const ASSESS_EVERY_MS: i64 = 600_000;
 /// Rows that are judged together: large enough that predicates are cheap, small enough to stay in the cache.
 const ROWS: usize = 1_024;
+/// Vehicles of a part of a snapshot: one of them is read in a moment, and they pack well.
+const VEHICLES_PER_PART: usize = 64;
 
 impl Judge {
     /// A judge that knows no vehicle yet.
     pub fn new(reference: Reference) -> Self {
-        let (fold, asks_recent) = (reference.fold(), asks_recent(&reference));
-        let rules_of = BTreeMap::from([(0, (Arc::clone(&reference.rules), fold.clone()))]);
+        let ruled = Arc::new(Ruled::of(&reference));
         Self {
             reference,
-            fold,
             epoch: 0,
-            rules_of,
-            asks_recent,
+            epochs: BTreeMap::from([(0, Arc::clone(&ruled))]),
+            ruled,
             vehicles: Vec::new(),
             by_id: FxHashMap::default(),
             listening_since: None,
             rows: Vec::new(),
             origins: Vec::new(),
             late: BTreeMap::new(),
+            position: 0,
+            is_told: true,
+            asking: Vec::new(),
+            amended: Vec::new(),
         }
     }
 
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
     pub fn replace(&mut self, reference: Reference) {
-        self.fold = reference.fold();
-        self.asks_recent = asks_recent(&reference);
         let rules = &reference.rules;
         if !Arc::ptr_eq(rules, &self.reference.rules) {
-            self.vehicles.iter_mut().for_each(|vehicle| vehicle.now.alerts.retain(|id| rules.index_of(id).is_some()));
+            self.vehicles.iter_mut().for_each(|vehicle| vehicle.keep_ruled(rules));
             self.epoch += 1;
         }
         // What is registered is valid from and to: the newest registry knows what held in the past. Rules do not.
-        let used = self.vehicles.iter().flat_map(|vehicle| vehicle.past.legs.front()).map(|leg| leg.epoch).min();
-        self.rules_of.retain(|epoch, _| used.is_some_and(|used| *epoch >= used));
+        let used: BTreeSet<u32> =
+            self.vehicles.iter().flat_map(|vehicle| &vehicle.past.legs).map(|leg| leg.epoch).collect();
+        self.epochs.retain(|epoch, _| used.contains(epoch));
         self.reference = reference;
         let reference = &self.reference;
-        for (rules, fold) in self.rules_of.values_mut() {
-            *fold = Reference { rules: Arc::clone(rules), ..reference.clone() }.fold();
+        for ruled in self.epochs.values_mut() {
+            let reference = Reference { rules: Arc::clone(&ruled.rules), ..reference.clone() };
+            *ruled = Arc::new(Ruled::of(&reference));
         }
-        self.rules_of.insert(self.epoch, (Arc::clone(&reference.rules), self.fold.clone()));
+        self.ruled = Arc::new(Ruled::of(reference));
+        self.epochs.insert(self.epoch, Arc::clone(&self.ruled));
     }
 
     /// How many vehicles it knows.
     pub fn vehicles(&self) -> usize {
         self.vehicles.len()
+    }
+
+    /// All its vehicles, encoded; between two batches.
+    ///
+    /// # Errors
+    /// When a state has no encoded form: a fault of ours.
+    pub fn save(&self) -> Result<Vec<VehiclesPart>, SnapshotError> {
+        let mut vehicles: Vec<SavedVehicle<'_>> = self.vehicles.iter().map(Vehicle::saved).collect();
+        vehicles.sort_unstable_by(|a, b| a.id.cmp(&b.id));
+        let part = |vehicles: &[SavedVehicle<'_>]| {
+            Ok((vehicles[0].id.clone(), vehicles[vehicles.len() - 1].id.clone(), Part::of(vehicles)?))
+        };
+        vehicles.chunks(VEHICLES_PER_PART).map(part).collect()
+    }
+
+    /// Takes vehicles up where they were saved. What they sent before is not kept in memory.
+    pub fn restore(&mut self, vehicles: Vec<SavedVehicle<'static>>, listening_since: Option<Time>) {
+        self.listening_since = listening_since;
+        for saved in vehicles {
+            let place = self.place_of(&saved.id);
+            let vehicle = &mut self.vehicles[place as usize];
+            vehicle.restore(saved);
+            vehicle.keep_ruled(&self.ruled.rules);
+            if !vehicle.waiting.is_empty() || vehicle.untold.is_some() {
+                self.asking.push(place);
+            }
+        }
+    }
+
+    /// The journal position of the first record of the next batch, and whether what is found of it is told: while state is
+    /// rebuilt after a start it was found, and maybe told, before.
+    pub fn begin_at(&mut self, position: u64, is_told: bool) {
+        self.position = position;
+        if is_told && !self.is_told {
+            for place in &self.asking {
+                let vehicle = &mut self.vehicles[*place as usize];
+                vehicle.doubt();
+                vehicle.past.close_as_history();
+            }
+        }
+        self.is_told = is_told;
+    }
+
+    /// What is kept of a vehicle's past, taken out: nothing more comes of it.
+    pub(super) fn release(&mut self, vehicle_id: &str) -> Option<Past> {
+        let place = self.by_id.remove(vehicle_id)?;
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.last_arrival = NEVER;
+        Some(std::mem::take(&mut vehicle.past))
+    }
+
+    /// Puts the history that a vehicle asked for before what is kept of it: what waits is judged with the next batch.
+    ///
+    /// # Errors
+    /// As [`Judge::judge`].
+    pub fn deepen(&mut self, older: Older) -> Result<(), EngineError> {
+        let Some(place) = self.by_id.get(&older.vehicle_id).copied() else { return Ok(()) };
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.has_asked = false;
+        let waiting = std::mem::take(&mut vehicle.waiting);
+        let Some(newest) = vehicle.now.newest else { return Ok(()) };
+        let until = vehicle.past.begins_after().unwrap_or(newest);
+        let count = older.past.map_or(0, |past| vehicle.past.prepend(past, until, self.epoch));
+        let (waiting, late): (Vec<_>, Vec<_>) = waiting
+            .into_iter()
+            .partition(|(_, kept)| !older.is_beyond || kept.at().is_some_and(|at| vehicle.past.reaches(at)));
+        self.amended.extend(late.into_iter().map(|(position, _)| (position, Outcome::Late, Reason::TooOld)));
+        vehicle.unmarked += count;
+        vehicle.stored = Some(older.told);
+        // What was told at the last legs may have been cut.
+        for leg in count.saturating_sub(PREPENDED_CUT)..count {
+            self.tell_leg_again(place, leg)?;
+        }
+        self.late.insert(place, Lateness::waiting(newest, waiting));
+        Ok(())
+    }
+
+    /// Finds what was told at a leg, from its own mark.
+    fn tell_leg_again(&mut self, place: u32, leg: usize) -> Result<(), EngineError> {
+        let vehicle = &mut self.vehicles[place as usize];
+        let Some(kept) = vehicle.past.legs.get_mut(leg) else { return Ok(()) };
+        kept.told.clear();
+        let inputs = kept.inputs();
+        let now = std::mem::replace(&mut vehicle.now, kept.before.clone());
+        let (mut hidden, mut seen) = (Vec::new(), Seen::default());
+        for input in inputs {
+            let origin = Origin { record: 0, vehicle: place, leg: leg as u32 };
+            self.step_again(origin, &input, &mut hidden, &mut seen, &mut |_| {})?;
+        }
+        self.flush(&mut hidden, &mut seen, &mut |_| {})?;
+        self.vehicles[place as usize].now = now;
+        Ok(())
+    }
+
+    /// Silence before this is our own.
+    pub fn listening_since(&self) -> Option<Time> {
+        self.listening_since
     }
 
     /// Judges the records at `mine` of a batch, each with the vehicle that it is about (clock records: none), in order of arrival.
@@ -266,6 +441,12 @@ impl Judge {
         for (place, lateness) in std::mem::take(&mut self.late) {
             self.catch_up(place, lateness, &mut findings, seen, watch)?;
         }
+        if self.is_told {
+            for place in std::mem::take(&mut self.asking) {
+                seen.asks.push(self.vehicles[place as usize].ask());
+            }
+        }
+        seen.amended.append(&mut self.amended);
         Ok(findings)
     }
 
@@ -350,11 +531,9 @@ impl Judge {
         if !vehicle.past.wants_leg(epoch, silent_ms) {
             return;
         }
-        let Mark { state, jumps, newest, .. } = &vehicle.now;
-        let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
-        vehicle.past.begin(epoch, before);
-        if vehicle.pending == 0 {
-            vehicle.mark(vehicle.past.legs.len());
+        vehicle.past.begin(epoch, Mark::default());
+        vehicle.mark_leg(vehicle.past.legs.len() - 1);
+        if vehicle.pending == 0 && !vehicle.keeps_all() {
             let gone = vehicle.past.trim(keeps);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
@@ -376,14 +555,14 @@ impl Judge {
             vehicle.now.jumps.believe(fixed);
         }
         let row = self.rows.push_mut(Facts::default());
-        self.fold.fill(row, &mut vehicle.now.state, input);
+        self.ruled.fold.fill(row, &mut vehicle.now.state, input);
         vehicle.pending += 1;
         self.origins.push(origin);
         true
     }
 
-    /// The late lane: puts what came late where it belongs, folds again from the mark before it, and finds what is told
-    /// otherwise than it was.
+    /// The late lane: puts what came late where it belongs, folds again from the mark before it, finds what is told otherwise
+    /// than it was, and goes on with what came after it.
     fn catch_up(
         &mut self,
         place: u32,
@@ -392,68 +571,168 @@ impl Judge {
         seen: &mut Seen,
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
+        let Lateness { newest, span, inputs, waited, .. } = lateness;
+        let (mut late, mut newer): (Vec<_>, Vec<_>) =
+            inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
         let vehicle = &mut self.vehicles[place as usize];
-        let merged = vehicle.past.merge(lateness.inputs);
-        seen.repeated.extend(&merged.repeated);
-        seen.beyond.extend(merged.beyond.iter().map(|(record, _)| *record));
-        let Some(from) = merged.from else { return Ok(()) };
-        let before = vehicle.past.told_from(from);
-        let known = vehicle.past.legs[from].before.alerts.clone();
+        let is_settled = vehicle.untold.is_some() && vehicle.stored.is_some();
+        if vehicle.untold.is_some() && self.is_told && !is_settled {
+            // What differs from what was told shows when it is known what was.
+            for (record, kept) in std::mem::take(&mut late) {
+                self.wait(place, record, waited_at(&waited, record), kept, seen);
+            }
+        }
+        let mut record =
+            late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
+        let came: Vec<u32> = late.iter().map(|(record, _)| *record).collect();
+        let merged = self.vehicles[place as usize].past.merge(late);
+        let beyond: FxHashSet<u32> = merged.beyond.iter().map(|(record, _)| *record).collect();
+        let repeated: FxHashSet<u32> = merged.repeated.iter().copied().collect();
+        for record in came.into_iter().filter(|record| !beyond.contains(record)) {
+            let is_repeated = repeated.contains(&record);
+            // What is found again after a start may have waited before.
+            let found_again = (!self.is_told).then(|| self.position + u64::from(record));
+            if let Some(position) = waited_at(&waited, record).or(found_again) {
+                let (outcome, reason) = if is_repeated { DUPLICATE } else { OUT_OF_ORDER };
+                self.amended.push((position, outcome, reason));
+            } else if is_repeated {
+                seen.repeated.push(record);
+            }
+        }
+        for (record, kept) in merged.beyond {
+            self.wait(place, record, waited_at(&waited, record), kept, seen);
+        }
+        let vehicle = &mut self.vehicles[place as usize];
+        vehicle.untold = vehicle.untold.filter(|_| !is_settled);
+        let all = Some(0).filter(|_| is_settled && !vehicle.past.legs.is_empty());
+        if let Some(from) = all.or(merged.from) {
+            if !self.is_told {
+                if vehicle.untold.is_none() && vehicle.waiting.is_empty() {
+                    self.asking.push(place);
+                }
+                vehicle.doubt();
+            }
+            self.judge_again(place, from, &span, record, findings, seen, watch)?;
+        }
+        // Nothing changed by what waited: the book has no part in what is told from here on.
+        self.vehicles[place as usize].stored = None;
+        newer.sort_by(|(_, a), (_, b)| a.order(b));
+        let mut before: Option<Kept> = None;
+        for (came_by, kept) in newer {
+            let is_repeated = before.as_ref().is_some_and(|before| before.order(&kept).is_eq());
+            if !self.is_told && kept.at().is_some() {
+                let (outcome, reason) = if is_repeated { DUPLICATE } else { OUT_OF_ORDER };
+                self.amended.push((self.position + u64::from(came_by), outcome, reason));
+            } else if is_repeated {
+                seen.repeated.push(came_by);
+            }
+            if is_repeated {
+                continue;
+            }
+            // What is found is told in this order, whatever the order of arrival.
+            record = record.max(came_by);
+            self.begin_leg(place, kept.at().unwrap_or(NEVER));
+            let leg = self.vehicles[place as usize].past.push(&kept) as u32;
+            self.step_again(Origin { record, vehicle: place, leg }, &kept, findings, seen, watch)?;
+            before = Some(kept);
+        }
+        self.flush(findings, seen, watch)
+    }
+
+    /// Lets what is older than all that is kept wait for the vehicle's history, where there is any.
+    fn wait(&mut self, place: u32, record: u32, waited: Option<u64>, kept: Kept, seen: &mut Seen) {
+        let vehicle = &mut self.vehicles[place as usize];
+        if self.reference.late.has_history && vehicle.waiting.len() < limits::LATE_WAITING {
+            if vehicle.waiting.is_empty() && !vehicle.has_asked && vehicle.untold.is_none() {
+                self.asking.push(place);
+            }
+            let position = waited.unwrap_or(self.position + u64::from(record));
+            vehicle.waiting.push((position, kept));
+            if waited.is_none() {
+                seen.waiting.push(position);
+            }
+            return;
+        }
+        match waited {
+            Some(position) => self.amended.push((position, Outcome::Late, Reason::TooOld)),
+            None => seen.beyond.push(record),
+        }
+    }
+
+    /// Folds a vehicle's past again from a leg on, each leg by its own rules, and finds what is told otherwise than it was.
+    #[expect(clippy::too_many_arguments, reason = "what was, what came, and who is told")]
+    fn judge_again(
+        &mut self,
+        place: u32,
+        from: usize,
+        span: &Span,
+        record: u32,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let vehicle = &mut self.vehicles[place as usize];
+        let Mark { alerts: known, newest: since, .. } = vehicle.past.legs[from].before.clone();
+        let before = match vehicle.stored.take() {
+            None => vehicle.past.told_from(from),
+            Some(stored) => {
+                let rules = &self.reference.rules;
+                let is_told_by_arrival = |id: &str| {
+                    rules.index_of(id).is_none_or(|number| {
+                        let rule = &rules.rules()[number];
+                        rule.asks_timer || rule.tally.is_some()
+                    })
+                };
+                vehicle.past.told_from_as_stored(from, stored, &known, since, is_told_by_arrival)
+            }
+        };
         vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
         vehicle.unmarked = from + 1;
         vehicle.now = vehicle.past.legs[from].before.clone();
-        // What is found is told in this order, whatever the order of arrival.
-        let mut record = lateness.records.values().min().copied().unwrap_or_default();
-        let (mut is_past, mut hidden) = (true, Vec::new());
+        let (mut hidden, mut epoch) = (Vec::new(), vehicle.past.legs[from].epoch);
+        self.go_by(epoch);
         let mut leg = from;
-        while leg < self.vehicles[place as usize].past.legs.len() {
-            self.enter_leg(place, leg, from);
-            for kept in self.vehicles[place as usize].past.legs[leg].inputs() {
-                let is_new = match &kept {
-                    Kept::Timer { at_ms, .. } => lateness.timers.contains(&Time::from_millis(*at_ms)),
-                    kept => kept.at() > lateness.newest,
-                };
-                if is_past && is_new {
-                    is_past = false;
-                    self.flush(&mut hidden, seen, watch)?;
-                    self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
-                }
-                if !is_past {
-                    let came = kept.at().and_then(|at| lateness.records.get(&at));
-                    record = came.map_or(record, |came| record.max(*came));
-                }
-                let told = if is_past { &mut hidden } else { &mut *findings };
-                self.step_again(Origin { record, vehicle: place, leg: leg as u32 }, &kept, told, seen, watch)?;
+        while let Some(next) = self.vehicles[place as usize].past.legs.get(leg) {
+            let inputs = next.inputs();
+            if next.epoch != epoch {
+                epoch = next.epoch;
+                self.flush(&mut hidden, seen, watch)?;
+                self.go_by(epoch);
+                self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+            }
+            if leg > from {
+                self.vehicles[place as usize].mark_leg(leg);
+            }
+            for kept in inputs {
+                let origin = Origin { record, vehicle: place, leg: leg as u32 };
+                self.step_again(origin, &kept, &mut hidden, seen, watch)?;
             }
             leg += 1;
         }
-        if is_past {
-            self.flush(&mut hidden, seen, watch)?;
-            self.tell_difference(place, from, &known, &before, &lateness.span, record, findings);
-        } else {
-            self.flush(findings, seen, watch)?;
-        }
+        self.flush(&mut hidden, seen, watch)?;
+        self.go_by(self.epoch);
         let keeps = self.bytes_each();
         let vehicle = &mut self.vehicles[place as usize];
+        if epoch != self.epoch {
+            vehicle.keep_ruled(&self.ruled.rules);
+        }
+        self.tell_difference(place, from, &known, &before, span, record, findings);
+        let vehicle = &mut self.vehicles[place as usize];
         vehicle.mark(vehicle.past.legs.len());
-        vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
+        if !vehicle.keeps_all() {
+            vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
+        }
         Ok(())
     }
 
-    /// Goes on with a leg when folding again: writes its mark, and changes to its rules.
-    fn enter_leg(&mut self, place: u32, leg: usize, from: usize) {
-        let vehicle = &mut self.vehicles[place as usize];
-        if leg > from {
-            let Mark { state, jumps, newest, .. } = &vehicle.now;
-            let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
-            vehicle.past.legs[leg].before = before;
-            if vehicle.pending == 0 {
-                vehicle.mark(leg + 1);
-            }
+    /// Judges by the rules of an epoch.
+    fn go_by(&mut self, epoch: u32) {
+        if let Some(ruled) = self.epochs.get(&epoch) {
+            self.ruled = Arc::clone(ruled);
         }
     }
 
-    /// Folds an input of the past again.
+    /// Folds an input that is kept.
     fn step_again(
         &mut self,
         origin: Origin,
@@ -510,9 +789,9 @@ impl Judge {
             rules.order().iter().position(|one| *one as usize == number).map(|turn| turn as u32)
         };
         for (rule_id, what) in vehicle.retold.differ(&vehicle.id, known, before, after, span) {
-            if let Some(turn) = turn(&rule_id) {
-                findings.push(Finding { record, turn, what });
-            }
+            // A rule that is no more has no turn.
+            let turn = turn(&rule_id).unwrap_or(u32::MAX);
+            findings.push(Finding { record, turn, what });
         }
     }
 
@@ -565,7 +844,7 @@ impl Judge {
 
     /// Tells a row at a source's gate of the vehicle's recent alerts: those of all its rows before, so these are judged first.
     fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
-        if !self.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
+        if !self.ruled.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
             return Ok(());
         }
         let (Some(mut row), Some(origin)) = (self.rows.pop(), self.origins.pop()) else { return Ok(()) };
@@ -608,8 +887,9 @@ impl Judge {
         if self.rows.is_empty() {
             return Ok(());
         }
-        let rules = Arc::clone(&self.reference.rules);
-        self.assess(&rules, seen)?;
+        let ruled = Arc::clone(&self.ruled);
+        let rules = &ruled.rules;
+        self.assess(rules, seen)?;
         let verdicts = rules.evaluate(&self.rows)?;
         let raised = verdicts.raised();
         for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
@@ -618,11 +898,11 @@ impl Judge {
             vehicle.mark(origin.leg as usize + 1);
             vehicle.pending -= 1;
             if raised[index] || !vehicle.now.alerts.is_quiet() {
-                advance(&rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+                advance(rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
-                vehicle.past.tell(origin.leg as usize, findings, &rules);
+                vehicle.past.tell(origin.leg as usize, findings, rules);
                 vehicle.retold.sign(findings);
-                if self.asks_recent {
+                if ruled.asks_recent {
                     vehicle.remember(findings, rules.risk());
                 }
             }
@@ -651,6 +931,44 @@ impl Vehicle {
             unmarked: 0,
             pending: 0,
             retold: Retold::default(),
+            waiting: Vec::new(),
+            has_asked: false,
+            untold: None,
+            stored: None,
+        }
+    }
+
+    fn saved(&self) -> SavedVehicle<'_> {
+        SavedVehicle {
+            id: self.id.clone(),
+            now: Cow::Borrowed(&self.now),
+            last_arrival: self.last_arrival,
+            retold: Cow::Borrowed(&self.retold),
+            waiting: Cow::Borrowed(&self.waiting),
+            untold: self.untold,
+        }
+    }
+
+    fn restore(&mut self, saved: SavedVehicle<'static>) {
+        (self.now, self.last_arrival) = (saved.now.into_owned(), saved.last_arrival);
+        (self.retold, self.past) = (saved.retold.into_owned(), Past::begun_before());
+        (self.waiting, self.untold) = (saved.waiting.into_owned(), saved.untold);
+    }
+
+    /// Drops what belongs to rules that are no more.
+    fn keep_ruled(&mut self, rules: &RuleSet) {
+        self.now.alerts.retain(|id| rules.index_of(id).is_some());
+    }
+
+    /// Writes the mark of a leg that is next to be folded; of the alerts when all rows before are judged.
+    fn mark_leg(&mut self, leg: usize) {
+        let Mark { state, jumps, newest, .. } = &self.now;
+        let before = Mark { state: state.remembered(), jumps: *jumps, newest: *newest, ..Mark::default() };
+        if let Some(leg) = self.past.legs.get_mut(leg) {
+            leg.before = before;
+        }
+        if self.pending == 0 {
+            self.mark(leg + 1);
         }
     }
 
@@ -662,6 +980,30 @@ impl Vehicle {
             }
             self.unmarked += 1;
         }
+    }
+
+    /// Asks for its history, and for what the book says.
+    fn ask(&mut self) -> Ask {
+        self.has_asked = true;
+        let waiting = self.waiting.iter().filter_map(|(_, kept)| kept.at());
+        let oldest = waiting.chain(self.untold.map(|untold| untold.plus_ms(1))).min();
+        Ask {
+            vehicle_id: self.id.clone(),
+            since: self.past.begins_after(),
+            oldest: oldest.filter(|at| !self.past.reaches(*at)),
+            waiting: self.waiting.iter().map(|(position, _)| *position).collect(),
+        }
+    }
+
+    /// What is kept of its past may not have been told.
+    fn doubt(&mut self) {
+        let since = self.past.begins_after().unwrap_or(NEVER);
+        self.untold = Some(self.untold.map_or(since, |untold| untold.min(since)));
+    }
+
+    /// Nothing of its past may be let go.
+    fn keeps_all(&self) -> bool {
+        self.has_asked || self.untold.is_some() || !self.waiting.is_empty()
     }
 
     /// How many grave alerts opened in the days before.
@@ -686,9 +1028,12 @@ impl Vehicle {
     }
 }
 
-/// Whether rules ask for `recent_alerts`.
-fn asks_recent(reference: &Reference) -> bool {
-    reference.rules.columns().contains_any(&["recent_alerts"])
+impl Ruled {
+    fn of(reference: &Reference) -> Self {
+        let rules = Arc::clone(&reference.rules);
+        let asks_recent = rules.columns().contains_any(&["recent_alerts"]);
+        Self { rules, fold: reference.fold(), asks_recent }
+    }
 }
 
 /// Lets every rule say of one row what it says.

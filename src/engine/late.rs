@@ -20,14 +20,19 @@ pub struct LateSettings {
     /// Memory for what may still be judged again, MiB, of all vehicles together. Default 1,024: about two hours of 16,000 trucks
     /// that report every ten seconds.
     pub memory_mib: u64,
+    /// Seconds between two snapshots of the engine's state. Default 300.
+    pub snapshot_s: u64,
     /// What a truck cannot have driven: as in admission.
     #[serde(skip)]
     pub jumps: JumpLimits,
+    /// What is older than all that memory keeps waits for the vehicle's history.
+    #[serde(skip)]
+    pub has_history: bool,
 }
 
 impl Default for LateSettings {
     fn default() -> Self {
-        Self { memory_mib: 1_024, jumps: JumpLimits::default() }
+        Self { memory_mib: 1_024, snapshot_s: 300, jumps: JumpLimits::default(), has_history: false }
     }
 }
 
@@ -44,13 +49,12 @@ pub struct Lateness {
     /// Event time of its latest input when the first of these came.
     pub newest: Option<Time>,
     pub span: Span,
+    /// With the records that they came by; from [`WAITED`] on: places in `waited`.
     pub inputs: Vec<(u32, Kept)>,
-    /// Looks at silence since.
-    pub timers: BTreeSet<Time>,
+    /// Journal positions of what came before and waited for history.
+    pub waited: Vec<u64>,
     /// Event time of the latest input by now.
     latest: Option<Time>,
-    /// The records, by event time.
-    pub records: BTreeMap<Time, u32>,
 }
 
 /// What came late: how much, from when to when.
@@ -61,7 +65,25 @@ pub struct Span {
     last: Option<Time>,
 }
 
+/// Numbers from here on are of no record of the batch, but of what waited.
+pub const WAITED: u32 = 1 << 31;
+
+/// The journal position of what waited.
+pub fn waited_at(waited: &[u64], record: u32) -> Option<u64> {
+    waited.get(record.checked_sub(WAITED)? as usize).copied()
+}
+
 impl Lateness {
+    /// What waited for history, of a vehicle whose latest input was at `newest`.
+    pub fn waiting(newest: Time, waited: Vec<(u64, Kept)>) -> Self {
+        let mut lateness = Self::since(Some(newest));
+        for (number, (position, kept)) in (WAITED..).zip(waited) {
+            lateness.waited.push(position);
+            lateness.add(number, kept.at().unwrap_or(newest), kept);
+        }
+        lateness
+    }
+
     /// Of a vehicle whose latest input was at `newest`.
     pub fn since(newest: Option<Time>) -> Self {
         Self { newest, latest: newest, ..Self::default() }
@@ -69,14 +91,15 @@ impl Lateness {
 
     /// Adds what came, late or not.
     pub fn add(&mut self, record: u32, at: Time, mut kept: Kept) {
-        if Some(at) <= self.newest {
+        if Some(at) <= self.latest {
             kept.came_late();
+        }
+        if Some(at) <= self.newest {
             self.span.count += 1;
             self.span.first = Some(self.span.first.map_or(at, |first| first.min(at)));
             self.span.last = self.span.last.max(Some(at));
         }
         self.latest = self.latest.max(Some(at));
-        self.records.insert(at, record);
         self.inputs.push((record, kept));
     }
 }
@@ -84,13 +107,13 @@ impl Lateness {
 impl Lateness {
     /// Adds a look at silence.
     pub fn look(&mut self, record: u32, at: Time, silent_ms: i64) {
-        self.timers.insert(at);
         self.inputs.push((record, Kept::timer(at, silent_ms, self.latest)));
     }
 }
 
 /// Alerts of one vehicle that only late data showed.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Retold(VecDeque<AlertId>);
 
 impl Retold {
@@ -137,7 +160,8 @@ impl Retold {
                     })
                 }
                 (Some(old), Some(new)) => {
-                    let new = Alert { retrospective: self.0.contains(id), ..Alert::clone(new) };
+                    let retrospective = old.retrospective || self.0.contains(id);
+                    let new = Alert { retrospective, ..Alert::clone(new) };
                     if (Alert { retrospective: new.retrospective, ..Alert::clone(old) }) == new {
                         continue;
                     }

@@ -21,6 +21,7 @@
 mod archive;
 mod clock;
 mod evidence;
+mod history;
 mod judge;
 mod late;
 mod past;
@@ -28,6 +29,7 @@ mod replay;
 mod retrial;
 mod settle;
 mod shards;
+mod snapshot;
 mod trips;
 mod watch;
 
@@ -36,11 +38,13 @@ pub use clock::Ticker;
 pub use evidence::{
     Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence,
 };
+pub use history::{Ask, History, HistoryError, Older};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
 pub use replay::{BATCH as REPLAY_BATCH, Replayed, replay};
 pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Recall, Together, ToldAlert, find_all, is_missed};
-pub use shards::{Engine, Judged};
+pub use shards::{Engine, Judged, Saved};
+pub use snapshot::{Draft, Name, Part, Snapshot, SnapshotError, Snapshots};
 pub use trips::{Trip, Trips};
 pub use watch::{Watcher, watch};
 
@@ -63,4 +67,6 @@ pub enum EngineError {
     /// The files of a set of rules that was in force are not kept.
     #[error("judge by the rules {0}: their files are not kept")]
     RulesGone(crate::model::Text),
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }

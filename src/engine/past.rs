@@ -23,8 +23,8 @@ use crate::{
     alerts::VehicleAlerts,
     facts::VehicleState,
     model::{
-        Alert, Antenna, Body, Cover, DeviceReport, Event, EventPhase, Facts, Jumps, Lift, Load, Power, Reason, Record,
-        Severity, Sighting, Text, Time,
+        Alert, AlertState, Antenna, Body, Cover, DeviceReport, Event, EventPhase, Facts, Jumps, Lift, Load, Power,
+        Reason, Record, Severity, Sighting, Text, Time,
     },
     rules::RuleSet,
 };
@@ -33,6 +33,9 @@ use crate::{
 const LEG_INPUTS: u16 = 64;
 /// After a longer silence a new leg begins: what was kept back is likely to belong there.
 const LEG_GAP_MS: i64 = 300_000;
+
+/// Legs at a seam that may have to be cut.
+pub const PREPENDED_CUT: usize = 2;
 
 /// What a vehicle's fold remembers before an input.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -62,10 +65,12 @@ pub struct Leg {
     pub epoch: u32,
     pub before: Mark,
     pub told: Vec<Told>,
+    /// It was found again in history: what was told at it is what the book of alerts says.
+    from_history: bool,
     inputs: Vec<u8>,
     count: u16,
-    /// Event time of its first report or sighting.
-    first: Option<Time>,
+    /// Not only looks at silence.
+    has_sent: bool,
 }
 
 /// The latest legs of a vehicle.
@@ -75,6 +80,8 @@ pub struct Past {
     bytes: usize,
     /// Legs that were let go.
     dropped: u64,
+    /// The next input begins a leg.
+    is_closed: bool,
 }
 
 /// One input of the fold, as it is kept.
@@ -260,7 +267,7 @@ impl Kept {
     }
 
     /// By event time, then content: the same order however they came. Of two at one time and place in time the content is asked.
-    fn order(&self, other: &Self) -> Ordering {
+    pub fn order(&self, other: &Self) -> Ordering {
         self.place().cmp(&other.place()).then_with(|| self.content().cmp(&other.content()))
     }
 
@@ -288,7 +295,7 @@ impl Leg {
         // Into memory nothing fails to be written.
         self.inputs = postcard::to_extend(kept, std::mem::take(&mut self.inputs)).unwrap_or_default();
         self.count = self.count.saturating_add(1);
-        self.first = self.first.or(kept.at());
+        self.has_sent |= kept.at().is_some();
     }
 
     fn bytes(&self) -> usize {
@@ -298,15 +305,23 @@ impl Leg {
 }
 
 impl Past {
+    /// Of a vehicle that sent before what is kept.
+    pub fn begun_before() -> Self {
+        Self { dropped: 1, ..Self::default() }
+    }
+
     /// Whether the next input begins a leg.
     pub fn wants_leg(&self, epoch: u32, silent_ms: Option<i64>) -> bool {
-        let is_after_gap = |leg: &Leg| leg.first.is_some() && silent_ms.is_some_and(|ms| ms > LEG_GAP_MS);
-        self.legs.back().is_none_or(|leg| leg.count >= LEG_INPUTS || leg.epoch != epoch || is_after_gap(leg))
+        let is_after_gap = |leg: &Leg| leg.has_sent && silent_ms.is_some_and(|ms| ms > LEG_GAP_MS);
+        // Inputs of one time stay together.
+        let is_due = |leg: &Leg| silent_ms != Some(0) && (leg.count >= LEG_INPUTS || is_after_gap(leg));
+        self.is_closed || self.legs.back().is_none_or(|leg| leg.epoch != epoch || is_due(leg))
     }
 
     /// Begins a leg.
     pub fn begin(&mut self, epoch: u32, before: Mark) {
         self.count_last();
+        self.is_closed = false;
         self.legs.push_back(Leg { epoch, before, ..Leg::default() });
         self.bytes += size_of::<Leg>();
     }
@@ -368,15 +383,41 @@ impl Past {
         self.legs.range(leg..).flat_map(|leg| leg.told.iter().cloned()).collect()
     }
 
+    /// As [`Past::told_from`], but what was told in the part that comes from history is what the book of alerts says; of rules that
+    /// `is_told_by_arrival` it is what history shows. `known` stood at the leg's mark, which lies after `since`.
+    pub fn told_from_as_stored(
+        &self,
+        leg: usize,
+        stored: Vec<Alert>,
+        known: &VehicleAlerts,
+        since: Option<Time>,
+        is_told_by_arrival: impl Fn(&str) -> bool,
+    ) -> Vec<Told> {
+        let mut told: Vec<Told> = Vec::new();
+        for leg in self.legs.range(leg..).filter(|leg| leg.from_history) {
+            let by_arrival = |one: &&Told| match one {
+                Told::Alert(alert) => is_told_by_arrival(&alert.rule_id),
+                Told::Hit(..) => true,
+            };
+            told.extend(leg.told.iter().filter(by_arrival).cloned());
+        }
+        let is_of_then = |alert: &Alert| {
+            let stood = || known.standing().any(|known| known.alert_id == alert.alert_id);
+            alert.state != AlertState::Withdrawn && (Some(alert.fired_at) > since || stood())
+        };
+        let stored = stored.into_iter().filter(|alert| is_of_then(alert) && !is_told_by_arrival(&alert.rule_id));
+        told.extend(stored.map(|alert| Told::Alert(Box::new(alert))));
+        told.extend(self.legs.range(leg..).filter(|leg| !leg.from_history).flat_map(|leg| leg.told.iter().cloned()));
+        told
+    }
+
     /// Puts inputs where they belong, in any order. Each comes with the record that it came by.
     pub fn merge(&mut self, mut late: Vec<(u32, Kept)>) -> Merged {
         late.sort_by(|(_, a), (_, b)| a.order(b));
         let beyond = late.iter().take_while(|(_, kept)| !self.reaches(kept.place())).count();
         let mut merged = Merged { beyond: late.drain(..beyond).collect(), ..Merged::default() };
         let Some(first) = late.first().map(|(_, kept)| kept.place()) else { return merged };
-        // Legs of silence alone have no first, so they are in no order.
-        let lies_before = |leg: &Leg| leg.first.is_some_and(|at| at < first);
-        let mut index = self.legs.iter().rposition(lies_before).unwrap_or(0);
+        let mut index = self.legs.iter().rposition(|leg| leg.before.newest < Some(first)).unwrap_or(0);
         let mut late = VecDeque::from(late);
         while index < self.legs.len() && !late.is_empty() {
             let mine = self.takes(index, &late);
@@ -399,20 +440,47 @@ impl Past {
 
     /// How many of the late inputs lie before the next leg.
     fn takes(&self, index: usize, late: &VecDeque<(u32, Kept)>) -> usize {
-        let Some(next) = self.legs.range(index + 1..).find(|leg| leg.first.is_some()) else { return late.len() };
-        let lies_before = |(_, kept): &(u32, Kept)| match Some(kept.place()).cmp(&next.first) {
-            Ordering::Less => true,
-            Ordering::Greater => false,
-            Ordering::Equal => {
-                let inputs = next.inputs();
-                inputs.iter().find(|input| input.at().is_some()).is_some_and(|first| kept.order(first).is_lt())
-            }
-        };
-        late.iter().take_while(|one| lies_before(one)).count()
+        let Some(next) = self.legs.get(index + 1) else { return late.len() };
+        late.iter().take_while(|(_, kept)| Some(kept.place()) <= next.before.newest).count()
+    }
+
+    /// What is kept so far is as good as from history: what was told at it is what the book of alerts says.
+    pub fn close_as_history(&mut self) {
+        self.legs.iter_mut().for_each(|leg| leg.from_history = true);
+        self.is_closed = true;
+    }
+
+    /// Event time of the last input before all that is kept; `None` when nothing is kept, or nothing was before it.
+    pub fn begins_after(&self) -> Option<Time> {
+        self.legs.front().and_then(|leg| leg.before.newest)
+    }
+
+    /// Puts what `older` knows of the time up to `until` before what is kept, as of an epoch. How many legs that is; of the last
+    /// [`PREPENDED_CUT`] of them something may have been cut off.
+    pub fn prepend(&mut self, older: Past, until: Time, epoch: u32) -> usize {
+        let mut legs = older.legs;
+        while legs.back().is_some_and(|leg| leg.before.newest > Some(until)) {
+            legs.pop_back();
+        }
+        let at_the_seam = self.legs.iter().take_while(|leg| leg.before.newest <= Some(until));
+        let mine: Vec<Kept> = at_the_seam.flat_map(Leg::inputs).collect();
+        for leg in legs.range_mut(legs.len().saturating_sub(PREPENDED_CUT)..) {
+            let mut inputs = leg.inputs();
+            inputs.retain(|input| input.place() <= until && !mine.contains(input));
+            (leg.inputs, leg.count, leg.has_sent) = (Vec::new(), 0, false);
+            inputs.iter().for_each(|input| leg.push(input));
+        }
+        let count = legs.len();
+        for leg in legs.into_iter().rev() {
+            self.bytes += leg.bytes();
+            self.legs.push_front(Leg { epoch, from_history: true, ..leg });
+        }
+        self.dropped = older.dropped;
+        count
     }
 
     /// Whether the first mark lies before `at`.
-    fn reaches(&self, at: Time) -> bool {
+    pub fn reaches(&self, at: Time) -> bool {
         let is_first = self.dropped == 0;
         self.legs.front().is_some_and(|leg| leg.before.newest.map_or(is_first, |newest| newest < at))
     }
@@ -421,25 +489,45 @@ impl Past {
     /// How many legs it is now.
     fn rewrite(&mut self, index: usize, inputs: &[Kept]) -> usize {
         let is_last = index + 1 == self.legs.len();
-        let epoch = self.legs[index].epoch;
+        let Leg { epoch, from_history, .. } = self.legs[index];
         let held = if is_last { size_of::<Leg>() } else { self.legs[index].bytes() };
         self.bytes = self.bytes.saturating_sub(held);
-        let limit = usize::from(LEG_INPUTS);
-        let chunk = if inputs.len() < 2 * limit { inputs.len().max(1) } else { limit };
-        let chunks = inputs.chunks(chunk);
+        let chunks = chunks(inputs);
         let count = chunks.len();
-        for (nth, chunk) in chunks.enumerate() {
+        let mut newest = None;
+        for (nth, chunk) in chunks.into_iter().enumerate() {
             if nth > 0 {
-                self.legs.insert(index + nth, Leg { epoch, ..Leg::default() });
+                self.legs.insert(
+                    index + nth,
+                    Leg { epoch, from_history, before: Mark { newest, ..Mark::default() }, ..Leg::default() },
+                );
             }
             let leg = &mut self.legs[index + nth];
-            (leg.inputs, leg.count, leg.first) = (Vec::new(), 0, None);
+            (leg.inputs, leg.count, leg.has_sent) = (Vec::new(), 0, false);
             chunk.iter().for_each(|input| leg.push(input));
             leg.inputs.shrink_to_fit();
+            newest = chunk.last().map(Kept::place);
             self.bytes += if is_last && nth + 1 == count { size_of::<Leg>() } else { leg.bytes() };
         }
         count
     }
+}
+
+/// The inputs of one leg as those of several when they have become many; those of one time stay together.
+fn chunks(mut inputs: &[Kept]) -> Vec<&[Kept]> {
+    let limit = usize::from(LEG_INPUTS);
+    let mut chunks = Vec::new();
+    while inputs.len() >= 2 * limit {
+        let place = |input: &Kept| input.place();
+        let same = inputs[limit..].iter().take_while(|input| place(input) == place(&inputs[limit - 1])).count();
+        let (chunk, rest) = inputs.split_at(limit + same);
+        chunks.push(chunk);
+        inputs = rest;
+    }
+    if !inputs.is_empty() || chunks.is_empty() {
+        chunks.push(inputs);
+    }
+    chunks
 }
 
 /// What became of inputs that were merged.

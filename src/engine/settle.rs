@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::{
     Reference,
     judge::{Finding, Found, terms},
@@ -14,7 +16,8 @@ use crate::{
 };
 
 /// Makes of findings what is told.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Settler {
     tallies: Tallies,
 }
@@ -41,12 +44,18 @@ impl Settler {
                 _ => {}
             }
         }
+        // What waited for history may come with no record.
+        findings.for_each(|finding| self.take(reference, finding, &mut told));
         told
     }
 
     fn take(&mut self, reference: &Reference, finding: Finding, told: &mut Vec<Transition>) {
         let rules = &reference.rules;
         let Some(rule) = rules.order().get(finding.turn as usize).map(|number| &rules.rules()[*number as usize]) else {
+            // Late data changed what a rule told that is no more.
+            if let Found::Change(transition) = finding.what {
+                told.push(*transition);
+            }
             return;
         };
         match finding.what {

@@ -12,10 +12,15 @@ use std::{
 
 use rustc_hash::FxHasher;
 
-use super::{EngineError, Finding, Judge, Reference, Seen, settle::Settler};
+use super::{
+    EngineError, Finding, Judge, Older, Reference, Seen,
+    judge::SavedVehicle,
+    settle::Settler,
+    snapshot::{Part, Snapshot, SnapshotError, VehiclesPart},
+};
 use crate::{
     facts::Fold,
-    model::{Body, Ledger, Outcome, Reason, Record, Text, Transition, limits},
+    model::{Body, Ledger, Outcome, Reason, Record, Text, Time, Transition, limits},
 };
 
 /// Judges on threads. Batches go in by [`Engine::submit`] and come out of [`Engine::take`] whole and in the same order.
@@ -36,8 +41,10 @@ struct Shard {
 }
 
 enum Job {
-    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)> },
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool },
+    Deepen(Box<Older>),
     Replace(Box<Reference>),
+    Restore(Vec<SavedVehicle<'static>>, Option<Time>),
 }
 
 struct Done {
@@ -45,10 +52,29 @@ struct Done {
     findings: Vec<Finding>,
     seen: Seen,
     vehicles: usize,
+    state: Option<Result<ShardState, SnapshotError>>,
+}
+
+/// What the engine knows after a batch, encoded.
+#[derive(Debug, Default)]
+pub struct Saved {
+    pub vehicles: Vec<VehiclesPart>,
+    /// By name.
+    pub parts: Vec<(&'static str, Part)>,
+}
+
+/// The names of its parts in a snapshot.
+const SETTLER: &str = "settler";
+pub(super) const LISTENING_SINCE: &str = "listening_since";
+
+/// What one shard knows.
+struct ShardState {
+    vehicles: Vec<VehiclesPart>,
+    listening_since: Option<Time>,
 }
 
 /// A batch, judged.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Judged {
     pub batch: Arc<Vec<Record>>,
     /// In order of the records, then of rules, then of vehicles: the same for any number of shards.
@@ -57,6 +83,8 @@ pub struct Judged {
     pub seen: Seen,
     /// How many vehicles the engine knows now.
     pub vehicles: usize,
+    /// The state after it, where it was asked for.
+    pub saved: Option<Result<Saved, SnapshotError>>,
 }
 
 impl Judged {
@@ -88,6 +116,65 @@ impl Engine {
     /// # Errors
     /// When a shard has stopped.
     pub fn submit(&mut self, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        self.hand_over(batch, 0, true, false)
+    }
+
+    /// As [`Engine::submit`], of the records at this journal position and after. With `save` the batch comes out with the state
+    /// after it.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_at(&mut self, position: u64, batch: Arc<Vec<Record>>, save: bool) -> Result<(), EngineError> {
+        self.hand_over(batch, position, true, save)
+    }
+
+    /// As [`Engine::submit`], of records that were judged before: what is found of them may have been told.
+    ///
+    /// # Errors
+    /// As [`Engine::submit`].
+    pub fn submit_again(&mut self, position: u64, batch: Arc<Vec<Record>>) -> Result<(), EngineError> {
+        self.hand_over(batch, position, false, false)
+    }
+
+    /// Gives a vehicle the history that it asked for: what waited for it is judged with the next batch.
+    ///
+    /// # Errors
+    /// When a shard has stopped.
+    pub fn deepen(&self, older: Older) -> Result<(), EngineError> {
+        let shard = shard_of(&older.vehicle_id, self.shards.len());
+        self.shards[shard].send(Job::Deepen(Box::new(older)))
+    }
+
+    /// What is being judged against.
+    pub fn reference(&self) -> &Reference {
+        &self.reference
+    }
+
+    /// Goes on from a snapshot; before anything is submitted.
+    ///
+    /// # Errors
+    /// When the snapshot can't be read; the engine has taken up nothing then. Or when a shard has stopped.
+    pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), EngineError> {
+        let listening_since = snapshot.part(LISTENING_SINCE)?.flatten();
+        let settler = snapshot.part(SETTLER)?.unwrap_or_default();
+        let mut parts: Vec<Vec<SavedVehicle<'static>>> = self.shards.iter().map(|_| Vec::new()).collect();
+        for vehicles in snapshot.vehicles::<SavedVehicle<'static>>() {
+            for vehicle in vehicles? {
+                parts[shard_of(&vehicle.id, self.shards.len())].push(vehicle);
+            }
+        }
+        self.settler = settler;
+        let mut jobs = self.shards.iter().zip(parts);
+        jobs.try_for_each(|(shard, part)| shard.send(Job::Restore(part, listening_since)))
+    }
+
+    fn hand_over(
+        &mut self,
+        batch: Arc<Vec<Record>>,
+        position: u64,
+        is_told: bool,
+        save: bool,
+    ) -> Result<(), EngineError> {
         let mut parts: Vec<Vec<(u32, Text)>> = vec![Vec::new(); self.shards.len()];
         for (index, record) in batch.iter().enumerate() {
             match subject(&self.fold, record) {
@@ -101,7 +188,7 @@ impl Engine {
         }
         self.pending.push_back(self.reference.clone());
         for (shard, mine) in self.shards.iter().zip(parts) {
-            shard.send(Job::Batch { batch: Arc::clone(&batch), mine })?;
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, is_told, save })?;
         }
         Ok(())
     }
@@ -175,10 +262,24 @@ impl Shard {
 fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
-        let (batch, mine) = match job {
-            Job::Batch { batch, mine } => (batch, mine),
+        let (batch, mine, save) = match job {
+            Job::Batch { batch, mine, position, is_told, save } => {
+                judge.begin_at(position, is_told);
+                (batch, mine, save)
+            }
+            Job::Deepen(older) => {
+                if let Err(error) = judge.deepen(*older) {
+                    _ = results.send(Err(error));
+                    return;
+                }
+                continue;
+            }
             Job::Replace(reference) => {
                 judge.replace(*reference);
+                continue;
+            }
+            Job::Restore(vehicles, listening_since) => {
+                judge.restore(vehicles, listening_since);
                 continue;
             }
         };
@@ -188,6 +289,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
             findings,
             seen,
             vehicles: judge.vehicles(),
+            state: save.then(|| state(&judge)),
         });
         let failed = done.is_err();
         if results.send(done).is_err() || failed {
@@ -196,24 +298,47 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     }
 }
 
+/// The state of one shard.
+fn state(judge: &Judge) -> Result<ShardState, SnapshotError> {
+    Ok(ShardState { vehicles: judge.save()?, listening_since: judge.listening_since() })
+}
+
+/// The states of all shards, and what is counted over them.
+fn saved(states: Vec<Result<ShardState, SnapshotError>>, settler: &Settler) -> Result<Saved, SnapshotError> {
+    let (mut vehicles, mut listening_since) = (Vec::new(), None);
+    for state in states {
+        let state = state?;
+        vehicles.extend(state.vehicles);
+        listening_since = listening_since.max(state.listening_since);
+    }
+    let parts = vec![(SETTLER, Part::of(settler)?), (LISTENING_SINCE, Part::of(&listening_since)?)];
+    Ok(Saved { vehicles, parts })
+}
+
 fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judged {
     let batch = parts.first().map(|part| Arc::clone(&part.batch)).unwrap_or_default();
     let mut findings = Vec::new();
     let mut seen = Seen::default();
     let mut vehicles = 0;
+    let mut states = Vec::new();
     for part in parts {
         findings.extend(part.findings);
         seen.positions.extend(part.seen.positions);
         seen.risks.extend(part.seen.risks);
         seen.repeated.extend(part.seen.repeated);
         seen.beyond.extend(part.seen.beyond);
+        seen.asks.extend(part.seen.asks);
+        seen.waiting.extend(part.seen.waiting);
+        seen.amended.extend(part.seen.amended);
         vehicles += part.vehicles;
+        states.extend(part.state);
     }
     in_order(&mut findings);
     seen.repeated.sort_unstable();
     seen.beyond.sort_unstable();
     let transitions = settler.settle(reference, &batch, findings);
-    Judged { batch, transitions, seen, vehicles }
+    let saved = (!states.is_empty()).then(|| saved(states, settler));
+    Judged { batch, transitions, seen, vehicles, saved }
 }
 
 /// As they are settled, for any number of shards.

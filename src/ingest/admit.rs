@@ -116,6 +116,16 @@ impl Admission {
         Self { settings, ..Self::default() }
     }
 
+    /// What it goes by.
+    pub fn settings(&self) -> &AdmissionSettings {
+        &self.settings
+    }
+
+    /// Goes on where another left off, by these settings.
+    pub fn resume(state: Self, settings: AdmissionSettings) -> Self {
+        Self { settings, ..state }
+    }
+
     /// Makes the record of what was decoded. A replayed file's own arrival time goes before `recv_time`.
     pub fn admit(&mut self, decoded: Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Record {
         let recv_time = decoded.recv_time.unwrap_or(recv_time);

@@ -1,8 +1,8 @@
-//! All that the journal asks of a disk: real here, simulated in the tests.
+//! All that the journal and the snapshots ask of a disk: real here, simulated in the tests.
 
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
-    io::{self, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
 };
 
@@ -12,6 +12,11 @@ pub trait Disk: Send + Sync {
     fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
     /// The whole file. Our files are bounded by the size of a segment.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
+    /// So many bytes of a file from `at` on.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when it ends before.
+    fn read_at(&self, path: &Path, at: u64, bytes: usize) -> io::Result<Vec<u8>>;
     /// Cuts a file to `bytes` and syncs it.
     fn cut(&self, path: &Path, bytes: u64) -> io::Result<()>;
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
@@ -61,6 +66,17 @@ impl Disk for FileSystem {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         fs::read(path)
+    }
+
+    fn read_at(&self, path: &Path, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        if file.metadata()?.len() < at.saturating_add(bytes as u64) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.seek(SeekFrom::Start(at))?;
+        let mut read = vec![0; bytes];
+        file.read_exact(&mut read)?;
+        Ok(read)
     }
 
     fn cut(&self, path: &Path, bytes: u64) -> io::Result<()> {

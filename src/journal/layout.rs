@@ -235,6 +235,12 @@ impl Catalogue {
         Err(JournalError::io("list", dir, io::Error::other("it changes faster than it can be listed")))
     }
 
+    /// The least position that is kept; `None` when nothing is.
+    pub fn first_position(&self) -> Option<u64> {
+        let sealed = self.sealed.iter().map(|file| file.first);
+        sealed.chain(self.open.iter().map(|segment| segment.first)).min()
+    }
+
     /// The first position of the earliest segment that may hold what was measured at `since` or later: what lies before it is of
     /// days that were over.
     pub fn first_since(&self, since: Time) -> u64 {

@@ -77,9 +77,10 @@ mod segment;
 mod settings;
 mod writer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use columns::schema;
+pub(crate) use disk::{Disk, FileSystem};
 pub use error::JournalError;
 pub use layout::{Catalogue, OpenSegment, SealedFile};
 pub use read::Records;

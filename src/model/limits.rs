@@ -14,6 +14,10 @@ pub const UNACKNOWLEDGED: usize = 65_535;
 pub const JOURNAL_BATCH: usize = 8_192;
 /// Batches that wait for a shard. Full: acknowledgement is withheld.
 pub const SHARD_QUEUE: usize = 16;
+/// Late reports of one vehicle that wait for its history. More: `late`, not judged.
+pub const LATE_WAITING: usize = 1_000_000;
+/// Vehicles whose history is read together. More: with the next reading.
+pub const HISTORIES: usize = 512;
 /// Devices that are in no registry and still judged. More: rejected as `too_many_devices`.
 pub const UNREGISTERED_DEVICES: usize = 20_000;
 /// Fingerprints of recent reports kept per device to tell duplicates. Older ones: `late`, not judged either.

@@ -123,6 +123,18 @@ impl Ledger {
         }
     }
 
+    /// One report that was counted as judged out of order came to this outcome in the end.
+    pub fn amend(&mut self, outcome: Outcome, reason: Reason) {
+        if (outcome, reason) == (Outcome::Evaluated, Reason::OutOfOrder) {
+            return;
+        }
+        let counted = self.counts.get_mut(&Outcome::Evaluated).and_then(|reasons| reasons.get_mut(&Reason::OutOfOrder));
+        if let Some(counted) = counted.filter(|counted| **counted > 0) {
+            *counted -= 1;
+            *self.counts.entry(outcome).or_default().entry(reason).or_default() += 1;
+        }
+    }
+
     /// Adds another ledger's counts to this one.
     pub fn merge(&mut self, other: &Ledger) {
         self.received += other.received;

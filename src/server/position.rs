@@ -6,7 +6,10 @@ use rustc_hash::FxHashMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::model::{Text, Time, limits};
+use crate::{
+    engine::LastPosition,
+    model::{Text, Time, limits},
+};
 
 /// Where a vehicle was last seen.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -27,6 +30,13 @@ pub struct Position {
     pub heading_deg: Option<f64>,
 }
 
+impl From<LastPosition> for Position {
+    fn from(seen: LastPosition) -> Self {
+        let LastPosition { vehicle_id, plate, at, lat, lon, speed_kmh, heading_deg } = seen;
+        Self { vehicle_id, plate, at, lat, lon, speed_kmh, heading_deg }
+    }
+}
+
 /// The last position of every vehicle. Beyond [`limits::POSITIONS`] vehicles new ones are not kept.
 #[derive(Debug, Default)]
 pub struct LastPositions {
@@ -43,6 +53,21 @@ struct Kept {
 const TELL_EVERY_MS: i64 = 5_000;
 
 impl LastPositions {
+    /// All of them.
+    pub fn all(&self) -> Vec<LastPosition> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = |Position { vehicle_id, plate, at, lat, lon, speed_kmh, heading_deg }: Position| LastPosition {
+            vehicle_id,
+            plate,
+            at,
+            lat,
+            lon,
+            speed_kmh,
+            heading_deg,
+        };
+        kept.values().map(|kept| seen(kept.position.clone())).collect()
+    }
+
     /// Keeps a position unless a newer one is known; whether the stream should be told.
     pub fn see(&self, position: Position, now: Time) -> bool {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);

@@ -46,7 +46,7 @@ pub struct AlertFilter {
 
 impl Tx<'_> {
     /// Writes an alert as it stands now. It never goes backwards: what fewer rules have joined, else what is less finished, else
-    /// what is less grave than what the book holds changes nothing.
+    /// what is less grave than what the book holds changes nothing; but what was withdrawn may come again.
     ///
     /// # Errors
     /// When the database fails.
@@ -54,6 +54,9 @@ impl Tx<'_> {
         let rank = (alert.joined.len() as i64, state_rank(alert.state), alert.severity as i64);
         match self.held(alert)? {
             None => self.insert_alert(alert).map(|()| Change::New),
+            Some((_, state, severity)) if state == state_rank(AlertState::Withdrawn) && rank.1 < state => {
+                self.update_alert(alert, severity).map(|()| Change::Changed)
+            }
             Some(held) if rank <= held => Ok(Change::Known),
             Some((_, _, severity)) => self.update_alert(alert, severity).map(|()| Change::Changed),
         }
@@ -105,10 +108,12 @@ impl Tx<'_> {
         } else {
             serde_json::to_string(&Alert { severity: severity_of(severity), ..alert.clone() })?
         };
-        let sql = "UPDATE alerts SET severity = ?2, state = ?3, departments = ?4, json = ?5 WHERE alert_id = ?1";
-        let departments = spaced(&alert.departments);
-        let id = &*alert.alert_id.0;
-        self.inner.prepare_cached(sql)?.execute(params![id, severity, state_rank(alert.state), departments, json])?;
+        // Late data may have moved it in time: what is looked up by goes with it.
+        let sql = "UPDATE alerts SET severity = ?2, state = ?3, departments = ?4, json = ?5, fired_at = ?6, plate = ?7
+                   WHERE alert_id = ?1";
+        let (id, state, departments) = (&*alert.alert_id.0, state_rank(alert.state), spaced(&alert.departments));
+        let values = params![id, severity, state, departments, json, ms(alert.fired_at), &*alert.plate];
+        self.inner.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
 }

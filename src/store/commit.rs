@@ -144,6 +144,25 @@ impl Tx<'_> {
         Ok(true)
     }
 
+    /// Says that the record at a journal position waits for its vehicle's history; it is counted as judged.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn wait(&self, position: u64) -> Result<(), StoreError> {
+        let sql = "INSERT INTO waiting (position) VALUES (?1) ON CONFLICT DO NOTHING";
+        self.inner.prepare_cached(sql)?.execute([i64::try_from(position).unwrap_or(i64::MAX)])?;
+        Ok(())
+    }
+
+    /// Says that it waits no more. `false`: it did not wait, or has come to its end before.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn waits_no_more(&self, position: u64) -> Result<bool, StoreError> {
+        let mut statement = self.inner.prepare_cached("DELETE FROM waiting WHERE position = ?1")?;
+        Ok(statement.execute([i64::try_from(position).unwrap_or(i64::MAX)])? > 0)
+    }
+
     /// Up to which journal position (not included) all is committed; `None` before the first commit.
     ///
     /// # Errors

@@ -96,6 +96,9 @@ const MIGRATIONS: &[&str] = &[
     ALTER TABLE alerts ADD COLUMN shadow INTEGER NOT NULL DEFAULT 0;
 ",
     "
+    CREATE TABLE waiting (position INTEGER PRIMARY KEY);
+",
+    "
     CREATE TABLE rule_sets (digest TEXT PRIMARY KEY, files TEXT NOT NULL) WITHOUT ROWID;
 
     CREATE TABLE in_force (

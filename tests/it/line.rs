@@ -48,7 +48,7 @@ pub fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// The alerts of the same reports without broker and server.
-fn replayed(city: &City, reports: &[Json]) -> std::collections::BTreeMap<String, Json> {
+pub fn replayed(city: &City, reports: &[Json]) -> std::collections::BTreeMap<String, Json> {
     let (input, output) = (city.file("reports.jsonl", reports), city.folder.path().join("alerts.jsonl"));
     let status = program()
         .arg("replay")

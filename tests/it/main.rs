@@ -16,6 +16,7 @@ mod house;
 mod late;
 mod line;
 mod outage;
+mod recovery;
 mod shadow;
 mod sql;
 mod support;

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender},
     },
     time::{Duration, Instant},
 };
@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use crate::{
     cli::now,
     command::{Desk, News, UnitInfo},
-    engine::Judged,
+    engine::{Draft, Judged},
     model::{Body, Ledger, Time},
     rules::RuleSet,
     store::{InForce, Store, StoreError},
@@ -21,8 +21,8 @@ use crate::{
 
 /// What there is to commit.
 pub enum Work {
-    /// A batch, and the journal position after it.
-    Judged { judged: Judged, end: u64 },
+    /// A batch, the journal position after it, and the state after it where it is to be written.
+    Judged { judged: Box<Judged>, end: u64, draft: Option<Box<Draft>> },
     /// The registry's units have changed.
     Roster(Vec<UnitInfo>),
     /// Other rules or another registry judge from a journal position on.
@@ -36,6 +36,8 @@ pub struct Clerk<T> {
     pub ledger: Ledger,
     /// Wakes whoever carries the outbox.
     pub outbox: Arc<Notify>,
+    /// Writes state, once all before it is committed.
+    pub snapshots: SyncSender<Draft>,
     /// Is told what a commit changed, after it.
     pub tell: T,
 }
@@ -95,9 +97,16 @@ impl<T: Tell> Clerk<T> {
             let mut news = Vec::new();
             for one in &held {
                 match one {
-                    Work::Judged { judged, end } => {
-                        if tx.advance_to(*end)? {
+                    Work::Judged { judged, end, .. } => {
+                        // With no record comes only what waited for history.
+                        if judged.batch.is_empty() || tx.advance_to(*end)? {
                             judged.count_into(ledger);
+                            judged.seen.waiting.iter().try_for_each(|position| tx.wait(*position))?;
+                            for (position, outcome, reason) in &judged.seen.amended {
+                                if tx.waits_no_more(*position)? {
+                                    ledger.amend(*outcome, *reason);
+                                }
+                            }
                             news.extend(enter(desk, tx, judged, at)?);
                         }
                     }
@@ -112,6 +121,13 @@ impl<T: Tell> Clerk<T> {
         self.outbox.notify_one();
         self.tell.news(&news);
         self.tell.committed(&self.ledger);
+        for one in held {
+            if let Work::Judged { draft: Some(draft), .. } = one
+                && self.snapshots.try_send(*draft).is_err()
+            {
+                tracing::warn!("a snapshot is left out: the one before it is still being written");
+            }
+        }
         Ok(())
     }
 }

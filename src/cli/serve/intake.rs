@@ -3,18 +3,27 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, mpsc::SyncSender},
+    sync::{
+        Arc,
+        mpsc::{Sender, SyncSender},
+    },
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::mpsc;
 
 use super::clerk::Work;
 use crate::{
-    cli::{front::Front, now},
+    cli::{
+        front::{Front, FrontState},
+        now,
+    },
     command::roster,
-    engine::{Engine, EngineError, Judged, Reference},
+    engine::{
+        Ask, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, Seen,
+        SnapshotError, Snapshots,
+    },
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
     model::{Body, Record, limits},
@@ -41,6 +50,10 @@ pub trait Watch: Send {
     fn journalled(&mut self, records: &[Record], took: Duration);
     /// Judged, before it is committed.
     fn judged(&mut self, judged: &Judged);
+    /// Where vehicles were last seen, to be told again after a start.
+    fn positions(&self) -> Vec<LastPosition>;
+    /// Is told them after a start.
+    fn resumed(&mut self, positions: Vec<LastPosition>);
     /// The disk has no room (`Some`: why), or has it again (`None`).
     fn stuck(&mut self, problem: Option<&str>);
 }
@@ -64,9 +77,44 @@ pub struct Intake<W> {
     pub tick: Duration,
     pub work: SyncSender<Work>,
     pub watch: W,
-    /// Journal positions after the batches that are with the engine, oldest first.
-    pub ends: VecDeque<u64>,
+    /// Of the batches that are with the engine, oldest first.
+    pub ends: VecDeque<End>,
+    pub saving: Saving,
+    /// To whoever reads history.
+    pub asks: Sender<Asked>,
 }
+
+/// Vehicles that ask for their history, each up to a journal position, and what they are judged against.
+pub struct Asked {
+    pub asks: Vec<(Ask, u64)>,
+    pub reference: Reference,
+}
+
+/// What was known when a batch was handed over.
+pub struct End {
+    /// The journal's position after it.
+    position: u64,
+    /// What stands before the journal, when the state after the batch is to be saved.
+    front: Option<Part>,
+}
+
+/// When state is saved.
+pub struct Saving {
+    every: Duration,
+    last: Instant,
+    /// The journal's position then.
+    position: u64,
+}
+
+impl Saving {
+    pub fn every(every: Duration) -> Self {
+        Self { every, last: Instant::now(), position: 0 }
+    }
+}
+
+/// The names of parts in a snapshot.
+pub const FRONT: &str = "front";
+pub const POSITIONS: &str = "positions";
 
 /// How long a full disk is left alone before it is tried again.
 const FULL: Duration = Duration::from_secs(1);
@@ -86,11 +134,13 @@ impl<W: Watch> Intake<W> {
         mut self,
         inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>,
         mut orders: mpsc::Receiver<Order>,
+        mut histories: mpsc::Receiver<Vec<Older>>,
     ) -> Result<(), IntakeError> {
         let (inlets, receivers): (Vec<Inlet>, Vec<_>) = inlets.into_iter().unzip();
         let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
         self.keep(vec![Record::clock(Body::Start, now())]).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
+        let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
         let mut is_stopping = false;
         loop {
             if self.engine.pending() > 0 && (!self.engine.has_room() || !inbox.has_more()) {
@@ -106,6 +156,7 @@ impl<W: Watch> Intake<W> {
                         inlets.iter().for_each(|inlet| inlet.source.stop_receiving());
                     }
                 },
+                Some(found) = histories.recv() => self.deepen(found)?,
                 chunk = inbox.next() => match chunk {
                     Some((inlet, chunk)) => self.take(&inlets[inlet], chunk).await?,
                     None => break,
@@ -115,8 +166,16 @@ impl<W: Watch> Intake<W> {
                     self.front.tick(now(), &mut records);
                     self.keep(records).await?;
                 }
+                _ = saves.tick() => {
+                    // While much comes it is saved with what comes.
+                    if self.journal.next_position() > self.saving.position {
+                        self.hand_over(Vec::new(), true)?;
+                    }
+                }
             }
         }
+        // The next start has nothing to fold again.
+        self.hand_over(Vec::new(), true)?;
         while self.engine.pending() > 0 {
             self.take_judged()?;
         }
@@ -149,7 +208,7 @@ impl<W: Watch> Intake<W> {
     async fn append(&mut self, records: Vec<Record>) -> Result<Vec<Record>, IntakeError> {
         let mut was_full = false;
         loop {
-            let began = std::time::Instant::now();
+            let began = Instant::now();
             match self.journal.append(&records) {
                 Ok(_) => {
                     self.watch.journalled(&records, began.elapsed());
@@ -173,20 +232,64 @@ impl<W: Watch> Intake<W> {
     }
 
     fn submit(&mut self, records: Vec<Record>) -> Result<(), IntakeError> {
+        let is_due = self.saving.last.elapsed() >= self.saving.every;
+        self.hand_over(records, is_due)
+    }
+
+    fn hand_over(&mut self, records: Vec<Record>, save: bool) -> Result<(), IntakeError> {
         if !self.engine.has_room() {
             self.take_judged()?;
         }
-        self.engine.submit(Arc::new(records))?;
-        self.ends.push_back(self.journal.next_position());
+        let front = if save { self.front_part() } else { None };
+        if front.is_some() {
+            (self.saving.last, self.saving.position) = (Instant::now(), self.journal.next_position());
+        }
+        let first = self.journal.next_position() - records.len() as u64;
+        self.engine.submit_at(first, Arc::new(records), front.is_some())?;
+        self.ends.push_back(End { position: self.journal.next_position(), front });
         Ok(())
+    }
+
+    fn front_part(&self) -> Option<Part> {
+        let part = Part::of(&self.front.state());
+        part.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
     }
 
     /// The oldest batch that the engine has, on to the commit.
     fn take_judged(&mut self) -> Result<(), IntakeError> {
-        let Some(judged) = self.engine.take()? else { return Ok(()) };
+        let Some(mut judged) = self.engine.take()? else { return Ok(()) };
         self.watch.judged(&judged);
-        let end = self.ends.pop_front().unwrap_or_else(|| self.journal.next_position());
-        self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)
+        let end = self.ends.pop_front();
+        let position = end.as_ref().map_or_else(|| self.journal.next_position(), |end| end.position);
+        self.ask(&mut judged, position);
+        let draft = judged.saved.take().zip(end.and_then(|end| end.front)).and_then(|(saved, front)| {
+            let drafted = saved.and_then(|saved| self.draft(position, saved, front));
+            drafted.inspect_err(|error| tracing::error!("no snapshot is made: failed to {error}")).ok()
+        });
+        let work = Work::Judged { judged: Box::new(judged), end: position, draft: draft.map(Box::new) };
+        self.work.send(work).map_err(|_| IntakeError::Committing)
+    }
+
+    /// Asks for the history of vehicles, up to a position.
+    fn ask(&self, judged: &mut Judged, until: u64) {
+        let asks: Vec<(Ask, u64)> = judged.seen.asks.drain(..).map(|ask| (ask, until)).collect();
+        // Nobody there any more: the process is ending, and the next start asks again.
+        if !asks.is_empty() {
+            _ = self.asks.send(Asked { asks, reference: self.engine.reference().clone() });
+        }
+    }
+
+    /// Takes up what history knows of vehicles that asked.
+    fn deepen(&mut self, found: Vec<Older>) -> Result<(), IntakeError> {
+        found.into_iter().try_for_each(|older| self.engine.deepen(older))?;
+        self.hand_over(Vec::new(), false)
+    }
+
+    fn draft(&self, position: u64, saved: Saved, front: Part) -> Result<Draft, SnapshotError> {
+        let Saved { vehicles, mut parts } = saved;
+        parts.push((FRONT, front));
+        parts.push((POSITIONS, Part::of(&self.watch.positions())?));
+        Ok(Draft { position, at: now(), parts, vehicles })
     }
 
     fn replace(&mut self, reference: &Reference) -> Result<(), IntakeError> {
@@ -212,18 +315,59 @@ impl<W: Watch> Intake<W> {
         self.work.send(Work::InForce { from, rules }).map_err(|_| IntakeError::Committing)
     }
 
-    /// Folds the journal again, up to what was committed to rebuild state, from there on to be committed.
+    /// Goes on from the newest snapshot that can be read, of those that know nothing that is not committed. The position from
+    /// which the journal is to be folded.
     ///
     /// # Errors
-    /// When the journal cannot be read, or a rule cannot be evaluated.
-    pub fn recover(&mut self, dir: &std::path::Path, committed: u64) -> Result<u64, IntakeError> {
+    /// When the folder cannot be listed, or the engine has stopped.
+    pub fn resume(&mut self, snapshots: &Snapshots, committed: u64) -> Result<u64, IntakeError> {
+        for name in snapshots.names().map_err(EngineError::from)?.into_iter().rev() {
+            if name.position > committed {
+                tracing::warn!(position = name.position, committed, "a snapshot is of another run: it is passed over");
+                continue;
+            }
+            match self.resume_at(snapshots, name) {
+                Ok(()) => return Ok(name.position),
+                Err(EngineError::Snapshot(error)) => {
+                    tracing::error!("a snapshot is passed over for the one before it: failed to {error}");
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(0)
+    }
+
+    /// All that can fail is read before anything is taken up.
+    fn resume_at(&mut self, snapshots: &Snapshots, name: Name) -> Result<(), EngineError> {
+        let snapshot = snapshots.open(name)?;
+        let front: Option<FrontState<'static>> = snapshot.part(FRONT)?;
+        let positions: Vec<LastPosition> = snapshot.part(POSITIONS)?.unwrap_or_default();
+        self.engine.restore(&snapshot)?;
+        front.into_iter().for_each(|front| self.front.resume(front));
+        self.watch.resumed(positions);
+        Ok(())
+    }
+
+    /// Folds the journal again from a position on: up to what was committed to rebuild state, from there on to be committed.
+    /// What is damaged is said, and passed over.
+    ///
+    /// # Errors
+    /// When the journal cannot be read at all, or a rule cannot be evaluated.
+    pub fn recover(&mut self, dir: &std::path::Path, from: u64, committed: u64) -> Result<u64, IntakeError> {
         let mut batch = Vec::new();
         let mut folded = 0;
-        let mut next = 0;
-        for entry in Journal::read(dir, 0)? {
-            let (position, record) = entry?;
-            if batch.len() >= limits::JOURNAL_BATCH || (position >= committed && next <= committed && !batch.is_empty())
-            {
+        let mut next = from;
+        for entry in Journal::read(dir, from)? {
+            let (position, record) = match entry {
+                Ok(entry) => entry,
+                Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
+                    tracing::error!("history is damaged, and what is lost is not judged: failed to {error}");
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            let is_parted = position != next || (position >= committed && next <= committed);
+            if batch.len() >= limits::JOURNAL_BATCH || is_parted {
                 self.refold(&mut batch, next, committed)?;
             }
             self.front.restore(&record);
@@ -239,11 +383,24 @@ impl<W: Watch> Intake<W> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.engine.submit(Arc::new(std::mem::take(batch)))?;
-        let Some(judged) = self.engine.take()? else { return Ok(()) };
-        self.watch.judged(&judged);
+        let first = end - batch.len() as u64;
+        let batch = Arc::new(std::mem::take(batch));
         if end > committed {
-            self.work.send(Work::Judged { judged, end }).map_err(|_| IntakeError::Committing)?;
+            self.engine.submit_at(first, batch, false)?;
+        } else {
+            self.engine.submit_again(first, batch)?;
+        }
+        let Some(mut judged) = self.engine.take()? else { return Ok(()) };
+        self.watch.judged(&judged);
+        self.ask(&mut judged, end);
+        if end <= committed {
+            // It was told; what had waited may have come to its end.
+            judged = Judged { seen: Seen { amended: judged.seen.amended, ..Seen::default() }, ..Judged::default() };
+        }
+        if end > committed || !judged.seen.amended.is_empty() {
+            self.work
+                .send(Work::Judged { judged: Box::new(judged), end, draft: None })
+                .map_err(|_| IntakeError::Committing)?;
         }
         Ok(())
     }

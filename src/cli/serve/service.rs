@@ -8,10 +8,10 @@ use std::{
     sync::{
         Arc, Mutex, PoisonError,
         atomic::Ordering,
-        mpsc::{SyncSender, sync_channel},
+        mpsc::{Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, anyhow};
@@ -20,7 +20,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use super::{
     broker::{Login, MqttSink},
     clerk::{Clerk, Work},
-    intake::{Intake, Order},
+    intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
     telling::{Committed, Listener, Passing},
 };
@@ -28,10 +28,11 @@ use crate::{
     cli::{explain, front::Front, ledger, now, registry::BOOK},
     command::{Desk, roster},
     config::Config,
-    engine::{Archive, Engine, Reference},
+    engine::{Archive, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
     journal::Journal,
     metrics::{Metrics, raise_to},
+    model::limits,
     notify::{Courier, Delivered},
     registry::Book,
     rules::RuleSet,
@@ -46,6 +47,8 @@ const ANSWERS_FIRST_MS: i64 = 30_000;
 
 /// How often it is looked whether the broker has been reached.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// Until history that could not be read is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
 /// How often counts that others keep are copied into the metrics.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
@@ -146,17 +149,22 @@ impl Service {
 
         let (ended, has_ended) = mpsc::channel(4);
         let outbox = Arc::new(Notify::new());
+        let folder = Snapshots::of(&config.data.join(ledger::SNAPSHOTS));
+        let (drafts, snapshots) = start_snapshots(folder.clone(), &config, &metrics)?;
         let (work, clerk) =
-            start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, ended.clone())?;
+            start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
-        let intake = intake(&config, &reference, &store, work, passing)?;
+        let (asks, histories) =
+            start_history(History::of(folder.clone(), &config.data.join(ledger::JOURNAL), store.reader()))?;
+        let intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
         let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
-            let result = handle.block_on(intake.run(inlets, order_queue)).context("failed to go on taking reports");
+            let result =
+                handle.block_on(intake.run(inlets, order_queue, histories)).context("failed to go on taking reports");
             _ = ended.blocking_send(result);
         })?;
 
@@ -171,7 +179,7 @@ impl Service {
             vehicles: reference.registry.vehicles().count(),
             orders,
             ended: has_ended,
-            threads: vec![taking, clerk],
+            threads: vec![taking, clerk, snapshots],
             close_http,
             http_task,
             close_courier,
@@ -268,7 +276,13 @@ fn book(config: &Config) -> anyhow::Result<Book> {
 fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
     let registry = Arc::new(book.lock().unwrap_or_else(PoisonError::into_inner).load()?);
     let rules = Arc::new(RuleSet::load(&config.rules)?);
-    Ok(Reference { registry, rules, facts: config.facts(), tick_ms: config.tick_ms(), late: config.late() })
+    Ok(Reference {
+        registry,
+        rules,
+        facts: config.facts(),
+        tick_ms: config.tick_ms(),
+        late: LateSettings { has_history: true, ..config.late() },
+    })
 }
 
 /// Explains the alerts of this data folder.
@@ -290,6 +304,7 @@ fn start_clerk(
     stream: &Stream,
     listener: Option<Listener>,
     outbox: &Arc<Notify>,
+    snapshots: SyncSender<Draft>,
     ended: mpsc::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<(SyncSender<Work>, JoinHandle<()>)> {
     let reader = store.reader();
@@ -299,7 +314,7 @@ fn start_clerk(
     let kept = reader.ledger()?;
     metrics.set_ledger(&kept);
     let tell = Committed { metrics: Arc::clone(metrics), stream: stream.clone(), reader, listener };
-    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), tell };
+    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), snapshots, tell };
     let (work, queue) = sync_channel(UNCOMMITTED);
     let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
         let result = clerk.run(&queue).context("failed to commit");
@@ -310,13 +325,80 @@ fn start_clerk(
     Ok((work, thread))
 }
 
-/// The intake with its state rebuilt from the journal.
+/// The thread that writes snapshots, until nobody hands it any. What fails is said: the journal has it all.
+fn start_snapshots(
+    folder: Snapshots,
+    config: &Config,
+    metrics: &Arc<Metrics>,
+) -> anyhow::Result<(SyncSender<Draft>, JoinHandle<()>)> {
+    let (drafts, queue) = sync_channel::<Draft>(1);
+    let (keep_ms, metrics) = (config.admission().max_age_s.saturating_mul(1_000), Arc::clone(metrics));
+    let thread = std::thread::Builder::new().name("snapshots".to_owned()).spawn(move || {
+        for draft in queue {
+            let began = Instant::now();
+            let written = folder.write(&draft).and_then(|name| folder.thin(keep_ms).map(|()| name));
+            metrics.count_snapshot(written.is_ok());
+            match written {
+                Ok(name) => tracing::debug!(position = name.position, took = ?began.elapsed(), "snapshot written"),
+                Err(error) => tracing::error!("failed to {error}; a start folds history from the snapshot before"),
+            }
+        }
+    })?;
+    Ok((drafts, thread))
+}
+
+/// The thread that finds the history of vehicles whose late data is older than memory. What can't be read is tried again; the
+/// process may end meanwhile, and asks again after its next start.
+fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Receiver<Vec<Older>>)> {
+    let (asks, queue) = channel::<Asked>();
+    let (results, found) = mpsc::channel(1);
+    std::thread::Builder::new().name("history".to_owned()).spawn(move || {
+        while let Ok(Asked { mut asks, mut reference }) = queue.recv() {
+            while asks.len() < limits::HISTORIES
+                && let Ok(more) = queue.try_recv()
+            {
+                asks.extend(more.asks);
+                reference = more.reference;
+            }
+            let until = asks.iter().map(|(_, until)| *until).max().unwrap_or(0);
+            let (count, began) = (asks.len(), Instant::now());
+            let found = loop {
+                // All that was told of them by then must be in the book.
+                let found = match history.committed() {
+                    Ok(committed) if committed < until => None,
+                    Ok(_) => Some(history.find(&reference, asks.clone())),
+                    Err(error) => Some(Err(error)),
+                };
+                match found {
+                    Some(Ok(found)) => break found,
+                    Some(Err(error)) => {
+                        tracing::error!("late data waits: failed to {error}; this is tried again");
+                        std::thread::sleep(AGAIN);
+                    }
+                    None => std::thread::sleep(LOOK_EVERY),
+                }
+                if results.is_closed() {
+                    return;
+                }
+            };
+            tracing::debug!(vehicles = count, took = ?began.elapsed(), "history found");
+            if results.blocking_send(found).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok((asks, found))
+}
+
+/// The intake with its state rebuilt: from the newest snapshot that can be read, and the journal since.
 fn intake(
     config: &Config,
     reference: &Reference,
     store: &Store,
+    snapshots: &Snapshots,
     work: SyncSender<Work>,
     watch: Passing,
+    asks: Sender<Asked>,
 ) -> anyhow::Result<Intake<Passing>> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
     let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
@@ -339,10 +421,15 @@ fn intake(
         work,
         watch,
         ends: VecDeque::new(),
+        saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
+        asks,
     };
-    let folded = intake.recover(&folder, committed)?;
-    if folded > 0 {
-        tracing::info!(folded, committed, torn_bytes = recovered.torn_bytes, "journal folded again");
+    let began = Instant::now();
+    let from = intake.resume(snapshots, committed)?;
+    let folded = intake.recover(&folder, from, committed)?;
+    if from > 0 || folded > 0 {
+        let took = began.elapsed();
+        tracing::info!(from, folded, committed, torn_bytes = recovered.torn_bytes, ?took, "state is rebuilt");
     }
     intake.tell_in_force(reference)?;
     Ok(intake)

@@ -9,7 +9,7 @@ use super::{clerk::Tell, intake::Watch};
 use crate::{
     cli::now,
     command::News,
-    engine::Judged,
+    engine::{Judged, LastPosition},
     metrics::Metrics,
     model::{Alert, AlertState, Body, Ledger, Reason, Record},
     server::{LastPositions, LastRisks, Position, Stream},
@@ -40,20 +40,21 @@ impl Watch for Passing {
         self.metrics.vehicles.set(i64::try_from(judged.vehicles).unwrap_or(i64::MAX));
         let at = now();
         for seen in &judged.seen.positions {
-            let position = Position {
-                vehicle_id: seen.vehicle_id.clone(),
-                plate: seen.plate.clone(),
-                at: seen.at,
-                lat: seen.lat,
-                lon: seen.lon,
-                speed_kmh: seen.speed_kmh,
-                heading_deg: seen.heading_deg,
-            };
+            let position = Position::from(seen.clone());
             if self.positions.see(position.clone(), at) {
                 self.stream.position(&position);
             }
         }
         judged.seen.risks.iter().for_each(|assessed| self.risks.see(assessed));
+    }
+
+    fn positions(&self) -> Vec<LastPosition> {
+        self.positions.all()
+    }
+
+    fn resumed(&mut self, positions: Vec<LastPosition>) {
+        let at = now();
+        positions.into_iter().for_each(|seen| _ = self.positions.see(Position::from(seen), at));
     }
 
     fn stuck(&mut self, problem: Option<&str>) {

@@ -2,7 +2,7 @@ mod compact;
 mod crash;
 mod files;
 mod samples;
-mod sim;
+pub mod sim;
 
 use std::{
     path::{Path, PathBuf},

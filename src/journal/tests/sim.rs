@@ -173,6 +173,12 @@ impl Disk for Sim {
         Ok(state.files[state.file(path)?].now.clone())
     }
 
+    fn read_at(&self, path: &Path, at: u64, bytes: usize) -> io::Result<Vec<u8>> {
+        let whole = self.read(path)?;
+        let from = usize::try_from(at).unwrap();
+        whole.get(from..from + bytes).map(<[u8]>::to_vec).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+    }
+
     fn cut(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let mut state = self.state();
         state.spend()?;

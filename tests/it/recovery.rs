@@ -1,0 +1,173 @@
+//! A start goes on where the process before it ended, however that came about.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+use rand::{RngExt, SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+use serde_json::Value as Json;
+
+use crate::{
+    city::{City, START_MS},
+    line::{publish, replayed, run},
+    support::{Mosquitto, Served, alerts, assert_same_alerts, program, wait_for},
+};
+
+/// A server that saves its state every second.
+fn serve(city: &City, broker: &Mosquitto, data: &Path) -> Served {
+    let mut program = program();
+    program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1");
+    Served::start_with(program, &broker.address(), data, &city.registry(), &city.rules())
+}
+
+const REBUILT: &str = "state is rebuilt";
+
+/// How many records were folded again at the start, and from which position on.
+fn rebuilt(served: &Served) -> (u64, u64) {
+    let log = wait_for("word of the state", || Some(served.log()).filter(|log| log.contains(REBUILT)));
+    let number = |name: &str| {
+        let line: Json = serde_json::from_str(log.lines().find(|line| line.contains(REBUILT)).unwrap()).unwrap();
+        line["fields"][name].as_u64().unwrap()
+    };
+    (number("from"), number("folded"))
+}
+
+fn snapshots(data: &Path) -> Vec<std::path::PathBuf> {
+    let Ok(entries) = fs::read_dir(data.join("snapshots")) else { return Vec::new() };
+    let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+#[test]
+fn a_start_goes_on_from_the_last_snapshot_and_passes_over_what_is_damaged() {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    let reports = city.reports(150, START_MS);
+    let data = city.folder.path().join("data");
+    let (first, rest) = reports.split_at(reports.len() / 3);
+    let (second, third) = rest.split_at(rest.len() / 2);
+
+    let mut served = serve(&city, &broker, &data);
+    run(publish(&broker, first));
+    wait_for("the first part", || (served.received() == first.len() as u64).then_some(()));
+    assert_eq!(served.stop(), Some(0));
+    served = serve(&city, &broker, &data);
+    let (from, folded) = rebuilt(&served);
+    assert!(from > first.len() as u64 && folded == 0, "whoever ends in order leaves nothing to fold: {from}, {folded}");
+
+    run(publish(&broker, second));
+    let so_far = (first.len() + second.len()) as u64;
+    wait_for("the second part", || (served.received() == so_far).then_some(()));
+    wait_for("a snapshot", || (snapshots(&data).len() > 1).then_some(()));
+    served.kill();
+    // The newest is damaged: the one before it, and the journal since, give the same.
+    let newest = snapshots(&data).pop().unwrap();
+    let mut bytes = fs::read(&newest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&newest, bytes).unwrap();
+    served = serve(&city, &broker, &data);
+    let (from, folded) = rebuilt(&served);
+    assert!(from > 0 && folded > 0, "from {from}, {folded} folded");
+    assert!(served.log().contains("it is damaged"), "{}", served.log());
+
+    run(publish(&broker, third));
+    wait_for("all reports", || (served.received() == reports.len() as u64).then_some(()));
+    assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
+    let seen = |served: &Served| served.json("/api/v1/vehicles/V7")["last_position"].clone();
+    let before = seen(&served);
+    assert!(before["lat"].is_f64(), "{before}");
+    assert_eq!(served.stop(), Some(0));
+    assert_eq!(seen(&serve(&city, &broker, &data)), before, "where it was last seen is known, too");
+}
+
+#[test]
+fn a_data_folder_of_another_version_is_folded_again_from_the_journal() {
+    let (city, broker) = (City::new(5), Mosquitto::start());
+    let reports = city.reports(60, START_MS);
+    let data = city.folder.path().join("data");
+    let served = serve(&city, &broker, &data);
+    run(publish(&broker, &reports));
+    wait_for("all reports", || (served.received() == reports.len() as u64).then_some(()));
+    assert_eq!(served.stop(), Some(0));
+    for path in snapshots(&data) {
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[4] += 1;
+        fs::write(&path, bytes).unwrap();
+    }
+    let served = serve(&city, &broker, &data);
+    let (from, folded) = rebuilt(&served);
+    assert!(from == 0 && folded > reports.len() as u64, "from {from}, {folded} folded");
+    assert!(served.log().contains("of version 2, this muckwatch reads version 1"), "{}", served.log());
+    assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
+}
+
+/// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
+fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    // Of the last hours: what is older than three days is not judged.
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let in_order = city.reports(rounds, now_ms - 2 * 3_600_000);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut arrivals: Vec<(usize, usize)> = Vec::new();
+    for index in 0..in_order.len() {
+        for _ in 0..if rng.random_bool(0.05) { 2 } else { 1 } {
+            let delay = if rng.random_bool(0.5) { rng.random_range(0..in_order.len() / 2) } else { 0 };
+            arrivals.push((index + delay, index));
+        }
+    }
+    arrivals.shuffle(&mut rng);
+    arrivals.sort_by_key(|(at, _)| *at);
+    let reports: Vec<_> = arrivals.iter().map(|(_, index)| in_order[*index].clone()).collect();
+    let data = city.folder.path().join("data");
+    let start = || {
+        let mut program = program();
+        program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
+        Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
+    };
+    let mut served = start();
+    for part in reports.chunks(reports.len() / kills + 1) {
+        let (seen, some) = (served.received(), rng.random_range(0..part.len() as u64 / 2));
+        std::thread::scope(|scope| {
+            let sending = scope.spawn(|| run(publish(&broker, part)));
+            wait_for("some of the part", || (served.received() > seen + some).then_some(()));
+            served.kill();
+            sending.join().unwrap();
+        });
+        served = start();
+    }
+    wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
+    let comparable = |mut alerts: BTreeMap<String, Json>| {
+        alerts.retain(|_, alert| alert["state"] != "withdrawn");
+        alerts.values_mut().for_each(|alert| _ = alert.as_object_mut().unwrap().remove("retrospective"));
+        alerts
+    };
+    let expected = comparable(replayed(&city, &in_order));
+    let evaluated = |served: &Served| {
+        let ledger = served.json("/api/v1/ledger");
+        let counts = ledger["outcomes"].as_array().unwrap().clone();
+        counts.iter().filter(|row| row["outcome"] == "evaluated").map(|row| row["count"].as_u64().unwrap()).sum::<u64>()
+    };
+    // What waits for history is told a little later.
+    let all = in_order.len() as u64;
+    let is_done = || evaluated(&served) == all && comparable(alerts(&served)) == expected;
+    for _ in 0..300 {
+        if is_done() {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_same_alerts(&comparable(alerts(&served)), &expected);
+    assert_eq!(evaluated(&served), all, "{}", served.json("/api/v1/ledger"));
+    assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
+fn killed_again_and_again_with_half_of_it_late_it_ends_as_if_nothing_had_been() {
+    killed_again_and_again(4, 50, 600, "1024");
+}
+
+/// Without memory all that is late comes by way of history.
+#[test]
+fn without_memory_for_the_past_it_ends_the_same_by_way_of_history() {
+    killed_again_and_again(5, 10, 600, "0");
+}
