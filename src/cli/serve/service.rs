@@ -52,6 +52,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How often counts that others keep are copied into the metrics.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
+/// Digits of an alert's id.
+const ALERT_ID: usize = 32;
+
 /// A signal that it is time to end.
 pub type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -288,6 +291,10 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
 /// Explains the alerts of this data folder.
 fn explainer(archive: Archive) -> Arc<server::Explainer> {
     Arc::new(move |id| {
+        // The whole of an id, not the beginning of many.
+        if id.len() != ALERT_ID {
+            return Ok(None);
+        }
         let mut told = None;
         let until = archive.told(id, &mut |one| told = Some(one).filter(|one| *one.alert.alert_id.0 == *id))?;
         told.map(|alert| archive.explain(explain::asked(alert), until)).transpose()
