@@ -380,9 +380,9 @@ fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Recei
                     Some(Ok(found)) => break found,
                     Some(Err(error)) => {
                         tracing::error!("late data waits: failed to {error}; this is tried again");
-                        std::thread::sleep(AGAIN);
+                        std::thread::park_timeout(AGAIN);
                     }
-                    None => std::thread::sleep(LOOK_EVERY),
+                    None => std::thread::park_timeout(LOOK_EVERY),
                 }
                 if results.is_closed() {
                     return;
