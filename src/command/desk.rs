@@ -52,7 +52,8 @@ impl Desk {
     }
 
     /// Enters alerts into the book, queues the word to their departments, and makes or raises their orders. What the book knew
-    /// already changes nothing and tells nobody; an alert of a shadow rule is entered, and that is all.
+    /// already changes nothing and tells nobody; an alert of a shadow rule, or one that is old when late data shows it, is entered,
+    /// and that is all.
     ///
     /// # Errors
     /// When the store fails.
@@ -63,8 +64,10 @@ impl Desk {
             let is_late =
                 alert.retrospective || matches!(transition, Transition::Revised(_) | Transition::Withdrawn(_));
             let change = if is_late { tx.put_alert_again(alert)? } else { tx.put_alert(alert)? };
-            // Of a shadow rule the book alone knows.
-            if !change.is_news() || alert.shadow {
+            // Of a shadow rule the book alone knows, and of what late data shows too late.
+            let is_evidence =
+                alert.retrospective && now.ms_since(alert.fired_at) > self.queue.settings.late_notice_age_ms;
+            if !change.is_news() || alert.shadow || is_evidence {
                 continue;
             }
             for message in alert_messages(&self.queue.settings.prefix, alert)? {

@@ -217,7 +217,8 @@ impl Queue {
     /// Why nobody is sent, when nobody is.
     fn list_only(&self, alert: &Alert, now: Time) -> Option<String> {
         let age_ms = now.ms_since(alert.fired_at);
-        if alert.retrospective {
+        let late_ms = self.settings.late_dispatch_age_ms;
+        if alert.retrospective && (late_ms == 0 || age_ms > late_ms) {
             Some("for the list: only late data showed it".to_owned())
         } else if kind_for(alert.severity).is_none() {
             Some("for the list: a notice".to_owned())

@@ -35,6 +35,10 @@ pub struct Settings {
     pub other_kind_too: bool,
     /// An alert that fired longer ago than this when it becomes known is for the list only.
     pub dispatch_age_ms: i64,
+    /// An alert that only late data showed sends people while it fired no longer ago than this; later it is a notice. 0: never.
+    pub late_dispatch_age_ms: i64,
+    /// One that fired longer ago than this when late data shows it is evidence only: nobody is told.
+    pub late_notice_age_ms: i64,
     /// Orders about one vehicle within an hour; what comes beyond is for the list only, unless it is critical. 0: any number.
     pub orders_per_vehicle_hour: u32,
 }
@@ -49,6 +53,8 @@ impl Default for Settings {
             escalate_after_ms: BySeverity { critical: 5 * MINUTE, major: 10 * MINUTE, minor: 30 * MINUTE },
             other_kind_too: false,
             dispatch_age_ms: 72 * 60 * MINUTE,
+            late_dispatch_age_ms: 0,
+            late_notice_age_ms: 72 * 60 * MINUTE,
             orders_per_vehicle_hour: 6,
         }
     }

@@ -3,7 +3,7 @@
 //! ```text
 //! squad S1 police 500        a squad of the police reports, available, 500 m from every alert ("-": never reports; a word after: its status)
 //! S1 at 700 busy             it reports again
-//! alert A1 major police      an alert opens; words after: more departments, `nowhere` (no position), `in D1` (district), `old`, `late`
+//! alert A1 major police      an alert opens; words after: more departments, `nowhere` (no position), `in D1` (district), `old`, `stale`, `late`
 //! raise A1 critical          it becomes graver
 //! S1 accept A1               a reply; `resolved` takes a verdict, a number at the end is the device's clock
 //! +60                        so many seconds pass
@@ -145,6 +145,7 @@ impl World {
                 "in" => alert.district_id = words.next().map(|district| Text::from(*district)),
                 "old" => alert.fired_at = self.now.plus_ms(-4 * 86_400_000),
                 "late" => alert.retrospective = true,
+                "stale" => alert.fired_at = self.now.plus_ms(-20 * 60_000),
                 department => departments.push(department.into()),
             }
         }
@@ -367,6 +368,17 @@ fn late_and_old_alerts_send_nobody() {
         "squad S1 police 500
          alert A1 critical late     => A1:listed
          alert A2 critical old      => A2:listed",
+    );
+}
+
+#[test]
+fn late_alerts_send_somebody_while_they_are_young_where_that_is_wanted() {
+    let settings = Settings { late_dispatch_age_ms: 10 * 60_000, ..Settings::default() };
+    check_with(
+        &settings,
+        "squad S1 police 500
+         alert A1 critical stale late => A1:listed
+         alert A2 critical late     => A2:offered S1<A2",
     );
 }
 

@@ -208,6 +208,10 @@ pub struct Dispatch {
     pub other_kind_too: bool,
     /// An alert older than this when it becomes known is for the list only.
     pub dispatch_age_s: u32,
+    /// An alert that only late data showed sends people while it is no older than this; 0: never.
+    pub late_dispatch_age_s: u32,
+    /// One that is older when late data shows it is evidence only: nobody is told.
+    pub late_notice_age_s: u32,
     /// Orders about one vehicle within an hour; what comes beyond is for the list only, unless it is critical. 0: any number.
     pub orders_per_vehicle_hour: u32,
 }
@@ -251,6 +255,8 @@ impl Default for Dispatch {
             escalate_after_s: settings.escalate_after_ms.into(),
             other_kind_too: settings.other_kind_too,
             dispatch_age_s: seconds(settings.dispatch_age_ms),
+            late_dispatch_age_s: seconds(settings.late_dispatch_age_ms),
+            late_notice_age_s: seconds(settings.late_notice_age_ms),
             orders_per_vehicle_hour: settings.orders_per_vehicle_hour,
         }
     }
@@ -325,6 +331,8 @@ impl Config {
             escalate_after_ms: self.dispatch.escalate_after_s.into(),
             other_kind_too: self.dispatch.other_kind_too,
             dispatch_age_ms: millis(self.dispatch.dispatch_age_s),
+            late_dispatch_age_ms: millis(self.dispatch.late_dispatch_age_s),
+            late_notice_age_ms: millis(self.dispatch.late_notice_age_s),
             orders_per_vehicle_hour: self.dispatch.orders_per_vehicle_hour,
         }
     }

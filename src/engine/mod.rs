@@ -11,6 +11,8 @@
 //!
 //! What comes late goes into the vehicle's past where it belongs; the same fold runs again from the last mark before it,
 //! and what it finds otherwise is told as `retrospective`, revised or withdrawn. Final alerts are those of reports in order.
+//! What is older than memory reaches waits for [`History`]: a [`Snapshot`] from before it, and the journal since. The same
+//! snapshots let a start fold no more than what came since the last.
 //!
 //! History is judged again by what was in force when it was judged first: for one alert with somebody taking notes
 //! ([`evidence()`]), or for all ([`find_all`]); an [`Archive`] is a data folder that is asked so.

@@ -9,8 +9,8 @@ use super::{LAT, LON, START_MS, alert};
 use crate::{
     command::{Desk, Settings, UnitInfo},
     model::{
-        Answer, Body, Finding, Outcome, Reason, Record, Settled, Severity, Time, Transition, UnitKind, UnitReply,
-        UnitReport, UnitStatus,
+        AlertId, Answer, Body, Finding, Outcome, Reason, Record, Settled, Severity, Time, Transition, UnitKind,
+        UnitReply, UnitReport, UnitStatus,
     },
     store::{Store, StoreError, Tx},
 };
@@ -155,6 +155,23 @@ fn of_a_shadow_rule_the_book_alone_knows() {
         .and_then(|file| file.query_row("SELECT count(*) FROM alerts WHERE shadow", [], |row| row.get(0)))
         .expect("the mark");
     assert_eq!(marked, 1);
+}
+
+#[test]
+fn what_late_data_shows_too_late_is_evidence_and_nobody_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("evidence.sqlite");
+    let store = Store::open(&path).expect("a store");
+    let mut desk = start(&store);
+    let mut late = alert("a1", Severity::Critical, time_of(0));
+    late.retrospective = true;
+    let known_at = |hours: i64| time_of(0).plus_ms(hours * 3_600_000 + 1);
+    let opened = [Transition::Opened(late.clone())];
+    assert_eq!(store.commit(|tx| desk.alerts(tx, &opened, known_at(72))).expect("a commit"), []);
+    assert_eq!(store.reader().alert("a1").expect("the book"), Some(late.clone()));
+    late.alert_id = AlertId("a2".into());
+    let news = store.commit(|tx| desk.alerts(tx, &[Transition::Opened(late)], known_at(71))).expect("a commit");
+    assert_eq!(news.len(), 2, "the alert, and its order for the list");
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
