@@ -101,6 +101,28 @@ fn a_data_folder_of_another_version_is_folded_again_from_the_journal() {
     assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
 }
 
+#[test]
+fn what_came_before_a_change_of_the_rules_stays_judged_by_those_of_then() {
+    let (city, broker) = (City::new(5), Mosquitto::start());
+    let reports = city.reports(120, START_MS);
+    let (first, second) = reports.split_at(reports.len() / 2);
+    let data = city.folder.path().join("data");
+    let served = serve(&city, &broker, &data);
+    run(publish(&broker, first));
+    wait_for("the first part", || (served.received() == first.len() as u64).then_some(()));
+    let told: Vec<String> = alerts(&served).into_keys().collect();
+    assert!(told.len() > 10, "only {} alerts", told.len());
+    served.kill();
+    let rules = city.rules().join("speed.yaml");
+    let slower = fs::read_to_string(&rules).unwrap().replace("speed_kmh > 60", "speed_kmh > 300");
+    fs::write(&rules, slower).unwrap();
+    let served = serve(&city, &broker, &data);
+    wait_for("word of the rules", || served.log().contains("the rules were changed").then_some(()));
+    run(publish(&broker, second));
+    wait_for("all reports", || (served.received() == reports.len() as u64).then_some(()));
+    assert_eq!(alerts(&served).into_keys().collect::<Vec<_>>(), told, "none is lost, and nobody is that fast");
+}
+
 /// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
 fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
     let (city, broker) = (City::new(20), Mosquitto::start());

@@ -296,6 +296,8 @@ impl<W: Watch> Intake<W> {
         self.engine.replace(reference)?;
         self.front.replace_registry(Arc::clone(&reference.registry));
         self.tell_in_force(reference)?;
+        // A start has nothing to fold that was judged by others.
+        self.hand_over(Vec::new(), true)?;
         let units = roster(&reference.registry, now());
         self.work.send(Work::Roster(units)).map_err(|_| IntakeError::Committing)
     }

@@ -397,6 +397,24 @@ fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Recei
     Ok((asks, found))
 }
 
+/// What was judged by when the last process ended, where the rules have been changed since.
+fn in_force_before(store: &Store, reference: &Reference) -> anyhow::Result<Option<Reference>> {
+    let reader = store.reader();
+    let in_force = reader.in_force()?;
+    let Some(last) = in_force.last().filter(|last| *last.rules != *reference.rules.digest()) else { return Ok(None) };
+    let Some(files) = reader.rule_files(&last.rules)? else { return Ok(None) };
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+    match RuleSet::parse(&files) {
+        Ok(rules) => Ok(Some(Reference { rules: Arc::new(rules), ..reference.clone() })),
+        Err(error) => {
+            tracing::warn!(
+                "what is folded again is judged by the rules of today, those of then can't be read: {error}"
+            );
+            Ok(None)
+        }
+    }
+}
+
 /// The intake with its state rebuilt: from the newest snapshot that can be read, and the journal since.
 fn intake(
     config: &Config,
@@ -420,10 +438,11 @@ fn intake(
     for lost in &recovered.lost {
         tracing::error!(from = lost.start, to = lost.end, "journal positions are damaged and lost");
     }
+    let before = in_force_before(store, reference)?;
     let mut intake = Intake {
         journal,
         front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()),
-        engine: Engine::start(reference, config.shard_count()),
+        engine: Engine::start(before.as_ref().unwrap_or(reference), config.shard_count()),
         tick: Duration::from_millis(config.tick_ms().unsigned_abs()),
         work,
         watch,
@@ -437,6 +456,10 @@ fn intake(
     if from > 0 || folded > 0 {
         let took = began.elapsed();
         tracing::info!(from, folded, committed, torn_bytes = recovered.torn_bytes, ?took, "state is rebuilt");
+    }
+    if before.is_some() {
+        tracing::info!("the rules were changed: what came before was judged by those in force then");
+        intake.engine.replace(reference)?;
     }
     intake.tell_in_force(reference)?;
     Ok(intake)
