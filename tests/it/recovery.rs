@@ -31,6 +31,14 @@ fn rebuilt(served: &Served) -> (u64, u64) {
     (number("from"), number("folded"))
 }
 
+/// How many reports were judged.
+fn evaluated(served: &Served) -> u64 {
+    let ledger = served.json("/api/v1/ledger");
+    let counts = ledger["outcomes"].as_array().unwrap();
+    let evaluated = counts.iter().filter(|row| row["outcome"] == "evaluated");
+    evaluated.map(|row| row["count"].as_u64().unwrap()).sum()
+}
+
 fn snapshots(data: &Path) -> Vec<std::path::PathBuf> {
     let Ok(entries) = fs::read_dir(data.join("snapshots")) else { return Vec::new() };
     let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -102,6 +110,21 @@ fn a_data_folder_of_another_version_is_folded_again_from_the_journal() {
 }
 
 #[test]
+fn a_broker_that_is_restarted_again_and_again_costs_nothing() {
+    let (city, mut broker) = (City::new(20), Mosquitto::start());
+    let reports = city.reports(150, START_MS);
+    let served = serve(&city, &broker, &city.folder.path().join("data"));
+    for part in reports.chunks(reports.len() / 4 + 1) {
+        run(publish(&broker, part));
+        broker.restart();
+    }
+    // What was not acknowledged comes again, and is a duplicate.
+    wait_for("all reports", || (evaluated(&served) == reports.len() as u64).then_some(()));
+    assert_same_alerts(&alerts(&served), &replayed(&city, &reports));
+    assert_eq!(served.stop(), Some(0));
+}
+
+#[test]
 fn what_came_before_a_change_of_the_rules_stays_judged_by_those_of_then() {
     let (city, broker) = (City::new(5), Mosquitto::start());
     let reports = city.reports(120, START_MS);
@@ -164,11 +187,6 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
         alerts
     };
     let expected = comparable(replayed(&city, &in_order));
-    let evaluated = |served: &Served| {
-        let ledger = served.json("/api/v1/ledger");
-        let counts = ledger["outcomes"].as_array().unwrap().clone();
-        counts.iter().filter(|row| row["outcome"] == "evaluated").map(|row| row["count"].as_u64().unwrap()).sum::<u64>()
-    };
     // What waits for history is told a little later.
     let all = in_order.len() as u64;
     let is_done = || evaluated(&served) == all && comparable(alerts(&served)) == expected;

@@ -94,6 +94,17 @@ impl Mosquitto {
     }
 }
 
+impl Mosquitto {
+    /// Ends it in order, which keeps its sessions, and starts it again on the same port.
+    pub fn restart(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+            wait_for("mosquitto to end", || child.try_wait().unwrap());
+        }
+        self.up();
+    }
+}
+
 impl Drop for Mosquitto {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
