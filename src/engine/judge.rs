@@ -376,6 +376,20 @@ impl Judge {
         Ok(())
     }
 
+    /// Has all that vehicles sent since a time judged again, by what is registered now: of one vehicle, or of all.
+    pub fn judge_since(&mut self, vehicle_id: Option<&str>, since: Time) {
+        let Self { vehicles, asking, .. } = self;
+        for (place, vehicle) in (0..).zip(vehicles) {
+            let is_meant = vehicle_id.is_none_or(|id| *vehicle.id == *id);
+            if is_meant && vehicle.now.newest >= Some(since) {
+                let before = since.plus_ms(-1);
+                vehicle.untold = Some(vehicle.untold.map_or(before, |untold| untold.min(before)));
+                vehicle.past.close_as_history();
+                asking.push(place);
+            }
+        }
+    }
+
     /// Finds what was told at a leg, from its own mark.
     fn tell_leg_again(&mut self, place: u32, leg: usize) -> Result<(), EngineError> {
         let vehicle = &mut self.vehicles[place as usize];

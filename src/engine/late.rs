@@ -198,6 +198,7 @@ impl Span {
     fn because(&self) -> String {
         let (first, last) = (self.first.unwrap_or_default(), self.last.unwrap_or_default());
         match self.count {
+            0 => "what is registered by now shows that it was not so".to_owned(),
             1 => format!("a late report of {first} shows that it was not so"),
             count => format!("{count} late reports of {first} to {last} show that it was not so"),
         }

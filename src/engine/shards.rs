@@ -43,6 +43,7 @@ struct Shard {
 enum Job {
     Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool },
     Deepen(Box<Older>),
+    JudgeSince(Option<Text>, Time),
     Replace(Box<Reference>),
     Restore(Vec<SavedVehicle<'static>>, Option<Time>),
 }
@@ -143,6 +144,15 @@ impl Engine {
     pub fn deepen(&self, older: Older) -> Result<(), EngineError> {
         let shard = shard_of(&older.vehicle_id, self.shards.len());
         self.shards[shard].send(Job::Deepen(Box::new(older)))
+    }
+
+    /// Has all that vehicles sent since a time judged again, by what is registered now: of one vehicle, or of all. What is told
+    /// otherwise than it was comes with later batches.
+    ///
+    /// # Errors
+    /// When a shard has stopped.
+    pub fn judge_since(&self, vehicle_id: Option<&Text>, since: Time) -> Result<(), EngineError> {
+        self.shards.iter().try_for_each(|shard| shard.send(Job::JudgeSince(vehicle_id.cloned(), since)))
     }
 
     /// What is being judged against.
@@ -266,6 +276,10 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
             Job::Batch { batch, mine, position, is_told, save } => {
                 judge.begin_at(position, is_told);
                 (batch, mine, save)
+            }
+            Job::JudgeSince(vehicle_id, since) => {
+                judge.judge_since(vehicle_id.as_deref(), since);
+                continue;
             }
             Job::Deepen(older) => {
                 if let Err(error) = judge.deepen(*older) {

@@ -25,6 +25,7 @@ use super::{alerts, dispatch, position, registry, shape, status, stream, vehicle
         status::rules,
         status::ledger,
         registry::upsert,
+        registry::judge_again,
         status::metrics,
         status::healthz,
         status::readyz,

@@ -57,7 +57,7 @@ pub use stream::Stream;
 use crate::{
     engine::{EngineError, Evidence},
     metrics::Metrics,
-    model::{Time, Zone, limits},
+    model::{Text, Time, Zone, limits},
     registry::{Entity, ImportSummary, Registry, RegistryError},
     store::Reader,
 };
@@ -70,6 +70,9 @@ pub type Registrar = dyn Fn(Entity, &[Json]) -> Result<ImportSummary, RegistryEr
 
 /// Gives the evidence of an alert, when there is such a one; blocks on disk, and takes its time.
 pub type Explainer = dyn Fn(&str) -> Result<Option<Evidence>, EngineError> + Send + Sync;
+
+/// Has what a vehicle, or all, sent since a time judged again by what is registered now; whether that was understood.
+pub type JudgeAgain = dyn Fn(Option<Text>, Time) -> bool + Send + Sync;
 
 /// All that the server sees. Cheap to clone.
 #[derive(Clone)]
@@ -87,6 +90,7 @@ pub struct ServerState {
     pub zone: Zone,
     pub register: Arc<Registrar>,
     pub explain: Arc<Explainer>,
+    pub judge_again: Arc<JudgeAgain>,
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
@@ -142,7 +146,8 @@ fn router(app: App) -> Router {
         .route("/dispatch/{id}", get(dispatch::one))
         .route("/rules", get(status::rules))
         .route("/ledger", get(status::ledger))
-        .route("/registry/{entity}", post(registry::upsert));
+        .route("/registry/{entity}", post(registry::upsert))
+        .route("/judge-again", post(registry::judge_again));
     Router::new()
         .nest("/api/v1", api)
         .route("/metrics", get(status::metrics))

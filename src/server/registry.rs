@@ -17,7 +17,7 @@ use super::{
     query::Id,
 };
 use crate::{
-    model::Time,
+    model::{Text, Time},
     registry::{Entity, ImportSummary},
 };
 
@@ -93,4 +93,40 @@ pub(super) async fn upsert(
     let register = Arc::clone(&app.state.register);
     let summary = blocking(move || register(entity, &rows)).await?;
     Ok(Json(summary.into()))
+}
+
+/// What is to be judged again.
+#[derive(serde::Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Again {
+    /// Event time (RFC 3339, or milliseconds since 1970 UTC): what was sent since.
+    #[schema(value_type = String, format = DateTime)]
+    since: Time,
+    /// One vehicle, by id; all when not given.
+    #[schema(value_type = Option<String>)]
+    vehicle_id: Option<Text>,
+}
+
+/// Judges again what was sent since a time, by what is registered now
+///
+/// For a correction that holds from before: a permit that was filed too late, a truck that should have been on the blacklist. By the
+/// lane of late reports: what only this shows is a `retrospective` alert, what it disproves is withdrawn. It is done beside what comes.
+#[utoipa::path(
+    post, path = "/api/v1/judge-again", tag = "registry",
+    request_body = Again,
+    responses(
+        (status = 202, description = "It is under way"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn judge_again(
+    State(app): State<App>,
+    body: Result<Json<Again>, JsonRejection>,
+) -> Result<StatusCode, Problem> {
+    let Json(Again { since, vehicle_id }) = body?;
+    if (app.state.judge_again)(vehicle_id, since) {
+        return Ok(StatusCode::ACCEPTED);
+    }
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too much is asked at once: ask again in a moment"))
 }

@@ -113,6 +113,7 @@ impl Served {
             zone: Zone::china(),
             register: Arc::new(move |entity, rows| book.lock().unwrap().upsert(entity, rows, now())),
             explain: Arc::new(|_| Ok(None)),
+            judge_again: Arc::new(|_, _| true),
             now: Arc::new(now),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -3,8 +3,6 @@
 use std::{
     collections::BTreeSet,
     fs,
-    io::{Read as _, Write as _},
-    net::TcpStream,
     path::{Path, PathBuf},
     process::Output,
 };
@@ -15,7 +13,7 @@ use crate::{
     city::{City, START_MS},
     late::{delayed, fleet},
     line::{publish, run},
-    support::{Mosquitto, PATIENCE, Served, alerts, alerts_of_file, program, real_data, replay, root, wait_for},
+    support::{Mosquitto, Served, alerts, alerts_of_file, program, real_data, replay, root, wait_for},
 };
 
 /// A replay that was run.
@@ -247,16 +245,7 @@ fn explain(data: &Path, more: &[&str]) -> Output {
 }
 
 fn register(served: &Served, entity: &str, rows: &Json) {
-    let (body, mut stream) = (rows.to_string(), TcpStream::connect(&served.http).unwrap());
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let length = body.len();
-    write!(
-        stream,
-        "POST /api/v1/registry/{entity} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+    let answer = served.post(&format!("/api/v1/registry/{entity}"), rows);
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
 

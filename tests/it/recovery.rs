@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::{
     city::{City, START_MS},
@@ -18,6 +18,9 @@ fn serve(city: &City, broker: &Mosquitto, data: &Path) -> Served {
     program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1");
     Served::start_with(program, &broker.address(), data, &city.registry(), &city.rules())
 }
+
+/// Before any report.
+const START_OF_ALL: &str = "2020-01-01T00:00:00Z";
 
 const REBUILT: &str = "state is rebuilt";
 
@@ -146,6 +149,43 @@ fn what_came_before_a_change_of_the_rules_stays_judged_by_those_of_then() {
     assert_eq!(alerts(&served).into_keys().collect::<Vec<_>>(), told, "none is lost, and nobody is that fast");
 }
 
+/// A truck is put on the blacklist with effect from before: on request what it did since is judged again.
+#[test]
+fn what_is_registered_too_late_is_judged_again_on_request() {
+    let (city, broker) = (City::new(5), Mosquitto::start());
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let start_ms = now_ms - 2 * 3_600_000;
+    let reports = city.reports(120, start_ms);
+    let rule = "rules:\n  - { id: listed, when: blacklisted and speed_kmh > 60, for: 20s }\n";
+    fs::write(city.rules().join("listed.yaml"), rule).unwrap();
+    let served = serve(&city, &broker, &city.folder.path().join("data"));
+    run(publish(&broker, &reports));
+    wait_for("all reports", || (evaluated(&served) == reports.len() as u64).then_some(()));
+    let before = alerts(&served);
+    assert!(before.values().all(|alert| alert["rule_id"] == "fast"), "nobody is on the blacklist");
+
+    let entry = json!({ "subject": "vehicle", "subject_id": "V3", "reason": "unpaid", "valid_from": START_OF_ALL });
+    let answer = served.post("/api/v1/registry/blacklist", &json!([entry]));
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = served.post("/api/v1/judge-again", &json!({ "since": start_ms }));
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    let header = "subject,subject_id,reason\n";
+    fs::write(city.registry().join("blacklist.csv"), format!("{header}vehicle,V3,unpaid\n")).unwrap();
+    let expected = comparable(replayed(&city, &reports));
+    assert!(expected.len() > before.len() + 5, "{} and {} alerts", expected.len(), before.len());
+    wait_for("what is told otherwise", || (comparable(alerts(&served)) == expected).then_some(()));
+    let late: Vec<Json> = alerts(&served).into_values().filter(|alert| alert["retrospective"] == true).collect();
+    assert!(late.len() > 5 && late.iter().all(|alert| alert["vehicle_id"] == "V3"), "{late:?}");
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// The alerts that hold, but for whether only late data showed them.
+fn comparable(mut alerts: BTreeMap<String, Json>) -> BTreeMap<String, Json> {
+    alerts.retain(|_, alert| alert["state"] != "withdrawn");
+    alerts.values_mut().for_each(|alert| _ = alert.as_object_mut().unwrap().remove("retrospective"));
+    alerts
+}
+
 /// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
 fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
     let (city, broker) = (City::new(20), Mosquitto::start());
@@ -181,11 +221,6 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
         served = start();
     }
     wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
-    let comparable = |mut alerts: BTreeMap<String, Json>| {
-        alerts.retain(|_, alert| alert["state"] != "withdrawn");
-        alerts.values_mut().for_each(|alert| _ = alert.as_object_mut().unwrap().remove("retrospective"));
-        alerts
-    };
     let expected = comparable(replayed(&city, &in_order));
     // What waits for history is told a little later.
     let all = in_order.len() as u64;

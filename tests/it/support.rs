@@ -186,6 +186,21 @@ impl Served {
         get(&self.http, path)
     }
 
+    /// A POST; the whole answer.
+    pub fn post(&self, path: &str, body: &Json) -> String {
+        let (body, mut stream) = (body.to_string(), TcpStream::connect(&self.http).unwrap());
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     pub fn json(&self, path: &str) -> Json {
         let (status, body) = self.get(path);
         assert_eq!(status, 200, "{path}: {body}");

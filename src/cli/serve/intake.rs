@@ -26,7 +26,7 @@ use crate::{
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Journal, JournalError},
-    model::{Body, Record, limits},
+    model::{Body, Record, Text, Time, limits},
     store::InForce,
 };
 
@@ -40,6 +40,8 @@ pub struct Inlet {
 pub enum Order {
     /// Judge by other rules or another registry from now on.
     Replace(Box<Reference>),
+    /// Judge again, by what is registered now, what was sent since a time: by one vehicle, or by all.
+    JudgeSince(Option<Text>, Time),
     /// Receive no more, finish what is here, and end.
     Stop,
 }
@@ -151,6 +153,10 @@ impl<W: Watch> Intake<W> {
                 biased;
                 order = orders.recv(), if !is_stopping => match order {
                     Some(Order::Replace(reference)) => self.replace(&reference)?,
+                    Some(Order::JudgeSince(vehicle_id, since)) => {
+                        self.engine.judge_since(vehicle_id.as_ref(), since)?;
+                        self.hand_over(Vec::new(), false)?;
+                    }
                     Some(Order::Stop) | None => {
                         is_stopping = true;
                         inlets.iter().for_each(|inlet| inlet.source.stop_receiving());

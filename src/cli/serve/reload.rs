@@ -14,10 +14,10 @@ use crate::{
     config::Config,
     engine::Reference,
     metrics::Metrics,
-    model::Text,
+    model::{Text, Time},
     registry::{Book, Entity, ImportSummary, Registry, RegistryError},
     rules::{Rule, RuleSet},
-    server::{Registrar, RuleSummary, RulesShown},
+    server::{JudgeAgain, Registrar, RuleSummary, RulesShown},
 };
 
 /// How often the folder of rules is looked at.
@@ -73,6 +73,14 @@ impl Reloads {
     pub fn registrar(&self) -> Arc<Registrar> {
         let force = Arc::clone(&self.force);
         Arc::new(move |entity: Entity, rows: &[serde_json::Value]| force.register(entity, rows))
+    }
+
+    /// Has what was sent since a time judged again.
+    pub fn judge_again(&self) -> Arc<JudgeAgain> {
+        let orders = self.force.orders.clone();
+        Arc::new(move |vehicle_id: Option<Text>, since: Time| {
+            orders.try_send(Order::JudgeSince(vehicle_id, since)).is_ok()
+        })
     }
 
     /// Looks at the folder of rules for ever.

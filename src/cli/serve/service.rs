@@ -144,6 +144,7 @@ impl Service {
             stream: stream.clone(),
             zone: config.zone(),
             register: reloads.registrar(),
+            judge_again: reloads.judge_again(),
             explain: explainer(explain::archive(&config, store.reader())),
             now: Arc::new(now),
         };
