@@ -218,8 +218,8 @@ struct Vehicle {
     retold: Retold,
     /// Late data that is older than what is kept, by journal position: it waits for the vehicle's history.
     waiting: Vec<(u64, Kept)>,
-    /// Its history is asked for.
-    has_asked: bool,
+    /// How often its history is asked for, and has not come.
+    asked: u32,
     /// What late data changed after the last snapshot was found again, and may not have been told: the book says what was. The
     /// event time after which that is so.
     untold: Option<Time>,
@@ -357,7 +357,12 @@ impl Judge {
     pub fn deepen(&mut self, older: Older) -> Result<(), EngineError> {
         let Some(place) = self.by_id.get(&older.vehicle_id).copied() else { return Ok(()) };
         let vehicle = &mut self.vehicles[place as usize];
-        vehicle.has_asked = false;
+        let is_awaited = vehicle.asked == 1;
+        vehicle.asked = vehicle.asked.saturating_sub(1);
+        if !is_awaited || !vehicle.keeps_all() {
+            // It waits no longer, or for what it asked later, which is as much and more.
+            return Ok(());
+        }
         let waiting = std::mem::take(&mut vehicle.waiting);
         let Some(newest) = vehicle.now.newest else { return Ok(()) };
         let until = vehicle.past.begins_after().unwrap_or(newest);
@@ -547,10 +552,23 @@ impl Judge {
         }
         vehicle.past.begin(epoch, Mark::default());
         vehicle.mark_leg(vehicle.past.legs.len() - 1);
+        if vehicle.keeps_all() && vehicle.past.bytes() > limits::PAST_BYTES.max(4 * keeps) {
+            self.give_up(place);
+        }
+        let vehicle = &mut self.vehicles[place as usize];
         if vehicle.pending == 0 && !vehicle.keeps_all() {
             let gone = vehicle.past.trim(keeps);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
+    }
+
+    /// Waits no longer for a history that does not come: what waited is late.
+    fn give_up(&mut self, place: u32) {
+        let vehicle = &mut self.vehicles[place as usize];
+        let waiting = std::mem::take(&mut vehicle.waiting);
+        (vehicle.untold, vehicle.stored) = (None, None);
+        tracing::error!(vehicle = %vehicle.id, reports = waiting.len(), "late reports are not judged: no history came");
+        self.amended.extend(waiting.into_iter().map(|(position, _)| (position, Outcome::Late, Reason::TooOld)));
     }
 
     /// Memory that the past of each vehicle may take.
@@ -657,7 +675,7 @@ impl Judge {
     fn wait(&mut self, place: u32, record: u32, waited: Option<u64>, kept: Kept, seen: &mut Seen) {
         let vehicle = &mut self.vehicles[place as usize];
         if self.reference.late.has_history && vehicle.waiting.len() < limits::LATE_WAITING {
-            if vehicle.waiting.is_empty() && !vehicle.has_asked && vehicle.untold.is_none() {
+            if vehicle.waiting.is_empty() && vehicle.asked == 0 && vehicle.untold.is_none() {
                 self.asking.push(place);
             }
             let position = waited.unwrap_or(self.position + u64::from(record));
@@ -946,7 +964,7 @@ impl Vehicle {
             pending: 0,
             retold: Retold::default(),
             waiting: Vec::new(),
-            has_asked: false,
+            asked: 0,
             untold: None,
             stored: None,
         }
@@ -998,7 +1016,7 @@ impl Vehicle {
 
     /// Asks for its history, and for what the book says.
     fn ask(&mut self) -> Ask {
-        self.has_asked = true;
+        self.asked += 1;
         let waiting = self.waiting.iter().filter_map(|(_, kept)| kept.at());
         let oldest = waiting.chain(self.untold.map(|untold| untold.plus_ms(1))).min();
         Ask {
@@ -1017,7 +1035,7 @@ impl Vehicle {
 
     /// Nothing of its past may be let go.
     fn keeps_all(&self) -> bool {
-        self.has_asked || self.untold.is_some() || !self.waiting.is_empty()
+        self.untold.is_some() || !self.waiting.is_empty()
     }
 
     /// How many grave alerts opened in the days before.

@@ -305,6 +305,11 @@ impl Leg {
 }
 
 impl Past {
+    /// Memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Of a vehicle that sent before what is kept.
     pub fn begun_before() -> Self {
         Self { dropped: 1, ..Self::default() }

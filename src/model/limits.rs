@@ -15,7 +15,9 @@ pub const JOURNAL_BATCH: usize = 8_192;
 /// Batches that wait for a shard. Full: acknowledgement is withheld.
 pub const SHARD_QUEUE: usize = 16;
 /// Late reports of one vehicle that wait for its history. More: `late`, not judged.
-pub const LATE_WAITING: usize = 1_000_000;
+pub const LATE_WAITING: usize = 100_000;
+/// Memory of one vehicle's past while it waits for its history; or four times its share. More: what waits is `late`.
+pub const PAST_BYTES: usize = 16 << 20;
 /// Vehicles whose history is read together. More: with the next reading.
 pub const HISTORIES: usize = 512;
 /// Devices that are in no registry and still judged. More: rejected as `too_many_devices`.
