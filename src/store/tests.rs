@@ -153,6 +153,27 @@ fn an_alert_never_goes_backwards() {
 }
 
 #[test]
+fn an_alert_that_late_data_moved_stands_where_it_is_now() {
+    let (_folder, store) = open();
+    let put = |id: &str, second: i64| {
+        let moved = alert(id, Severity::Major, AlertState::Open, second);
+        store.commit(|tx| tx.put_alert_again(&moved)).expect("a commit")
+    };
+    (0..5).for_each(|n| _ = put(&format!("a{n}"), n));
+    assert_eq!(put("a3", -10), Change::Changed);
+    let (mut ids, mut cursor): (Vec<String>, _) = (Vec::new(), None);
+    loop {
+        let page = store.reader().alerts(&AlertFilter::default(), 1, cursor.as_deref()).expect("a page");
+        ids.extend(page.rows.iter().map(|alert| alert.alert_id.to_string()));
+        cursor = page.next;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(ids, ["a4", "a2", "a1", "a0", "a3"], "each once, the newest first");
+}
+
+#[test]
 fn a_commit_that_fails_leaves_nothing_and_ends_all_work() {
     let (_folder, store) = open();
     let failed: Result<(), _> = store.commit(|tx| {
