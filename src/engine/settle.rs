@@ -81,8 +81,11 @@ impl Settler {
         }
     }
 
-    /// Tells of an alert, and counts it when it is new and not of a shadow rule.
+    /// Tells of an alert, and counts it when it is new and not of a shadow rule; one that never was counts no longer.
     fn tell(&mut self, reference: &Reference, transition: Transition, told: &mut Vec<Transition>) {
+        if let Transition::Withdrawn(alert) = &transition {
+            self.tallies.take_back(&model::dispatch_id(&alert.alert_id.0));
+        }
         let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
         told.push(transition);
         let Some(alert) = opened else { return };
@@ -146,5 +149,49 @@ fn row_of(alert: &Alert) -> Facts {
         place_id: alert.place_id.clone(),
         road_id: alert.road_id.clone(),
         ..Facts::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        engine::LateSettings,
+        facts,
+        model::{AlertId, AlertState, Departments, Severity},
+    };
+
+    fn alert(id: &str, second: i64) -> Alert {
+        let at = Time::from_millis(second * 1_000);
+        serde_json::from_value(serde_json::json!({
+            "alert_id": AlertId(id.into()), "rule_id": "fast", "rule_version": "1", "vehicle_id": "V1", "plate": "P1",
+            "company_id": "C1", "severity": Severity::Major, "departments": Departments::default(), "message": "",
+            "started_at": at, "fired_at": at, "state": AlertState::Open, "retrospective": false, "facts": {},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_alert_that_never_was_counts_no_longer() {
+        let text = "rules:\n  - { id: fast, when: speed_kmh > 60 }\n  - { id: thrice, over: [fast], count: { at_least: 3, within: 1h } }\n";
+        let rules = Arc::new(RuleSet::parse(&[("a.yaml", text)]).unwrap());
+        let reference = Reference {
+            registry: Arc::default(),
+            rules,
+            facts: facts::Settings::default(),
+            tick_ms: 60_000,
+            late: LateSettings::default(),
+        };
+        let told = |withdrawn: Option<&str>| {
+            let mut settler = Settler::default();
+            let mut changes: Vec<Transition> =
+                [("a", 1), ("b", 2)].map(|(id, second)| Transition::Opened(alert(id, second))).into();
+            changes.extend(withdrawn.map(|id| Transition::Withdrawn(alert(id, 1))));
+            changes.push(Transition::Opened(alert("c", 3)));
+            let finding = |change| Finding { record: 0, turn: 0, what: Found::Change(Box::new(change)) };
+            let told = settler.settle(&reference, &[], changes.into_iter().map(finding).collect());
+            told.iter().filter(|transition| *transition.alert().rule_id == *"thrice").count()
+        };
+        assert_eq!((told(None), told(Some("a"))), (1, 0));
     }
 }
