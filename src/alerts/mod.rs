@@ -38,7 +38,8 @@
 //! others of its vehicle: while an alert of theirs is open, what it finds true counts as unknown and the clock of its hold stands.
 //!
 //! **Tallies** ([`Tallies`]) count over vehicles, or over alerts, and are the only thing here that knows more than one vehicle:
-//! one alert for each value of the rule's key, open while the window is full. A rule of a vehicle that is inhibited by a tally is
+//! one alert for each value of the rule's key, open while the window is full. They count in order of event time, whatever the
+//! order of arrival: what comes late is put in its place and what came after it is counted again. A rule of a vehicle that is inhibited by a tally is
 //! silent for the vehicles that the tally counts: a thousand terminals that fall silent at once are one alert, and who is
 //! still silent when that one has cleared is told then.
 //!
@@ -53,7 +54,8 @@ mod machine;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use book::{Judgement, RuleTerms, VehicleAlerts};
 pub use machine::{Hold, Machine, Phase, Step};
-pub use tally::{Hit, Tallies};
+pub use tally::{Clock, Hit, Tallies};

@@ -403,8 +403,10 @@ fn said(transition: &Transition) -> String {
         Transition::Opened(alert) => format!("open:{place}@{}({})", seconds(alert.fired_at), seconds(alert.started_at)),
         Transition::Raised(alert) => format!("raise:{place}={}", alert.severity),
         Transition::Cleared(alert) => format!("clear:{place}@{}", alert.cleared_at.map_or(-1, seconds)),
-        Transition::Revised(_) => format!("revise:{place}"),
-        Transition::Withdrawn(_) => format!("withdraw:{place}"),
+        Transition::Revised(alert) => {
+            format!("revise:{place}@{}({})", seconds(alert.fired_at), seconds(alert.started_at))
+        }
+        Transition::Withdrawn(alert) => format!("withdraw:{place}@{}", seconds(alert.fired_at)),
     }
 }
 

@@ -193,7 +193,7 @@ impl Tracer {
         for finding in self.found(look) {
             happened.push(match &finding.what {
                 Found::Change(transition) => self.changed(transition),
-                Found::Hit(..) => "HIT, counted over many".to_owned(),
+                Found::Hit { .. } => "HIT, counted over many".to_owned(),
                 Found::Unhit(..) => "counted no longer".to_owned(),
             });
         }

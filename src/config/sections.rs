@@ -315,7 +315,7 @@ impl Config {
     }
 
     pub fn late(&self) -> LateSettings {
-        LateSettings { jumps: self.admission.jumps(), ..self.late }
+        LateSettings { max_age_s: self.admission.max_age_s, jumps: self.admission.jumps(), ..self.late }
     }
 
     /// Milliseconds between two looks at silence.

@@ -336,7 +336,7 @@ impl Notes {
         let mut happened: Vec<String> = of_rule
             .map(|finding| match &finding.what {
                 Found::Change(transition) => changed(&asking.rule, transition),
-                Found::Hit(..) => "counted".to_owned(),
+                Found::Hit { .. } => "counted".to_owned(),
                 Found::Unhit(..) => "counted no longer".to_owned(),
             })
             .collect();

@@ -61,10 +61,10 @@ pub struct Finding {
 pub enum Found {
     /// An alert of this vehicle changed.
     Change(Box<Transition>),
-    /// A row that the rule counts over vehicles, and how grave it is.
-    Hit(Box<Facts>, Option<Severity>),
-    /// Late data showed that there was no such row of this vehicle at this time.
-    Unhit(Text, Time),
+    /// A row that the rule counts over vehicles, how grave it is, and whether only late data showed it.
+    Hit { row: Box<Facts>, severity: Option<Severity>, is_late: bool },
+    /// Late data showed that there was no such row.
+    Unhit(Box<Facts>),
 }
 
 impl Finding {
@@ -72,8 +72,7 @@ impl Finding {
     pub fn vehicle_id(&self) -> &str {
         match &self.what {
             Found::Change(transition) => &transition.alert().vehicle_id,
-            Found::Hit(row, _) => row.vehicle_id.as_deref().unwrap_or_default(),
-            Found::Unhit(vehicle_id, _) => vehicle_id,
+            Found::Hit { row, .. } | Found::Unhit(row) => row.vehicle_id.as_deref().unwrap_or_default(),
         }
     }
 }
@@ -820,7 +819,7 @@ impl Judge {
             let number = rules.index_of(id)?;
             rules.order().iter().position(|one| *one as usize == number).map(|turn| turn as u32)
         };
-        for (rule_id, what) in vehicle.retold.differ(&vehicle.id, known, before, after, span) {
+        for (rule_id, what) in vehicle.retold.differ(known, before, after, span) {
             // A rule that is no more has no turn.
             let turn = turn(&rule_id).unwrap_or(u32::MAX);
             findings.push(Finding { record, turn, what });
@@ -1084,7 +1083,8 @@ fn advance(
         let mut found = |what| findings.push(Finding { record: origin.record, turn, what });
         if rule.tally.is_some() {
             if when == Verdict::True {
-                found(Found::Hit(Box::new(row.clone()), verdicts.severity(number, index)));
+                let severity = verdicts.severity(number, index);
+                found(Found::Hit { row: Box::new(row.clone()), severity, is_late: false });
             }
             continue;
         }

@@ -22,6 +22,9 @@ pub struct LateSettings {
     pub memory_mib: u64,
     /// Seconds between two snapshots of the engine's state. Default 300.
     pub snapshot_s: u64,
+    /// What comes later than this is not judged, seconds: as in admission.
+    #[serde(skip)]
+    pub max_age_s: i64,
     /// What a truck cannot have driven: as in admission.
     #[serde(skip)]
     pub jumps: JumpLimits,
@@ -32,7 +35,13 @@ pub struct LateSettings {
 
 impl Default for LateSettings {
     fn default() -> Self {
-        Self { memory_mib: 1_024, snapshot_s: 300, jumps: JumpLimits::default(), has_history: false }
+        Self {
+            memory_mib: 1_024,
+            snapshot_s: 300,
+            max_age_s: 72 * 3_600,
+            jumps: JumpLimits::default(),
+            has_history: false,
+        }
     }
 }
 
@@ -133,7 +142,6 @@ impl Retold {
     /// What must be told, with the rule of each, so that `after` holds for whoever was told `before`; `known` were open before both.
     pub fn differ(
         &mut self,
-        vehicle_id: &Text,
         known: &VehicleAlerts,
         before: &[Told],
         after: Vec<Told>,
@@ -174,11 +182,11 @@ impl Retold {
         let is_in = |all: &[Told], one: &Told| all.contains(one);
         for one in before.iter().filter(|one| !is_in(&after, one)) {
             let Told::Hit(rule_id, row, _) = one else { continue };
-            told.push((rule_id.clone(), Found::Unhit(vehicle_id.clone(), row.event_time.unwrap_or_default())));
+            told.push((rule_id.clone(), Found::Unhit(row.clone())));
         }
         for one in after.into_iter().filter(|one| !is_in(before, one)) {
             if let Told::Hit(rule_id, row, severity) = one {
-                told.push((rule_id, Found::Hit(row, severity)));
+                told.push((rule_id, Found::Hit { row, severity, is_late: true }));
             }
         }
         told

@@ -373,7 +373,7 @@ impl Past {
                         None => leg.told.push(Told::Alert(Box::new(alert.clone()))),
                     }
                 }
-                Found::Hit(row, severity) => {
+                Found::Hit { row, severity, .. } => {
                     let rule = rules.order().get(finding.turn as usize).map(|number| &rules.rules()[*number as usize]);
                     let Some(rule) = rule else { continue };
                     leg.told.push(Told::Hit(rule.id.clone(), row.clone(), *severity));

@@ -41,7 +41,11 @@ pub fn replay<E: From<EngineError>>(
             engine.submit(Arc::new(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))))?;
         }
     }
-    engine.submit(Arc::new(batch))?;
+    if !batch.is_empty() {
+        engine.submit(Arc::new(batch))?;
+    }
+    // Time passes to the last of them.
+    engine.submit(Arc::default())?;
     while let Some(judged) = engine.take()? {
         collected.add(Some(judged));
     }

@@ -1,4 +1,4 @@
-//! The second stage: what was found of single vehicles, counted over many, in order of arrival and on one thread.
+//! The second stage: what was found of single vehicles, counted over many, in order of event time and on one thread.
 
 use std::sync::Arc;
 
@@ -9,8 +9,8 @@ use super::{
     judge::{Finding, Found, terms},
 };
 use crate::{
-    alerts::{Hit, RuleTerms, Tallies},
-    model::{self, Alert, Body, Facts, Record, Text, Time, Transition, UnitReply},
+    alerts::{Clock, Hit, RuleTerms, Tallies},
+    model::{self, Alert, Body, Facts, Outcome, Record, Text, Time, Transition, UnitReply},
     registry::Registry,
     rules::{Rule, RuleSet},
 };
@@ -20,16 +20,23 @@ use crate::{
 #[serde(default)]
 pub struct Settler {
     tallies: Tallies,
+    /// Event time of the newest report of any vehicle, and when the last record came.
+    newest: Time,
+    arrival: Time,
 }
 
+/// What waits for history may still come so long after it is too old.
+const LATE_MARGIN_MS: i64 = 3_600_000;
+
 impl Settler {
-    /// What is told of a batch, from all that was found in it, in order of record, turn and vehicle.
+    /// What is told of a batch, from all that was found in it, in order of record, turn and vehicle. At a batch of nothing time
+    /// passes, no more.
     pub fn settle(&mut self, reference: &Reference, batch: &[Record], findings: Vec<Finding>) -> Vec<Transition> {
         let mut told = Vec::with_capacity(findings.len());
         if !reference.rules.has_tallies() {
             told.extend(findings.into_iter().filter_map(|finding| match finding.what {
                 Found::Change(transition) => Some(*transition),
-                Found::Hit(..) | Found::Unhit(..) => None,
+                Found::Hit { .. } | Found::Unhit(..) => None,
             }));
             return told;
         }
@@ -38,14 +45,24 @@ impl Settler {
             while let Some(finding) = findings.next_if(|finding| finding.record == index) {
                 self.take(reference, finding, &mut told);
             }
+            self.arrival = self.arrival.max(record.recv_time);
             match &record.body {
-                Body::Tick => self.pass(reference, record.recv_time, &mut told),
-                Body::Reply(reply) => self.hear(reply),
+                Body::Tick => self.pass(reference, &mut told),
+                Body::Reply(reply) => self.hear(reference, reply, record.recv_time, &mut told),
+                Body::Device(_) | Body::Sighting(_) if record.outcome == Outcome::Evaluated => {
+                    self.newest = self.newest.max(record.event_time);
+                }
                 _ => {}
             }
         }
         // What waited for history may come with no record.
         findings.for_each(|finding| self.take(reference, finding, &mut told));
+        while let Some(changed) = self.tallies.recount(&reference.facts.zone, |id| known(&reference.rules, id)) {
+            changed.into_iter().for_each(|transition| self.tell(reference, transition, &mut told));
+        }
+        if batch.is_empty() {
+            self.pass(reference, &mut told);
+        }
         told
     }
 
@@ -59,19 +76,19 @@ impl Settler {
             return;
         };
         match finding.what {
-            Found::Hit(row, severity) => {
+            Found::Hit { row, severity, is_late } => {
                 let fleet = fleet(&reference.registry, rule, &row);
-                let hit = Hit { row: &row, severity, points: 1, fleet, alert: None };
+                let hit = Hit { row: &row, severity, points: 1, fleet, alert: None, is_late };
                 self.count(reference, rule, hit, told);
             }
-            Found::Unhit(vehicle_id, at) => self.tallies.take_out(&rule.id, &vehicle_id, at),
+            Found::Unhit(row) => self.tallies.take_out(&terms(rule), &row),
             Found::Change(transition) => self.admit(reference, rule, *transition, told),
         }
     }
 
     fn count(&mut self, reference: &Reference, rule: &Rule, hit: Hit<'_>, told: &mut Vec<Transition>) {
         let transitions = self.tallies.hit(&terms(rule), hit, &reference.facts.zone, || rule.message(hit.row));
-        told.extend(transitions);
+        transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }
 
     /// Tells of a vehicle's alert unless one about many speaks for it.
@@ -81,41 +98,51 @@ impl Settler {
         }
     }
 
-    /// Tells of an alert, and counts it when it is new and not of a shadow rule; one that never was counts no longer.
+    /// Tells of an alert, and counts it as it stands by now, unless it is of a shadow rule; one that never was counts no longer.
     fn tell(&mut self, reference: &Reference, transition: Transition, told: &mut Vec<Transition>) {
-        if let Transition::Withdrawn(alert) = &transition {
-            self.tallies.take_back(&model::dispatch_id(&alert.alert_id.0));
-        }
-        let opened = if let Transition::Opened(alert) = &transition { Some(alert.clone()) } else { None };
+        let (is_new, was_told) = match &transition {
+            Transition::Opened(_) => (true, false),
+            Transition::Revised(_) => (true, true),
+            Transition::Withdrawn(_) => (false, true),
+            Transition::Raised(_) | Transition::Cleared(_) => (false, false),
+        };
+        let alert = (is_new || was_told).then(|| transition.alert().clone());
         told.push(transition);
-        let Some(alert) = opened else { return };
+        let Some(alert) = alert.filter(|alert| !alert.shadow) else { return };
         let rules = &reference.rules;
-        if rules.index_of(&alert.rule_id).is_some_and(|number| rules.rules()[number].shadow) {
-            return;
-        }
         for number in rules.order() {
             let rule = &rules.rules()[*number as usize];
             let over = rule.tally.as_ref().and_then(|tally| tally.over.as_ref());
             let Some(points) = over.and_then(|over| over.get(&alert.rule_id)) else { continue };
             let row = row_of(&alert);
-            let hit = Hit { row: &row, severity: None, points: *points, fleet: None, alert: Some(&alert.alert_id) };
-            self.count(reference, rule, hit, told);
+            if was_told {
+                self.tallies.take_out_alert(&terms(rule), &row, &alert.alert_id);
+            }
+            if is_new {
+                let id = Some(&alert.alert_id);
+                let is_late = alert.retrospective;
+                let hit = Hit { row: &row, severity: None, points: *points, fleet: None, alert: id, is_late };
+                self.count(reference, rule, hit, told);
+            }
         }
     }
 
-    fn pass(&mut self, reference: &Reference, at: Time, told: &mut Vec<Transition>) {
+    fn pass(&mut self, reference: &Reference, told: &mut Vec<Transition>) {
         if self.tallies.is_empty() {
             return;
         }
-        let rules = &reference.rules;
-        let transitions = self.tallies.pass(at, &reference.facts.zone, |id| known(rules, id));
+        let late_ms = reference.late.max_age_s.saturating_mul(1_000).saturating_add(LATE_MARGIN_MS);
+        let clock = Clock { arrival: self.arrival, newest: self.newest, late_ms };
+        let transitions = self.tallies.pass(clock, &reference.facts.zone, |id| known(&reference.rules, id));
         transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }
 
     /// An alert that people found to be false counts no longer.
-    fn hear(&mut self, reply: &UnitReply) {
+    fn hear(&mut self, reference: &Reference, reply: &UnitReply, at: Time, told: &mut Vec<Transition>) {
         if reply.verdict == Some(model::Finding::FalseAlarm) {
-            self.tallies.take_back(&reply.dispatch_id);
+            let rule = |id: &str| known(&reference.rules, id);
+            let transitions = self.tallies.take_back(&reply.dispatch_id, at, &reference.facts.zone, rule);
+            transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
         }
     }
 }

@@ -78,12 +78,11 @@ fn finals(folder: &Path, name: &str, reports: &[Json], shards: &str) -> (Vec<Str
     (all, late)
 }
 
-/// Rules about silence and about device clocks, and those that count over many in order of arrival.
+/// Rules about silence and about device clocks.
 fn about_arrival() -> BTreeSet<String> {
     let rules = RuleSet::load(&root().join("rules")).unwrap();
     let skew = Column::named("clock_skew_s").unwrap();
-    let is_about_arrival =
-        |rule: &&muckwatch::rules::Rule| rule.asks_timer || rule.tally.is_some() || rule.columns.contains(&skew);
+    let is_about_arrival = |rule: &&muckwatch::rules::Rule| rule.asks_timer || rule.columns.contains(&skew);
     rules.rules().iter().filter(is_about_arrival).map(|rule| rule.id.to_string()).collect()
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::model::{Alert, AlertState, Period, Window, Zone};
+use crate::model::{Alert, AlertId, AlertState, Period, Window, Zone};
 
 /// Traces of several rules, one after the other at each report: words are `rule@second:verdict`.
 fn told(rules: &[Ruled], words: &str) -> String {
@@ -135,7 +135,16 @@ fn within(at_least: Option<u32>, vehicles: Option<u32>, within_s: i64) -> Tally 
     Tally { at_least, vehicles, share: None, window: Window::Sliding { within_ms: within_s * 1000 }, over: None }
 }
 
-/// Words are `vehicle@second` for a hit, `tick@second` for the clock alone.
+fn hit(row: &Facts, fleet: Option<i64>) -> Hit<'_> {
+    Hit { row, severity: None, points: 1, fleet, alert: None, is_late: false }
+}
+
+/// Both clocks at one time; what comes more than a thousand seconds late is not counted in its place.
+fn clock(at: Time) -> Clock {
+    Clock { arrival: at, newest: at, late_ms: 1_000_000 }
+}
+
+/// Words are `vehicle@second` for a hit, `-vehicle@second` for one that never was, `tick@second` for the clock alone.
 fn counted(rule: &Ruled, fleet: Option<i64>, words: &str) -> String {
     let (mut tallies, zone) = (Tallies::default(), Zone::china());
     let mut all = Vec::new();
@@ -143,12 +152,19 @@ fn counted(rule: &Ruled, fleet: Option<i64>, words: &str) -> String {
         let (who, at) = word.split_once('@').expect(word);
         let at = s(at.parse().expect(word));
         if who == "tick" {
-            all.extend(tallies.pass(at, &zone, |_| Some(rule.terms())));
+            all.extend(tallies.pass(clock(at), &zone, |_| Some(rule.terms())));
             continue;
         }
+        let (is_none, who) = who.strip_prefix('-').map_or((false, who), |who| (true, who));
         let row = Facts { vehicle_id: Some(who.into()), ..row(at, "-") };
-        let hit = Hit { row: &row, severity: None, points: 1, fleet, alert: None };
-        all.extend(tallies.hit(&rule.terms(), hit, &zone, || "told".to_owned()));
+        if is_none {
+            tallies.take_out(&rule.terms(), &row);
+        } else {
+            all.extend(tallies.hit(&rule.terms(), hit(&row, fleet), &zone, || "told".to_owned()));
+        }
+        while let Some(changed) = tallies.recount(&zone, |_| Some(rule.terms())) {
+            all.extend(changed);
+        }
     }
     all.iter().map(said).collect::<Vec<_>>().join(" ")
 }
@@ -168,8 +184,23 @@ fn an_alert_over_many_is_open_while_the_window_is_full() {
         // Either.
         (within(Some(5), Some(2), 60), "a@0 b@10", "open:-@10(0)"),
         (within(Some(2), Some(5), 60), "a@0 a@10", "open:-@10(0)"),
-        // What comes late counts as of the last.
-        (within(None, Some(2), 60), "a@100 b@50", "open:-@100(100)"),
+        // Whatever the order of arrival.
+        (within(None, Some(2), 60), "a@100 b@50", "open:-@100(50)"),
+        (within(None, Some(3), 60), "a@0 c@20 tick@30 b@10", "open:-@20(0)"),
+        (within(Some(2), None, 60), "a@0 a@100 tick@150 a@50", "open:-@50(0) open:-@100(50)"),
+        (within(Some(2), None, 60), "a@0 a@200 tick@300 a@50", "open:-@50(0)"),
+        // What comes between moves the start, and with it the id; or joins two alerts.
+        (within(None, Some(2), 60), "a@10 b@20 c@0", "open:-@20(10) open:-@10(0) withdraw:-@20"),
+        (
+            within(Some(2), None, 60),
+            "a@0 a@10 a@100 a@110 a@55",
+            "open:-@10(0) clear:-@60 open:-@110(100) revise:-@10(0) open:-@100(55) withdraw:-@110",
+        ),
+        // What never was opens nothing; a repetition neither.
+        (within(None, Some(2), 60), "a@0 b@10 -b@10", "open:-@10(0) withdraw:-@10"),
+        (within(None, Some(2), 60), "a@0 b@10 c@20 -b@10", "open:-@10(0) revise:-@20(0)"),
+        (within(Some(2), None, 60), "a@0 a@0 a@0", ""),
+        (within(None, Some(2), 60), "a@0 b@100 tick@1101 b@50", ""),
     ] {
         let rule = tallied(tally.clone(), "company_id", "");
         assert_eq!(counted(&rule, None, words), expected, "{tally:?} over {words:?}");
@@ -207,14 +238,13 @@ fn an_alert_over_many_cools_down_from_its_end() {
 fn what_has_no_key_is_not_counted_and_an_alert_over_many_names_no_single_truck() {
     let rule = tallied(within(None, Some(2), 60), "company_id", "");
     let mut tallies = Tallies::default();
-    let mut hit = |company: &str, vehicle: &str| {
+    let mut count = |company: &str, vehicle: &str| {
         let row = Facts { company_id: Some(company.into()), vehicle_id: Some(vehicle.into()), ..row(s(0), "-") };
-        let hit = Hit { row: &row, severity: None, points: 1, fleet: None, alert: None };
-        tallies.hit(&rule.terms(), hit, &Zone::china(), || "told".to_owned())
+        tallies.hit(&rule.terms(), hit(&row, None), &Zone::china(), || "told".to_owned())
     };
-    assert_eq!((hit("", "a"), hit("", "b")), (vec![], vec![]));
-    assert_eq!((hit("C1", "a"), hit("C2", "b")), (vec![], vec![]), "each company for itself");
-    let told = hit("C1", "c");
+    assert_eq!((count("", "a"), count("", "b")), (vec![], vec![]));
+    assert_eq!((count("C1", "a"), count("C2", "b")), (vec![], vec![]), "each company for itself");
+    let told = count("C1", "c");
     let [Transition::Opened(alert)] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!((&*alert.vehicle_id, &*alert.plate, &*alert.company_id), ("", "", "C1"));
     assert_eq!((&alert.facts["vehicles"], &alert.facts["vehicle_ids"]), (&2.into(), &serde_json::json!(["a", "c"])));
@@ -230,13 +260,12 @@ fn a_tally_speaks_for_the_vehicles_that_it_counts() {
         let mut told = one.judge(&mut VehicleAlerts::default(), &row, point("0:T").judgement);
         told.pop().expect("it opens")
     };
-    let hit = |tallies: &mut Tallies, vehicle: &str, at: i64| {
+    let count = |tallies: &mut Tallies, vehicle: &str, at: i64| {
         let row = Facts { vehicle_id: Some(vehicle.into()), ..row(s(at), "-") };
-        let hit = Hit { row: &row, severity: None, points: 1, fleet: None, alert: None };
-        tallies.hit(&many.terms(), hit, &zone, || "told".to_owned()).len()
+        tallies.hit(&many.terms(), hit(&row, None), &zone, || "told".to_owned()).len()
     };
     assert!(tallies.admit(&one.terms(), opened("early", 0)).is_some(), "nobody speaks for it yet");
-    let opens: usize = ["a", "b", "c", "d"].iter().map(|id| hit(&mut tallies, id, 0)).sum();
+    let opens: usize = ["a", "b", "c", "d"].iter().map(|id| count(&mut tallies, id, 0)).sum();
     assert_eq!(opens, 1);
     let alerts: Vec<Transition> = ["a", "b", "c"].map(|id| opened(id, 5)).into();
     for transition in alerts.clone() {
@@ -248,9 +277,9 @@ fn a_tally_speaks_for_the_vehicles_that_it_counts() {
     (back.state, back.cleared_at) = (AlertState::Cleared, Some(s(20)));
     assert_eq!(tallies.admit(&one.terms(), Transition::Cleared(back)), None);
     // c alone is still silent when the outage is over.
-    hit(&mut tallies, "c", 50);
+    count(&mut tallies, "c", 50);
     let rules = BTreeMap::from([("many", &many), ("silent", &one)]);
-    let told = tallies.pass(s(61), &zone, |id| rules.get(id).map(|rule| rule.terms()));
+    let told = tallies.pass(clock(s(61)), &zone, |id| rules.get(id).map(|rule| rule.terms()));
     assert_eq!(told.iter().map(said).collect::<Vec<_>>(), ["clear:-@60", "open:-@5(5)", "open:-@5(5)"]);
     let free: Vec<&str> = told[1..].iter().map(|transition| &*transition.alert().vehicle_id).collect();
     assert_eq!(
@@ -261,7 +290,7 @@ fn a_tally_speaks_for_the_vehicles_that_it_counts() {
         },
         ["b", "c"]
     );
-    assert!(tallies.pass(s(200), &zone, |id| rules.get(id).map(|rule| rule.terms())).is_empty());
+    assert!(tallies.pass(clock(s(2_000)), &zone, |id| rules.get(id).map(|rule| rule.terms())).is_empty());
     assert!(tallies.is_empty());
 }
 
@@ -270,16 +299,99 @@ fn an_alert_found_false_counts_no_longer() {
     let mut tally = within(Some(3), None, 600);
     tally.over = Some(BTreeMap::from([("overspeed".into(), 1)]));
     let rule = tallied(tally, "vehicle_id", "");
-    let (mut tallies, zone) = (Tallies::default(), Zone::china());
-    let ids: Vec<crate::model::AlertId> = (0..4).map(|n| crate::model::AlertId(format!("a{n}").into())).collect();
-    let mut opened = Vec::new();
-    for (n, id) in ids.iter().enumerate() {
-        let row = row(s(n as i64), "-");
-        let hit = Hit { row: &row, severity: None, points: 1, fleet: None, alert: Some(id) };
-        opened.push(tallies.hit(&rule.terms(), hit, &zone, || "told".to_owned()).len());
-        if n == 1 {
-            tallies.take_back(&crate::model::dispatch_id("a0"));
+    // Alerts by number and second; `!` finds one false at a second.
+    for (words, expected) in [
+        ("0@0 1@1 2@2", "open:-@2(0)"),
+        ("0@0 1@1 0!2 2@3 3@4", "open:-@4(1)"),
+        ("0@0 1@1 2@2 1!50", "open:-@2(0) clear:-@50"),
+        ("0@0 1@1 2@2 3@3 1!50", "open:-@2(0)"),
+        // What was told while it counted stays told, however late the rest comes.
+        ("0@0 2@2 0!50 1@1", "open:-@2(0)"),
+        ("0@0 1@1 0!50 2@60", ""),
+    ] {
+        let (mut tallies, zone) = (Tallies::default(), Zone::china());
+        let mut all = Vec::new();
+        for word in words.split_whitespace() {
+            if let Some((id, at)) = word.split_once('!') {
+                let order = crate::model::dispatch_id(id);
+                all.extend(tallies.take_back(&order, s(at.parse().unwrap()), &zone, |_| Some(rule.terms())));
+            } else {
+                let (id, at) = word.split_once('@').unwrap();
+                let (id, row) = (AlertId(id.into()), row(s(at.parse().unwrap()), "-"));
+                let hit = Hit { alert: Some(&id), ..hit(&row, None) };
+                all.extend(tallies.hit(&rule.terms(), hit, &zone, || "told".to_owned()));
+            }
+            while let Some(changed) = tallies.recount(&zone, |_| Some(rule.terms())) {
+                all.extend(changed);
+            }
         }
+        assert_eq!(all.iter().map(said).collect::<Vec<_>>().join(" "), expected, "{words}");
     }
-    assert_eq!(opened, [0, 0, 0, 1]);
+}
+
+/// Hits in order, and what of each comes in which order, with looks of the clock in between.
+fn arbitrary_hits() -> impl Strategy<Value = (Vec<(usize, i64)>, Vec<usize>, Vec<bool>)> {
+    (1_usize..40).prop_flat_map(|count| {
+        let hits = prop::collection::vec((0_usize..5, 0_i64..400), count);
+        let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();
+        (hits, order, prop::collection::vec(prop::bool::weighted(0.3), count))
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_tally_counts_the_same_in_any_order_of_arrival(
+        (mut hits, order, ticks) in arbitrary_hits(),
+        (points, vehicles, cool) in (prop::option::of(1_u32..5), prop::option::of(1_u32..4), 0..3),
+        batch in 1_usize..10,
+    ) {
+        hits.sort_unstable();
+        hits.dedup();
+        let rule = tallied(within(points, vehicles, 60), "company_id", &format!("cool={}", cool * 40));
+        // What is told in the end, and how many ids were ever told.
+        let finals = |order: &[usize], batch: usize| {
+            let (mut tallies, zone) = (Tallies::default(), Zone::china());
+            let mut finals: BTreeMap<AlertId, Alert> = BTreeMap::new();
+            let mut learn = |transition: Transition| {
+                let is_new = matches!(transition, Transition::Opened(_));
+                let alert = transition.into_alert();
+                let known = finals.get(&alert.alert_id).is_some_and(|known| known.state != AlertState::Withdrawn);
+                assert_eq!(is_new, !known, "opened once, and before anything else: {alert:?}");
+                finals.insert(alert.alert_id.clone(), alert);
+            };
+            let mut newest = i64::MIN;
+            for (number, index) in order.iter().enumerate().filter(|(_, index)| **index < hits.len()) {
+                let (vehicle, at) = hits[*index];
+                newest = newest.max(at);
+                let row = Facts { vehicle_id: Some(format!("V{vehicle}").into()), ..row(s(at), "-") };
+                tallies.hit(&rule.terms(), hit(&row, None), &zone, || "told".to_owned()).into_iter().for_each(&mut learn);
+                if number % batch == 0 {
+                    while let Some(changed) = tallies.recount(&zone, |_| Some(rule.terms())) {
+                        changed.into_iter().for_each(&mut learn);
+                    }
+                }
+                if ticks[number] {
+                    // Others may have reported already what is later.
+                    tallies.pass(clock(s(newest + 70)), &zone, |_| Some(rule.terms())).into_iter().for_each(&mut learn);
+                }
+                // State between two batches can be saved.
+                if number % 7 == 0 {
+                    let saved = rmp_serde::to_vec_named(&tallies).unwrap();
+                    tallies = rmp_serde::from_slice(&saved).unwrap();
+                }
+            }
+            while let Some(changed) = tallies.recount(&zone, |_| Some(rule.terms())) {
+                changed.into_iter().for_each(&mut learn);
+            }
+            tallies.pass(clock(s(newest + 100)), &zone, |_| Some(rule.terms())).into_iter().for_each(&mut learn);
+            finals.retain(|_, alert| alert.state != AlertState::Withdrawn);
+            finals
+        };
+        let in_order: Vec<usize> = {
+            let mut order: Vec<usize> = (0..hits.len()).collect();
+            order.sort_by_key(|index| hits[*index].1);
+            order
+        };
+        prop_assert_eq!(finals(&in_order, 1), finals(&order, batch));
+    }
 }
