@@ -35,8 +35,8 @@ pub struct Clock {
     pub arrival: Time,
     /// The event time of the newest report of any vehicle.
     pub newest: Time,
-    /// What may still come is no older than so long before the arrival clock.
-    pub late_ms: i64,
+    /// Nothing may come any more that is older: event time.
+    pub settled: Time,
 }
 
 /// Every tally under way, of all rules and keys.
@@ -268,7 +268,7 @@ impl Tallies {
             }
             count.passed_at = count.passed_at.max(Some(clock.newest));
             count.go_by(rule.version);
-            let until = clock.arrival.plus_ms(-clock.late_ms);
+            let until = clock.settled;
             if !stale.contains(place) {
                 let told: Vec<Transition> = count.now.pass(&by, clock.newest).into_iter().collect();
                 count.remember(&told);

@@ -20,12 +20,14 @@ use crate::{
 #[serde(default)]
 pub struct Settler {
     tallies: Tallies,
-    /// Event time of the newest report of any vehicle, and when the last record came.
+    /// Event time of the newest report of any vehicle.
     newest: Time,
+    /// When the last record came, and the first of its batch.
     arrival: Time,
+    begun: Time,
 }
 
-/// What waits for history may still come so long after it is too old.
+/// What waits for history is found so long after it came, at most.
 const LATE_MARGIN_MS: i64 = 3_600_000;
 
 impl Settler {
@@ -40,6 +42,8 @@ impl Settler {
             }));
             return told;
         }
+        // What came late in a batch is found at its end.
+        self.begun = batch.first().map_or(self.arrival, |record| record.recv_time);
         let mut findings = findings.into_iter().peekable();
         for (index, record) in (0_u32..).zip(batch) {
             while let Some(finding) = findings.next_if(|finding| finding.record == index) {
@@ -132,7 +136,7 @@ impl Settler {
             return;
         }
         let late_ms = reference.late.max_age_s.saturating_mul(1_000).saturating_add(LATE_MARGIN_MS);
-        let clock = Clock { arrival: self.arrival, newest: self.newest, late_ms };
+        let clock = Clock { arrival: self.arrival, newest: self.newest, settled: self.begun.plus_ms(-late_ms) };
         let transitions = self.tallies.pass(clock, &reference.facts.zone, |id| known(&reference.rules, id));
         transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }

@@ -141,7 +141,7 @@ fn hit(row: &Facts, fleet: Option<i64>) -> Hit<'_> {
 
 /// Both clocks at one time; what comes more than a thousand seconds late is not counted in its place.
 fn clock(at: Time) -> Clock {
-    Clock { arrival: at, newest: at, late_ms: 1_000_000 }
+    Clock { arrival: at, newest: at, settled: at.plus_ms(-1_000_000) }
 }
 
 /// Words are `vehicle@second` for a hit, `-vehicle@second` for one that never was, `tick@second` for the clock alone.
