@@ -28,6 +28,7 @@ pub struct Metrics {
     pub journal_sync_seconds: Histogram,
     /// 1 while the disk has no room.
     pub journal_disk_full: IntGauge,
+    pub backlog_bytes: IntGauge,
     queue_depth: IntGaugeVec,
     shard_lag_seconds: GaugeVec,
     pub mqtt_connections_up: IntGauge,
@@ -83,6 +84,11 @@ impl Metrics {
                 r,
                 "journal_disk_full",
                 "1 while the disk has no room: nothing is acknowledged, nothing is lost.",
+            ),
+            backlog_bytes: gauge(
+                r,
+                "backlog_bytes",
+                "Messages put aside because more came than could be judged at once; they are kept, and judged in turn.",
             ),
             queue_depth: gauges(r, "queue_depth", "Entries that wait in a queue inside.", &["queue"]),
             shard_lag_seconds: float_gauges(

@@ -15,6 +15,8 @@ use crate::{
 pub const STORE: &str = "muckwatch.sqlite";
 /// The folder in the data folder with the journal and, under it, history.
 pub const JOURNAL: &str = "journal";
+/// Messages that wait to be judged.
+pub const BACKLOG: &str = "backlog";
 /// The folder of snapshots in a data folder.
 pub const SNAPSHOTS: &str = "snapshots";
 

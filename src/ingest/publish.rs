@@ -162,6 +162,10 @@ impl Connection {
         tracing::info!("connected to the broker for publishing");
         let mut again = std::mem::take(&mut self.in_flight);
         while let Some((_, outgoing)) = again.pop_front() {
+            if outgoing.done.is_closed() {
+                // Nobody waits for it any more: it was given up, or is handed over again.
+                continue;
+            }
             self.send(outgoing).await;
             if self.events.network.is_none() {
                 self.in_flight.append(&mut again);

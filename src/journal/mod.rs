@@ -62,6 +62,7 @@
 //!
 //! Floats inside JSON columns (`events`, `ext`, `media`) come back as `serde_json` reads them; all others are exact.
 
+mod backlog;
 mod columns;
 mod compact;
 mod disk;
@@ -79,6 +80,7 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backlog::{Aside, Backlog};
 pub use columns::schema;
 pub(crate) use disk::{Disk, FileSystem};
 pub use error::JournalError;

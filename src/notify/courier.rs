@@ -14,7 +14,7 @@ use futures::future::join_all;
 use tokio::sync::Notify;
 
 use super::{NotifyError, Outbox, SendError, Sink};
-use crate::model::{Leased, Message, Settled, Time, limits};
+use crate::model::{Leased, Settled, Time, limits};
 
 /// How patient delivery is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,35 +99,59 @@ impl<O: Outbox, S: Sink> Courier<O, S> {
         Ok(self.count(taken))
     }
 
-    /// In order, until one is to be tried again: those behind it wait with it.
+    /// In order, one behind the other on the way, until one is to be tried again: those behind it wait with it, and are sent again
+    /// when they were on their way already.
     async fn send_topic(&self, messages: Vec<Leased>, now: Time) -> Vec<Settled> {
-        let mut settled = Vec::with_capacity(messages.len());
+        let (mut settled, mut under_way) = (Vec::with_capacity(messages.len()), Vec::with_capacity(messages.len()));
         let mut blocked = false;
-        for Leased { seq, message, attempts, .. } in messages {
+        for leased in messages {
             if blocked {
-                settled.push(Settled::Released { seq });
+                settled.push(Settled::Released { seq: leased.seq });
                 continue;
             }
-            settled.push(match self.send(&message).await {
-                Ok(()) => Settled::Sent { seq },
-                Err(SendError::Refused(error)) => {
-                    tracing::error!(topic = %message.topic, id = %message.id, %error, "message refused, put aside");
-                    Settled::Refused { seq, error }
+            match self.patiently(self.sink.send(&leased.message.topic, &leased.message.payload)).await {
+                Ok(receipt) => under_way.push((leased, receipt)),
+                Err(error) => {
+                    blocked = matches!(error, SendError::TryAgain(_));
+                    settled.push(self.failed(&leased, error, now));
                 }
-                Err(SendError::TryAgain(error)) => {
-                    blocked = true;
-                    let wait_ms = self.settings.retry_ms(attempts);
-                    tracing::warn!(topic = %message.topic, id = %message.id, %error, wait_ms, "message not sent, tried again");
-                    Settled::Later { seq, at: now.plus_ms(wait_ms), error }
+            }
+        }
+        blocked = false;
+        for (leased, receipt) in under_way {
+            if blocked {
+                settled.push(Settled::Released { seq: leased.seq });
+                continue;
+            }
+            match self.patiently(receipt).await {
+                Ok(()) => settled.push(Settled::Sent { seq: leased.seq }),
+                Err(error) => {
+                    blocked = matches!(error, SendError::TryAgain(_));
+                    settled.push(self.failed(&leased, error, now));
                 }
-            });
+            }
         }
         settled
     }
 
-    async fn send(&self, message: &Message) -> Result<(), SendError> {
+    fn failed(&self, leased: &Leased, error: SendError, now: Time) -> Settled {
+        let Leased { seq, message, attempts, .. } = leased;
+        match error {
+            SendError::Refused(error) => {
+                tracing::error!(topic = %message.topic, id = %message.id, %error, "message refused, put aside");
+                Settled::Refused { seq: *seq, error }
+            }
+            SendError::TryAgain(error) => {
+                let wait_ms = self.settings.retry_ms(*attempts);
+                tracing::warn!(topic = %message.topic, id = %message.id, %error, wait_ms, "message not sent, tried again");
+                Settled::Later { seq: *seq, at: now.plus_ms(wait_ms), error }
+            }
+        }
+    }
+
+    async fn patiently<T>(&self, answer: impl Future<Output = Result<T, SendError>>) -> Result<T, SendError> {
         let patience = Duration::from_millis(self.settings.answer_ms);
-        match tokio::time::timeout(patience, self.sink.send(&message.topic, &message.payload)).await {
+        match tokio::time::timeout(patience, answer).await {
             Ok(result) => result,
             Err(_) => Err(SendError::TryAgain(format!("no answer within {} ms", self.settings.answer_ms))),
         }

@@ -15,15 +15,20 @@ pub enum SendError {
 
 /// A way out, such as an MQTT connection.
 pub trait Sink: Send + Sync {
-    /// Sends one message, and ends when the other side has it (for MQTT at QoS 1: when it was acknowledged).
+    /// Ends when the other side has the message (for MQTT at QoS 1: when it was acknowledged).
+    type Receipt: Future<Output = Result<(), SendError>> + Send;
+
+    /// Sends one message after all that were sent before it.
     ///
     /// # Errors
     /// Whether to try again, or never.
-    fn send(&self, topic: &str, payload: &[u8]) -> impl Future<Output = Result<(), SendError>> + Send;
+    fn send(&self, topic: &str, payload: &[u8]) -> impl Future<Output = Result<Self::Receipt, SendError>> + Send;
 }
 
 impl<S: Sink> Sink for std::sync::Arc<S> {
-    fn send(&self, topic: &str, payload: &[u8]) -> impl Future<Output = Result<(), SendError>> + Send {
+    type Receipt = S::Receipt;
+
+    fn send(&self, topic: &str, payload: &[u8]) -> impl Future<Output = Result<Self::Receipt, SendError>> + Send {
         (**self).send(topic, payload)
     }
 }

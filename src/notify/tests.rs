@@ -6,6 +6,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::Notify;
 
 use super::*;
@@ -86,7 +87,9 @@ struct Script {
 }
 
 impl Sink for Script {
-    async fn send(&self, topic: &str, payload: &[u8]) -> Result<(), SendError> {
+    type Receipt = BoxFuture<'static, Result<(), SendError>>;
+
+    async fn send(&self, topic: &str, payload: &[u8]) -> Result<Self::Receipt, SendError> {
         let payload = String::from_utf8(payload.to_vec()).unwrap();
         if payload.starts_with("bad") {
             return Err(SendError::Refused("too large".into()));
@@ -95,10 +98,10 @@ impl Sink for Script {
             return Err(SendError::TryAgain("no connection".into()));
         }
         if payload == "slow" {
-            std::future::pending::<()>().await;
+            return Ok(std::future::pending().boxed());
         }
         self.took.lock().unwrap().push(format!("{topic} {payload}"));
-        Ok(())
+        Ok(std::future::ready(Ok(())).boxed())
     }
 }
 
@@ -166,6 +169,16 @@ async fn a_sink_that_never_answers_counts_as_a_failure() {
     let settings = Settings { answer_ms: 1, ..Settings::default() };
     let mut courier = Courier::new(table, sink.clone(), settings);
     assert_eq!(courier.turn(at(0)).await.unwrap(), Turn { taken: 2, sent: 1, held: 1, refused: 0 });
+}
+
+#[tokio::test]
+async fn behind_one_without_an_answer_a_topic_is_sent_again_in_order() {
+    let (table, sink) = (Table::with(&[("a", "1"), ("a", "slow"), ("a", "3")]), Arc::new(Script::default()));
+    let settings = Settings { answer_ms: 1, ..Settings::default() };
+    let mut courier = Courier::new(table.clone(), sink.clone(), settings);
+    assert_eq!(courier.turn(at(0)).await.unwrap(), Turn { taken: 3, sent: 1, held: 2, refused: 0 });
+    assert_eq!(courier.turn(at(0)).await.unwrap().taken, 0, "held back");
+    assert_eq!((took(&sink), table.len()), (vec!["a 1".to_owned(), "a 3".to_owned()], 2), "3 was on its way, and goes again");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
+use futures::{FutureExt as _, future::BoxFuture};
 use tokio::sync::mpsc;
 
 use super::intake::Inlet;
@@ -113,10 +114,17 @@ pub fn listen_address(config: &Config) -> String {
 pub struct MqttSink(pub Publisher);
 
 impl Sink for MqttSink {
-    async fn send(&self, topic: &str, payload: &[u8]) -> Result<(), SendError> {
-        self.0.publish(topic, payload).await.map_err(|error| match error {
-            IngestError::Refused { .. } => SendError::Refused(error.to_string()),
-            other => SendError::TryAgain(other.to_string()),
-        })
+    type Receipt = BoxFuture<'static, Result<(), SendError>>;
+
+    async fn send(&self, topic: &str, payload: &[u8]) -> Result<Self::Receipt, SendError> {
+        let receipt = self.0.hand_over(topic, payload).await.map_err(send_error)?;
+        Ok(async move { receipt.settled().await.map_err(send_error) }.boxed())
+    }
+}
+
+fn send_error(error: IngestError) -> SendError {
+    match error {
+        IngestError::Refused { .. } => SendError::Refused(error.to_string()),
+        other => SendError::TryAgain(other.to_string()),
     }
 }

@@ -25,7 +25,7 @@ use crate::{
         SnapshotError, Snapshots,
     },
     ingest::{Decoder, Incoming, Source},
-    journal::{Journal, JournalError},
+    journal::{Backlog, Journal, JournalError},
     model::{Body, Record, Text, Time, limits},
     store::InForce,
 };
@@ -56,6 +56,8 @@ pub trait Watch: Send {
     fn positions(&self) -> Vec<LastPosition>;
     /// Is told them after a start.
     fn resumed(&mut self, positions: Vec<LastPosition>);
+    /// How much was put aside and waits, bytes.
+    fn waiting(&mut self, bytes: u64);
     /// The disk has no room (`Some`: why), or has it again (`None`).
     fn stuck(&mut self, problem: Option<&str>);
 }
@@ -74,6 +76,8 @@ pub enum IntakeError {
 /// All that stands between a broker and the commit.
 pub struct Intake<W> {
     pub journal: Journal,
+    /// What came faster than it could be judged.
+    pub backlog: Backlog,
     pub front: Front,
     pub engine: Engine,
     pub tick: Duration,
@@ -143,10 +147,18 @@ impl<W: Watch> Intake<W> {
         self.keep(vec![Record::clock(Body::Start, now())]).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
         let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
-        let mut is_stopping = false;
+        let (mut is_stopping, mut is_asides_turn) = (false, false);
         loop {
-            if self.engine.pending() > 0 && (!self.engine.has_room() || !inbox.has_more()) {
+            if self.engine.pending() > 0
+                && (!self.engine.has_room() || !inbox.has_more() && self.backlog.is_empty())
+            {
                 self.take_judged()?;
+                continue;
+            }
+            // What was put aside and what comes take turns.
+            is_asides_turn = !is_asides_turn && !is_stopping && !self.backlog.is_empty();
+            if is_asides_turn {
+                self.take_aside(&inlets).await?;
                 continue;
             }
             tokio::select! {
@@ -164,7 +176,7 @@ impl<W: Watch> Intake<W> {
                 },
                 Some(found) = histories.recv() => self.deepen(found)?,
                 chunk = inbox.next() => match chunk {
-                    Some((inlet, chunk)) => self.take(&inlets[inlet], chunk).await?,
+                    Some((inlet, chunk)) => self.take(inlet, &inlets[inlet], chunk).await?,
                     None => break,
                 },
                 _ = ticks.tick() => {
@@ -178,6 +190,7 @@ impl<W: Watch> Intake<W> {
                         self.hand_over(Vec::new(), true)?;
                     }
                 }
+                () = std::future::ready(()), if !is_stopping && !self.backlog.is_empty() => {}
             }
         }
         // The next start has nothing to fold again.
@@ -190,15 +203,51 @@ impl<W: Watch> Intake<W> {
         Ok(())
     }
 
-    /// Messages, in order of receipt: kept, then acknowledged, then handed to the engine.
-    async fn take(&mut self, inlet: &Inlet, chunk: Vec<Incoming>) -> Result<(), IntakeError> {
+    /// Messages, in order of receipt: kept, then acknowledged, then handed to the engine. When they are more than can be judged at
+    /// once the large ones are put aside, so that those of now need not wait for what a device kept.
+    async fn take(&mut self, number: usize, inlet: &Inlet, chunk: Vec<Incoming>) -> Result<(), IntakeError> {
         let mut records = Vec::with_capacity(chunk.len() + 1);
+        let mut aside = Vec::new();
+        let bytes: usize = chunk.iter().map(|incoming| incoming.payload().len()).sum();
+        let is_much = (bytes > limits::INTAKE_BYTES || !self.backlog.is_empty()) && self.backlog.has_room();
         for incoming in &chunk {
+            if is_much && incoming.payload().len() >= limits::ASIDE_BYTES {
+                aside.push((number as u16, incoming.topic(), incoming.payload()));
+                continue;
+            }
             self.front.message(&inlet.decoder, incoming.topic(), incoming.payload(), incoming.recv_time, &mut records);
         }
+        self.put_aside(&aside).await?;
         let records = self.append(records).await?;
         inlet.source.acknowledge(chunk.iter().map(|incoming| incoming.ack));
-        self.submit(records)
+        if records.is_empty() { Ok(()) } else { self.submit(records) }
+    }
+
+    /// A slice of what was put aside, as if it came now: so positions and arrival go the same way.
+    async fn take_aside(&mut self, inlets: &[Inlet]) -> Result<(), IntakeError> {
+        let messages = self.backlog.next(limits::BACKLOG_SLICE_BYTES)?;
+        let (mut records, at) = (Vec::new(), now());
+        for message in &messages {
+            // Of an inlet that is configured no more: whatever another makes of it, it is kept.
+            let inlet = inlets.get(usize::from(message.inlet)).or(inlets.first());
+            if let Some(inlet) = inlet {
+                self.front.message(&inlet.decoder, &message.topic, &message.payload, at, &mut records);
+            }
+        }
+        self.keep(records).await?;
+        self.backlog.forget();
+        self.watch.waiting(self.backlog.bytes());
+        Ok(())
+    }
+
+    async fn put_aside(&mut self, messages: &[(u16, &str, &[u8])]) -> Result<(), IntakeError> {
+        let mut was_full = false;
+        while let Err(error) = self.backlog.append(messages) {
+            self.wait_for_room(error, &mut was_full).await?;
+        }
+        self.has_room_again(was_full);
+        self.watch.waiting(self.backlog.bytes());
+        Ok(())
     }
 
     /// Records of our own making.
@@ -212,28 +261,35 @@ impl<W: Watch> Intake<W> {
 
     /// To disk; while the disk is full, again and again: nothing is acknowledged meanwhile, so the broker holds what comes.
     async fn append(&mut self, records: Vec<Record>) -> Result<Vec<Record>, IntakeError> {
-        let mut was_full = false;
-        loop {
-            let began = Instant::now();
-            match self.journal.append(&records) {
-                Ok(_) => {
-                    self.watch.journalled(&records, began.elapsed());
-                    if was_full {
-                        tracing::warn!("the disk has room again: going on");
-                        self.watch.stuck(None);
-                    }
-                    return Ok(records);
-                }
-                Err(error @ JournalError::Full { .. }) => {
-                    if !was_full {
-                        tracing::error!(%error, "nothing is acknowledged until there is room: the broker holds what comes");
-                        self.watch.stuck(Some(&error.to_string()));
-                    }
-                    was_full = true;
-                    tokio::time::sleep(FULL).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
+        let (mut was_full, mut began) = (false, Instant::now());
+        while let Err(error) = self.journal.append(&records) {
+            self.wait_for_room(error, &mut was_full).await?;
+            began = Instant::now();
+        }
+        if !records.is_empty() {
+            self.watch.journalled(&records, began.elapsed());
+        }
+        self.has_room_again(was_full);
+        Ok(records)
+    }
+
+    async fn wait_for_room(&mut self, error: JournalError, was_full: &mut bool) -> Result<(), IntakeError> {
+        if !matches!(error, JournalError::Full { .. }) {
+            return Err(error.into());
+        }
+        if !*was_full {
+            tracing::error!(%error, "nothing is acknowledged until there is room: the broker holds what comes");
+            self.watch.stuck(Some(&error.to_string()));
+        }
+        *was_full = true;
+        tokio::time::sleep(FULL).await;
+        Ok(())
+    }
+
+    fn has_room_again(&mut self, was_full: bool) {
+        if was_full {
+            tracing::warn!("the disk has room again: going on");
+            self.watch.stuck(None);
         }
     }
 

@@ -30,7 +30,7 @@ use crate::{
     config::Config,
     engine::{Archive, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
-    journal::Journal,
+    journal::{Backlog, Journal},
     metrics::{Metrics, raise_to},
     model::limits,
     notify::{Courier, Delivered},
@@ -439,9 +439,14 @@ fn intake(
     for lost in &recovered.lost {
         tracing::error!(from = lost.start, to = lost.end, "journal positions are damaged and lost");
     }
+    let backlog = Backlog::open(&config.data.join(ledger::BACKLOG))?;
+    if !backlog.is_empty() {
+        tracing::info!(bytes = backlog.bytes(), "messages that were put aside are judged first");
+    }
     let before = in_force_before(store, reference)?;
     let mut intake = Intake {
         journal,
+        backlog,
         front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()),
         engine: Engine::start(before.as_ref().unwrap_or(reference), config.shard_count()),
         tick: Duration::from_millis(config.tick_ms().unsigned_abs()),

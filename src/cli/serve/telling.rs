@@ -57,6 +57,10 @@ impl Watch for Passing {
         positions.into_iter().for_each(|seen| _ = self.positions.see(Position::from(seen), at));
     }
 
+    fn waiting(&mut self, bytes: u64) {
+        self.metrics.backlog_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
     fn stuck(&mut self, problem: Option<&str>) {
         self.metrics.journal_disk_full.set(i64::from(problem.is_some()));
     }
