@@ -7,7 +7,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt::Write as _,
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
@@ -108,6 +108,9 @@ fn report(pushed: &[Pushed], back: Time, done: Duration) {
             at(1.0)
         );
     };
+    for from in (0..done.as_millis() as i64).step_by(5_000) {
+        say(&format!("  from {:>3} s", from / 1_000), &delays(from, from + 5_000));
+    }
     let end = done.as_millis() as i64;
     say("while late reports are judged", &delays(0, end));
     say("afterwards", &delays(end, i64::MAX));
@@ -226,12 +229,14 @@ fn listen(broker: &Broker, pushed: &Mutex<Vec<Pushed>>, is_over: &AtomicBool) {
     runtime.block_on(async {
         let (client, mut events) = AsyncClient::new(broker.options("listener"), 100);
         client.subscribe("mw/v1/alert/#", QoS::AtMostOnce).await.expect("a subscription");
+        let mut known = HashSet::new();
         while !is_over.load(Relaxed) {
             let Ok(event) = tokio::time::timeout(Duration::from_millis(200), events.poll()).await else { continue };
             let Event::Incoming(Packet::Publish(message)) = event.expect("the broker") else { continue };
             let alert: Json = serde_json::from_slice(&message.payload).expect("an alert");
             let fired_at: Time = alert["fired_at"].as_str().and_then(|at| at.parse().ok()).expect("when it fired");
-            if alert["state"] == "open" {
+            // When it was told first: late data may revise it later.
+            if alert["state"] == "open" && known.insert(alert["alert_id"].to_string()) {
                 let retrospective = alert["retrospective"] == true;
                 let delay_ms = now().ms_since(fired_at);
                 pushed.lock().expect("the alerts").push(Pushed { at: fired_at, delay_ms, retrospective });

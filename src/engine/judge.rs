@@ -236,6 +236,26 @@ struct Origin {
     leg: u32,
 }
 
+/// What came late of a vehicle, put where it belongs.
+struct Merging {
+    place: u32,
+    span: Span,
+    /// The first record that came late.
+    record: u32,
+    /// The first leg that changed.
+    from: Option<usize>,
+    /// What came after what was late, with the records that it came by.
+    newer: Vec<(u32, Kept)>,
+}
+
+/// What was told of a vehicle before it was judged again.
+struct AsTold {
+    from: usize,
+    /// Its alerts before that leg.
+    known: VehicleAlerts,
+    told: Vec<Told>,
+}
+
 /// Before all that can be.
 const NEVER: Time = Time::from_millis(i64::MIN);
 
@@ -456,9 +476,7 @@ impl Judge {
             }
         }
         self.flush(&mut findings, seen, watch)?;
-        for (place, lateness) in std::mem::take(&mut self.late) {
-            self.catch_up(place, lateness, &mut findings, seen, watch)?;
-        }
+        self.catch_up(&mut findings, seen, watch)?;
         if self.is_told {
             for place in std::mem::take(&mut self.asking) {
                 seen.asks.push(self.vehicles[place as usize].ask());
@@ -543,7 +561,7 @@ impl Judge {
 
     /// Begins a leg of the vehicle's past where one is due.
     fn begin_leg(&mut self, place: u32, at: Time) {
-        let (epoch, keeps) = (self.epoch, self.bytes_each());
+        let (epoch, keeps, until) = (self.epoch, self.bytes_each(), self.reference.late.too_old(at));
         let vehicle = &mut self.vehicles[place as usize];
         let silent_ms = vehicle.now.newest.map(|newest| at.ms_since(newest));
         if !vehicle.past.wants_leg(epoch, silent_ms) {
@@ -556,7 +574,7 @@ impl Judge {
         }
         let vehicle = &mut self.vehicles[place as usize];
         if vehicle.pending == 0 && !vehicle.keeps_all() {
-            let gone = vehicle.past.trim(keeps);
+            let gone = vehicle.past.trim(keeps, until);
             vehicle.unmarked -= gone.min(vehicle.unmarked);
         }
     }
@@ -593,17 +611,35 @@ impl Judge {
     }
 
     /// The late lane: puts what came late where it belongs, folds again from the mark before it, finds what is told otherwise
-    /// than it was, and goes on with what came after it.
-    fn catch_up(
-        &mut self,
-        place: u32,
-        lateness: Lateness,
-        findings: &mut Vec<Finding>,
-        seen: &mut Seen,
-        watch: Watch<'_>,
-    ) -> Result<(), EngineError> {
+    /// than it was, and goes on with what came after it. All vehicles of the batch together, so that rows are judged in bulk.
+    fn catch_up(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
+        let late = std::mem::take(&mut self.late);
+        let merged: Vec<Merging> =
+            late.into_iter().map(|(place, lateness)| self.merge(place, lateness, seen)).collect();
+        let (mut hidden, mut epoch) = (Vec::new(), self.epoch);
+        let mut again = Vec::new();
+        for one in &merged {
+            let Some(from) = one.from else { continue };
+            again.push((one, self.as_told(one.place, from)));
+            self.fold_again(one, from, &mut epoch, &mut hidden, seen, watch)?;
+        }
+        self.flush(&mut hidden, seen, watch)?;
+        self.go_by(self.epoch);
+        for (one, told) in again {
+            self.tell_difference(one, told, findings);
+        }
+        for one in merged {
+            // Nothing changed by what waited: the book has no part in what is told from here on.
+            self.vehicles[one.place as usize].stored = None;
+            self.go_on(one, findings, seen, watch)?;
+        }
+        self.flush(findings, seen, watch)
+    }
+
+    /// Puts what came late of a vehicle where it belongs.
+    fn merge(&mut self, place: u32, lateness: Lateness, seen: &mut Seen) -> Merging {
         let Lateness { newest, span, inputs, waited, .. } = lateness;
-        let (mut late, mut newer): (Vec<_>, Vec<_>) =
+        let (mut late, newer): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
         let vehicle = &mut self.vehicles[place as usize];
         let is_settled = vehicle.untold.is_some() && vehicle.stored.is_some();
@@ -613,8 +649,7 @@ impl Judge {
                 self.wait(place, record, waited_at(&waited, record), kept, seen);
             }
         }
-        let mut record =
-            late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
+        let record = late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
         let came: Vec<u32> = late.iter().map(|(record, _)| *record).collect();
         let merged = self.vehicles[place as usize].past.merge(late);
         let beyond: FxHashSet<u32> = merged.beyond.iter().map(|(record, _)| *record).collect();
@@ -636,17 +671,25 @@ impl Judge {
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.untold = vehicle.untold.filter(|_| !is_settled);
         let all = Some(0).filter(|_| is_settled && !vehicle.past.legs.is_empty());
-        if let Some(from) = all.or(merged.from) {
-            if !self.is_told {
-                if vehicle.untold.is_none() && vehicle.waiting.is_empty() {
-                    self.asking.push(place);
-                }
-                vehicle.doubt();
+        let from = all.or(merged.from);
+        if from.is_some() && !self.is_told {
+            if vehicle.untold.is_none() && vehicle.waiting.is_empty() {
+                self.asking.push(place);
             }
-            self.judge_again(place, from, &span, record, findings, seen, watch)?;
+            vehicle.doubt();
         }
-        // Nothing changed by what waited: the book has no part in what is told from here on.
-        self.vehicles[place as usize].stored = None;
+        Merging { place, span, record, from, newer }
+    }
+
+    /// Judges what came after what was late.
+    fn go_on(
+        &mut self,
+        merging: Merging,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let Merging { place, mut record, mut newer, .. } = merging;
         newer.sort_by(|(_, a), (_, b)| a.order(b));
         let mut before: Option<Kept> = None;
         for (came_by, kept) in newer {
@@ -667,7 +710,7 @@ impl Judge {
             self.step_again(Origin { record, vehicle: place, leg }, &kept, findings, seen, watch)?;
             before = Some(kept);
         }
-        self.flush(findings, seen, watch)
+        Ok(())
     }
 
     /// Lets what is older than all that is kept wait for the vehicle's history, where there is any.
@@ -690,21 +733,11 @@ impl Judge {
         }
     }
 
-    /// Folds a vehicle's past again from a leg on, each leg by its own rules, and finds what is told otherwise than it was.
-    #[expect(clippy::too_many_arguments, reason = "what was, what came, and who is told")]
-    fn judge_again(
-        &mut self,
-        place: u32,
-        from: usize,
-        span: &Span,
-        record: u32,
-        findings: &mut Vec<Finding>,
-        seen: &mut Seen,
-        watch: Watch<'_>,
-    ) -> Result<(), EngineError> {
+    /// What was told of a vehicle from a leg on, and what was open before it.
+    fn as_told(&mut self, place: u32, from: usize) -> AsTold {
         let vehicle = &mut self.vehicles[place as usize];
         let Mark { alerts: known, newest: since, .. } = vehicle.past.legs[from].before.clone();
-        let before = match vehicle.stored.take() {
+        let told = match vehicle.stored.take() {
             None => vehicle.past.told_from(from),
             Some(stored) => {
                 let rules = &self.reference.rules;
@@ -717,41 +750,43 @@ impl Judge {
                 vehicle.past.told_from_as_stored(from, stored, &known, since, is_told_by_arrival)
             }
         };
+        AsTold { from, known, told }
+    }
+
+    /// Folds a vehicle's past again from a leg on, each leg by its own rules. The last rows may wait to be judged; `epoch` is by which.
+    fn fold_again(
+        &mut self,
+        merging: &Merging,
+        from: usize,
+        epoch: &mut u32,
+        hidden: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let Merging { place, record, .. } = *merging;
+        let vehicle = &mut self.vehicles[place as usize];
         vehicle.past.legs.range_mut(from..).for_each(|leg| leg.told.clear());
         vehicle.unmarked = from + 1;
         vehicle.now = vehicle.past.legs[from].before.clone();
-        let (mut hidden, mut epoch) = (Vec::new(), vehicle.past.legs[from].epoch);
-        self.go_by(epoch);
         let mut leg = from;
         while let Some(next) = self.vehicles[place as usize].past.legs.get(leg) {
-            let inputs = next.inputs();
-            if next.epoch != epoch {
-                epoch = next.epoch;
-                self.flush(&mut hidden, seen, watch)?;
-                self.go_by(epoch);
-                self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+            let (inputs, its_epoch) = (next.inputs(), next.epoch);
+            if its_epoch != *epoch {
+                *epoch = its_epoch;
+                self.flush(hidden, seen, watch)?;
+                self.go_by(its_epoch);
+                if leg > from {
+                    self.vehicles[place as usize].keep_ruled(&self.ruled.rules);
+                }
             }
             if leg > from {
                 self.vehicles[place as usize].mark_leg(leg);
             }
             for kept in inputs {
                 let origin = Origin { record, vehicle: place, leg: leg as u32 };
-                self.step_again(origin, &kept, &mut hidden, seen, watch)?;
+                self.step_again(origin, &kept, hidden, seen, watch)?;
             }
             leg += 1;
-        }
-        self.flush(&mut hidden, seen, watch)?;
-        self.go_by(self.epoch);
-        let keeps = self.bytes_each();
-        let vehicle = &mut self.vehicles[place as usize];
-        if epoch != self.epoch {
-            vehicle.keep_ruled(&self.ruled.rules);
-        }
-        self.tell_difference(place, from, &known, &before, span, record, findings);
-        let vehicle = &mut self.vehicles[place as usize];
-        vehicle.mark(vehicle.past.legs.len());
-        if !vehicle.keeps_all() {
-            vehicle.unmarked -= vehicle.past.trim(keeps).min(vehicle.unmarked);
         }
         Ok(())
     }
@@ -801,28 +836,27 @@ impl Judge {
     }
 
     /// What of a vehicle's past is told otherwise than it was.
-    #[expect(clippy::too_many_arguments, reason = "the two sides of one comparison")]
-    fn tell_difference(
-        &mut self,
-        place: u32,
-        from: usize,
-        known: &VehicleAlerts,
-        before: &[Told],
-        span: &Span,
-        record: u32,
-        findings: &mut Vec<Finding>,
-    ) {
-        let vehicle = &mut self.vehicles[place as usize];
-        let after = vehicle.past.told_from(from);
+    fn tell_difference(&mut self, merging: &Merging, was: AsTold, findings: &mut Vec<Finding>) {
+        let keeps = self.bytes_each();
+        let vehicle = &mut self.vehicles[merging.place as usize];
+        let until = self.reference.late.too_old(vehicle.now.newest.unwrap_or(NEVER));
+        if vehicle.past.legs.back().is_some_and(|leg| leg.epoch != self.epoch) {
+            vehicle.keep_ruled(&self.ruled.rules);
+        }
+        let after = vehicle.past.told_from(was.from);
         let rules = &self.reference.rules;
         let turn = |id: &str| {
             let number = rules.index_of(id)?;
             rules.order().iter().position(|one| *one as usize == number).map(|turn| turn as u32)
         };
-        for (rule_id, what) in vehicle.retold.differ(known, before, after, span) {
+        for (rule_id, what) in vehicle.retold.differ(&was.known, &was.told, after, &merging.span) {
             // A rule that is no more has no turn.
             let turn = turn(&rule_id).unwrap_or(u32::MAX);
-            findings.push(Finding { record, turn, what });
+            findings.push(Finding { record: merging.record, turn, what });
+        }
+        vehicle.mark(vehicle.past.legs.len());
+        if !vehicle.keeps_all() {
+            vehicle.unmarked -= vehicle.past.trim(keeps, until).min(vehicle.unmarked);
         }
     }
 

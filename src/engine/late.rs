@@ -33,6 +33,9 @@ pub struct LateSettings {
     pub has_history: bool,
 }
 
+/// What waits for history is found so long after it came, at most.
+const MARGIN_MS: i64 = 3_600_000;
+
 impl Default for LateSettings {
     fn default() -> Self {
         Self {
@@ -46,6 +49,11 @@ impl Default for LateSettings {
 }
 
 impl LateSettings {
+    /// Nothing of before this may still come at `now`, not even what waits for history for a while.
+    pub fn too_old(&self, now: Time) -> Time {
+        now.plus_ms(self.max_age_s.saturating_mul(-1_000).saturating_sub(MARGIN_MS))
+    }
+
     /// Memory of each of so many shards, bytes.
     pub fn bytes(&self) -> usize {
         usize::try_from(self.memory_mib.saturating_mul(1 << 20)).unwrap_or(usize::MAX)

@@ -31,6 +31,8 @@ use crate::{
 
 /// Inputs of a leg: so many are folded again for a report that is a little late.
 const LEG_INPUTS: u16 = 64;
+/// So many inputs, up to what came late last, are a leg before it is full.
+const CUT_INPUTS: usize = 24;
 /// After a longer silence a new leg begins: what was kept back is likely to belong there.
 const LEG_GAP_MS: i64 = 300_000;
 
@@ -347,10 +349,10 @@ impl Past {
         self.legs.len().saturating_sub(1)
     }
 
-    /// Lets the oldest legs go until no more than `bytes` are kept. How many legs went.
-    pub fn trim(&mut self, bytes: usize) -> usize {
+    /// Lets the oldest legs go until no more than `bytes` are kept, and none that ended before `until`. How many legs went.
+    pub fn trim(&mut self, bytes: usize, until: Time) -> usize {
         let mut gone = 0;
-        while self.bytes > bytes && self.legs.len() > 2 {
+        while self.legs.len() > 2 && (self.bytes > bytes || self.legs[1].before.newest < Some(until)) {
             if let Some(leg) = self.legs.pop_front() {
                 self.bytes -= leg.bytes().min(self.bytes);
                 gone += 1;
@@ -432,13 +434,17 @@ impl Past {
             }
             let mine: Vec<(u32, Kept)> = late.drain(..mine).collect();
             let before = merged.repeated.len();
+            let last = mine.last().map(|(_, kept)| kept.place());
             let (count, inputs) = (mine.len(), interleave(self.legs[index].inputs(), mine, &mut merged.repeated));
             if merged.repeated.len() - before == count {
                 index += 1;
                 continue;
             }
             merged.from = merged.from.or(Some(index));
-            index += self.rewrite(index, &inputs);
+            // More of the same may follow: what comes next begins at a mark.
+            let until = inputs.partition_point(|input| Some(input.place()) <= last);
+            let is_end = index + 1 == self.legs.len() && until >= CUT_INPUTS && until < inputs.len();
+            index += self.rewrite(index, &inputs, if is_end { until } else { inputs.len() });
         }
         merged
     }
@@ -490,14 +496,16 @@ impl Past {
         self.legs.front().is_some_and(|leg| leg.before.newest.map_or(is_first, |newest| newest < at))
     }
 
-    /// Writes a leg anew, as several when it has become long: the marks of those that are new are written when they are folded.
-    /// How many legs it is now.
-    fn rewrite(&mut self, index: usize, inputs: &[Kept]) -> usize {
+    /// Writes a leg anew, as several when it has become long, and what comes from `cut` on as one of its own: the marks of those that
+    /// are new are written when they are folded. How many legs it is now.
+    fn rewrite(&mut self, index: usize, inputs: &[Kept], cut: usize) -> usize {
         let is_last = index + 1 == self.legs.len();
         let Leg { epoch, from_history, .. } = self.legs[index];
         let held = if is_last { size_of::<Leg>() } else { self.legs[index].bytes() };
         self.bytes = self.bytes.saturating_sub(held);
-        let chunks = chunks(inputs);
+        let (inputs, rest) = inputs.split_at(cut.min(inputs.len()));
+        let mut chunks = chunks(inputs);
+        chunks.extend((!rest.is_empty()).then_some(rest));
         let count = chunks.len();
         let mut newest = None;
         for (nth, chunk) in chunks.into_iter().enumerate() {
@@ -668,7 +676,7 @@ mod tests {
         for second in 0..400 {
             take(&mut past, &mut newest, &[kept(second, 1.0)]);
         }
-        assert!(past.trim(past.bytes / 2) > 0);
+        assert!(past.trim(past.bytes / 2, Time::default()) > 0);
         let (first, mark) = (inputs(&past)[0].at().unwrap(), past.legs[0].before.newest.unwrap());
         assert!(mark < first);
         let merged = past.merge(vec![(7, kept(0, 2.0)), (8, kept(399, 2.0))]);

@@ -27,9 +27,6 @@ pub struct Settler {
     begun: Time,
 }
 
-/// What waits for history is found so long after it came, at most.
-const LATE_MARGIN_MS: i64 = 3_600_000;
-
 impl Settler {
     /// What is told of a batch, from all that was found in it, in order of record, turn and vehicle. At a batch of nothing time
     /// passes, no more.
@@ -135,8 +132,8 @@ impl Settler {
         if self.tallies.is_empty() {
             return;
         }
-        let late_ms = reference.late.max_age_s.saturating_mul(1_000).saturating_add(LATE_MARGIN_MS);
-        let clock = Clock { arrival: self.arrival, newest: self.newest, settled: self.begun.plus_ms(-late_ms) };
+        let settled = reference.late.too_old(self.begun);
+        let clock = Clock { arrival: self.arrival, newest: self.newest, settled };
         let transitions = self.tallies.pass(clock, &reference.facts.zone, |id| known(&reference.rules, id));
         transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }

@@ -122,8 +122,7 @@ impl Backlog {
         };
         let Some(file) = self.files.back_mut() else { return Ok(()) };
         let written = writer.append(&frames).map_err(|error| JournalError::io("write", &file.path, error));
-        let synced =
-            written.and_then(|()| writer.sync().map_err(|error| JournalError::io("sync", &file.path, error)));
+        let synced = written.and_then(|()| writer.sync().map_err(|error| JournalError::io("sync", &file.path, error)));
         if let Err(error) = synced {
             // Written on no more: nothing after a failed write or sync could be trusted.
             if writer.cut(file.bytes).is_err() {
@@ -311,7 +310,11 @@ mod tests {
                 let found = taken(&mut backlog, usize::MAX);
                 // In order, without a gap, nothing missing that was acknowledged and not read.
                 let first = found.first().copied().unwrap_or(kept);
-                assert!(first <= forgotten, "{crash:?}, {operations} operations: {first} of {forgotten}, {:?}", after.paths());
+                assert!(
+                    first <= forgotten,
+                    "{crash:?}, {operations} operations: {first} of {forgotten}, {:?}",
+                    after.paths()
+                );
                 assert!(found.iter().copied().eq(first..first + found.len() as u32), "{found:?}");
                 assert!(first + found.len() as u32 >= kept, "{operations} operations: {kept} kept, found {found:?}");
             }

@@ -14,6 +14,8 @@ pub const INTAKE_BYTES: usize = 2 << 20;
 pub const ASIDE_BYTES: usize = 2 << 10;
 /// Of what was put aside so much is taken up at once, bytes.
 pub const BACKLOG_SLICE_BYTES: usize = 1 << 20;
+/// Batches that wait for a shard when another slice is taken up. More: those that come would wait for them.
+pub const BACKLOG_SLICES: usize = 2;
 /// What may be put aside, bytes. More: it is judged as it comes, and the broker holds the rest.
 pub const BACKLOG_BYTES: u64 = 8 << 30;
 /// Messages of one connection that are read and not yet acknowledged. Full: it waits, the broker holds the rest.

@@ -178,7 +178,11 @@ async fn behind_one_without_an_answer_a_topic_is_sent_again_in_order() {
     let mut courier = Courier::new(table.clone(), sink.clone(), settings);
     assert_eq!(courier.turn(at(0)).await.unwrap(), Turn { taken: 3, sent: 1, held: 2, refused: 0 });
     assert_eq!(courier.turn(at(0)).await.unwrap().taken, 0, "held back");
-    assert_eq!((took(&sink), table.len()), (vec!["a 1".to_owned(), "a 3".to_owned()], 2), "3 was on its way, and goes again");
+    assert_eq!(
+        (took(&sink), table.len()),
+        (vec!["a 1".to_owned(), "a 3".to_owned()], 2),
+        "3 was on its way, and goes again"
+    );
 }
 
 #[test]

@@ -147,17 +147,18 @@ impl<W: Watch> Intake<W> {
         self.keep(vec![Record::clock(Body::Start, now())]).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
         let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
-        let (mut is_stopping, mut is_asides_turn) = (false, false);
+        let (mut is_stopping, mut is_asides_turn, mut is_flooded) = (false, false, false);
         loop {
-            if self.engine.pending() > 0
-                && (!self.engine.has_room() || !inbox.has_more() && self.backlog.is_empty())
-            {
+            if self.engine.pending() > 0 && (!self.engine.has_room() || !inbox.has_more() && self.backlog.is_empty()) {
                 self.take_judged()?;
                 continue;
             }
-            // What was put aside and what comes take turns.
-            is_asides_turn = !is_asides_turn && !is_stopping && !self.backlog.is_empty();
+            // What was put aside and what comes take turns, so that neither waits for more than a slice of the other.
+            is_asides_turn = !is_asides_turn && !is_stopping && !self.backlog.is_empty() && !is_flooded;
             if is_asides_turn {
+                while self.engine.pending() >= limits::BACKLOG_SLICES {
+                    self.take_judged()?;
+                }
                 self.take_aside(&inlets).await?;
                 continue;
             }
@@ -176,7 +177,8 @@ impl<W: Watch> Intake<W> {
                 },
                 Some(found) = histories.recv() => self.deepen(found)?,
                 chunk = inbox.next() => match chunk {
-                    Some((inlet, chunk)) => self.take(inlet, &inlets[inlet], chunk).await?,
+                    // While much comes at once the broker's queue is emptied first: what is of now stands at its end.
+                    Some((inlet, chunk)) => is_flooded = self.take(inlet, &inlets[inlet], chunk).await?,
                     None => break,
                 },
                 _ = ticks.tick() => {
@@ -190,7 +192,7 @@ impl<W: Watch> Intake<W> {
                         self.hand_over(Vec::new(), true)?;
                     }
                 }
-                () = std::future::ready(()), if !is_stopping && !self.backlog.is_empty() => {}
+                () = std::future::ready(()), if !is_stopping && !self.backlog.is_empty() => is_flooded = false,
             }
         }
         // The next start has nothing to fold again.
@@ -204,8 +206,8 @@ impl<W: Watch> Intake<W> {
     }
 
     /// Messages, in order of receipt: kept, then acknowledged, then handed to the engine. When they are more than can be judged at
-    /// once the large ones are put aside, so that those of now need not wait for what a device kept.
-    async fn take(&mut self, number: usize, inlet: &Inlet, chunk: Vec<Incoming>) -> Result<(), IntakeError> {
+    /// once the large ones are put aside, so that those of now need not wait for what a device kept. Whether they were that many.
+    async fn take(&mut self, number: usize, inlet: &Inlet, chunk: Vec<Incoming>) -> Result<bool, IntakeError> {
         let mut records = Vec::with_capacity(chunk.len() + 1);
         let mut aside = Vec::new();
         let bytes: usize = chunk.iter().map(|incoming| incoming.payload().len()).sum();
@@ -220,7 +222,10 @@ impl<W: Watch> Intake<W> {
         self.put_aside(&aside).await?;
         let records = self.append(records).await?;
         inlet.source.acknowledge(chunk.iter().map(|incoming| incoming.ack));
-        if records.is_empty() { Ok(()) } else { self.submit(records) }
+        if !records.is_empty() {
+            self.submit(records)?;
+        }
+        Ok(bytes > limits::INTAKE_BYTES && !aside.is_empty())
     }
 
     /// A slice of what was put aside, as if it came now: so positions and arrival go the same way.
