@@ -2,7 +2,8 @@
 //!
 //! `cargo bench --bench burst`. Needs Debian's mosquitto. 16,000 simulated trucks report every ten seconds for two minutes, are
 //! silent for an hour, and come back: 5.8 million reports are published as fast as the broker takes them, in batches of
-//! `BATCH` a truck, while live reports go on as they are measured. `TRUCKS` and `BATCH` may be set in the environment.
+//! `BATCH` a truck, while live reports go on as they are measured. `TRUCKS`, `BATCH` and `LIVE_S` may be set in the environment, and
+//! `PACE_S`: over so many seconds what was kept back is published evenly, as by radio.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
@@ -27,7 +28,7 @@ use serde_json::Value as Json;
 const BEFORE_MS: i64 = 120_000;
 const OUTAGE_MS: i64 = 3_600_000;
 /// Time to simulate, to sort and to start.
-const READY_MS: i64 = 60_000;
+const READY_MS: i64 = 150_000;
 
 /// What was published when: of each message its topic and payload, and when it is due, where it is.
 #[derive(Default)]
@@ -51,6 +52,7 @@ fn main() {
         std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}: a number")))
     };
     let (trucks, batch, live_s) = (number("TRUCKS", 16_000), number("BATCH", 30), number("LIVE_S", 150));
+    let pace = Duration::from_secs(number("PACE_S", 0).unsigned_abs());
     let folder = tempfile::tempdir().expect("a folder");
     let back = now().plus_ms(READY_MS);
     let plan = plan(folder.path(), trucks, batch as usize, back, live_s * 1_000);
@@ -67,9 +69,11 @@ fn main() {
     let pushed: Arc<Mutex<Vec<Pushed>>> = Arc::default();
     let is_over = AtomicBool::new(false);
     let total = plan.reports as u64;
+    // Before and late.
+    let kept = total - plan.live.len() as u64;
     std::thread::scope(|scope| {
         scope.spawn(|| listen(broker, &pushed, &is_over));
-        runtime.block_on(publish(broker, "before", plan.before));
+        runtime.block_on(publish(broker, "before", plan.before, Duration::ZERO));
         served.wait_until(|received| received >= total - plan.late_reports as u64 - plan.live.len() as u64);
         println!("ready {:.0} s before they come back", back.ms_since(now()) as f64 / 1000.0);
         assert!(back > now(), "the machine was not ready in time: raise READY_MS or take fewer TRUCKS");
@@ -79,10 +83,10 @@ fn main() {
         scope.spawn(move || live_reports(broker, live));
         scope.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("tokio");
-            runtime.block_on(publish(broker, "late", late));
+            runtime.block_on(publish(broker, "late", late, pace));
             println!("  {:>5.1} s: the broker has all that was kept back", began.elapsed().as_secs_f64());
         });
-        let done = served.watch(began, plan.late_reports as u64, total);
+        let done = served.watch(began, kept, total);
         println!("all late reports judged after {:.1} s", done.as_secs_f64());
         report(&pushed.lock().expect("the alerts"), back, done);
         is_over.store(true, Relaxed);
@@ -179,11 +183,15 @@ fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
     line.split_once(&key)?.1.split('"').next()
 }
 
-async fn publish(broker: &Broker, name: &str, messages: Vec<(String, String)>) {
+async fn publish(broker: &Broker, name: &str, messages: Vec<(String, String)>, over: Duration) {
     let (client, mut events) = AsyncClient::new(broker.options(name), 1_000);
     let mut left = messages.len();
+    let (count, began) = (messages.len() as u32, tokio::time::Instant::now());
     let sending = async {
-        for (topic, payload) in messages {
+        for (number, (topic, payload)) in (0..).zip(messages) {
+            if number % 16 == 0 && !over.is_zero() {
+                tokio::time::sleep_until(began + over * number / count).await;
+            }
             client.publish(topic, QoS::AtLeastOnce, false, payload).await.expect("a place in the queue");
         }
     };
@@ -326,7 +334,7 @@ impl Served {
     }
 
     /// Until all is judged; says how it goes, and how long all that was late took.
-    fn watch(&self, began: Instant, late: u64, total: u64) -> Duration {
+    fn watch(&self, began: Instant, kept: u64, total: u64) -> Duration {
         let (mut done, mut said) = (None, Instant::now());
         loop {
             let ledger = self.ledger();
@@ -336,16 +344,16 @@ impl Served {
                 let of_reason = rows.filter(|row| row["reason"] == reason);
                 of_reason.filter_map(|row| row["count"].as_u64()).sum::<u64>()
             };
-            if done.is_none() && judged("out_of_order") >= late * 999 / 1000 {
+            let metrics = get(&self.http, "/metrics");
+            let metric = |name: &str| {
+                metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
+            };
+            if done.is_none() && received >= kept && metric("muckwatch_backlog_bytes") == "0" {
                 done = Some(began.elapsed());
             }
             if said.elapsed() > Duration::from_secs(5) {
                 said = Instant::now();
                 let (late, mib) = (judged("out_of_order"), self.status_kb("VmRSS:") / 1024);
-                let metrics = get(&self.http, "/metrics");
-                let metric = |name: &str| {
-                    metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim().to_owned()
-                };
                 println!(
                     "  {:>5.1} s: {received} received, {late} late ones judged, {} bytes aside, {} messages to go out, {mib} MiB",
                     began.elapsed().as_secs_f64(),

@@ -357,7 +357,7 @@ impl Count {
         }
         if count > 0 {
             let open = self.settled.alert().map(|alert| alert.alert_id.clone());
-            self.told.retain(|id, alert| Some(&*id) == open.as_ref() || alert.fired_at >= until);
+            self.told.retain(|id, alert| Some(id) == open.as_ref() || alert.fired_at >= until);
         }
         count
     }

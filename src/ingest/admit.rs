@@ -101,6 +101,8 @@ struct Device {
     jumps: Jumps,
     fingerprints: Vec<[u16; 3]>,
     oldest: u8,
+    /// That of the newest, which what comes late does not drive out.
+    newest_fingerprint: [u16; 3],
 }
 
 /// What becomes of a report.
@@ -205,7 +207,7 @@ impl Admission {
             return self.judge_content(report, &Device::default(), event_time, skewed);
         };
         let is_newer = newest.is_none_or(|newest| report.device_time > newest);
-        if (skewed || !is_newer) && device.fingerprints.contains(&fingerprint(report)) {
+        if (skewed || !is_newer) && device.knows(&fingerprint(report)) {
             return unused(Outcome::Duplicate, Reason::Duplicate);
         }
         if newest.is_some_and(|newest| event_time < newest) {
@@ -302,13 +304,14 @@ impl Device {
         if record.outcome == Outcome::Duplicate {
             return;
         }
-        self.remember(fingerprint(report));
+        let fingerprint = fingerprint(report);
+        self.remember(fingerprint);
         if self.newest.is_some_and(|newest| record.event_time < newest) {
             // Come late: what was believed since is newer.
             return;
         }
         if matches!(record.outcome, Outcome::Evaluated | Outcome::Filtered) {
-            self.newest = Some(record.event_time);
+            (self.newest, self.newest_fingerprint) = (Some(record.event_time), fingerprint);
         }
         let Some(fixed) = fixed(report, record.event_time) else { return };
         if record.reason == Reason::ImplausibleJump {
@@ -316,6 +319,10 @@ impl Device {
         } else if record.use_position && record.reason != Reason::ClockSkew {
             self.jumps.believe(fixed);
         }
+    }
+
+    fn knows(&self, fingerprint: &[u16; 3]) -> bool {
+        self.newest_fingerprint == *fingerprint || self.fingerprints.contains(fingerprint)
     }
 
     fn remember(&mut self, fingerprint: [u16; 3]) {

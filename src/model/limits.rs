@@ -9,7 +9,7 @@ pub const MQTT_PACKET_BYTES: usize = 268_435_460;
 /// Most reports in one payload. More: dead letter.
 pub const REPORTS_PER_PAYLOAD: usize = 10_000;
 /// Messages taken in at once, bytes. More: the large ones are put aside, to be judged between those that come.
-pub const INTAKE_BYTES: usize = 2 << 20;
+pub const INTAKE_BYTES: usize = 1 << 20;
 /// A message from here on is large, bytes: a batch of what a device kept.
 pub const ASIDE_BYTES: usize = 2 << 10;
 /// Of what was put aside so much is taken up at once, bytes.

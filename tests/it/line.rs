@@ -21,7 +21,7 @@ pub async fn publish(broker: &Mosquitto, reports: &[Json]) {
     publish_all(broker, reports.iter().map(message).collect()).await;
 }
 
-async fn publish_all(broker: &Mosquitto, messages: Vec<(String, Vec<u8>)>) {
+pub async fn publish_all(broker: &Mosquitto, messages: Vec<(String, Vec<u8>)>) {
     let mut options = MqttOptions::new("test-fleet", "127.0.0.1", broker.port);
     options.set_max_packet_size(8 << 20, 8 << 20);
     let (client, mut events) = AsyncClient::new(options, 100);

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 
 use crate::{
     city::{City, START_MS},
-    line::{publish, replayed, run},
+    line::{publish, publish_all, replayed, run},
     support::{Mosquitto, Served, alerts, assert_same_alerts, program, wait_for},
 };
 
@@ -248,4 +248,49 @@ fn killed_again_and_again_with_half_of_it_late_it_ends_as_if_nothing_had_been() 
 #[test]
 fn without_memory_for_the_past_it_ends_the_same_by_way_of_history() {
     killed_again_and_again(5, 10, 600, "0");
+}
+
+/// What trucks kept waits at the broker in large messages; the process is killed while it puts them aside, and while it takes them up.
+#[test]
+fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let mut reports = city.reports(1_500, now_ms - 5 * 3_600_000);
+    // Some say more than we ask.
+    reports.iter_mut().for_each(|report| report["firmware"] = json!("0.9-".repeat(200)));
+    let data = city.folder.path().join("data");
+    let start = || {
+        let mut program = program();
+        program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1");
+        Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
+    };
+    // The broker keeps what comes from now on.
+    assert_eq!(start().stop(), Some(0));
+    let mut kept: BTreeMap<&str, Vec<&Json>> = BTreeMap::new();
+    for report in &reports {
+        kept.entry(report["device_id"].as_str().unwrap()).or_default().push(report);
+    }
+    let batches = kept.iter().flat_map(|(device_id, reports)| {
+        let topic = format!("mw/v1/device/{device_id}/report");
+        reports.chunks(50).map(move |batch| (topic.clone(), serde_json::to_vec(batch).unwrap()))
+    });
+    run(publish_all(&broker, batches.collect()));
+
+    let mut found_aside = 0;
+    for number in 1..=6 {
+        let served = start();
+        let wanted = reports.len() as u64 * number / 10;
+        wait_for("some of them", || (served.received() > wanted).then_some(()));
+        served.kill();
+        found_aside += usize::from(fs::read_dir(data.join("backlog")).unwrap().next().is_some());
+    }
+    let served = start();
+    assert!(found_aside > 0, "nothing was put aside: the test shows nothing");
+    let all = reports.len() as u64;
+    wait_for("all of them", || (evaluated(&served) == all).then_some(()));
+    let (_, metrics) = served.get("/metrics");
+    assert!(metrics.contains("muckwatch_backlog_bytes 0"), "{metrics}");
+    assert!(fs::read_dir(data.join("backlog")).unwrap().next().is_none(), "what was judged is not kept twice");
+    assert_same_alerts(&comparable(alerts(&served)), &comparable(replayed(&city, &reports)));
+    assert_eq!(served.stop(), Some(0));
 }

@@ -211,7 +211,8 @@ impl<W: Watch> Intake<W> {
         let mut records = Vec::with_capacity(chunk.len() + 1);
         let mut aside = Vec::new();
         let bytes: usize = chunk.iter().map(|incoming| incoming.payload().len()).sum();
-        let is_much = (bytes > limits::INTAKE_BYTES || !self.backlog.is_empty()) && self.backlog.has_room();
+        let is_behind = self.engine.pending() >= limits::BACKLOG_SLICES || !self.backlog.is_empty();
+        let is_much = (bytes > limits::INTAKE_BYTES || is_behind) && self.backlog.has_room();
         for incoming in &chunk {
             if is_much && incoming.payload().len() >= limits::ASIDE_BYTES {
                 aside.push((number as u16, incoming.topic(), incoming.payload()));

@@ -91,6 +91,20 @@ fn order_and_duplicates() {
 }
 
 #[test]
+fn the_newest_is_known_again_after_any_number_of_late_ones() {
+    let mut admission = Admission::new(AdmissionSettings::default());
+    let mut take = |s: i64| {
+        let record = admission.admit(decoded(report(s, 22.5, 113.9)), at(1_000), |_| true);
+        (record.outcome, record.reason)
+    };
+    assert_eq!(take(900), (Outcome::Evaluated, Reason::Ok));
+    for s in 0..4 * limits::FINGERPRINTS_PER_DEVICE as i64 {
+        assert_eq!(take(s), (Outcome::Evaluated, Reason::OutOfOrder), "{s}");
+    }
+    assert_eq!(take(900), (Outcome::Duplicate, Reason::Duplicate));
+}
+
+#[test]
 fn only_so_many_fingerprints_are_kept() {
     let keep = limits::FINGERPRINTS_PER_DEVICE as i64;
     let mut reports: Vec<_> = (0..=keep).map(|s| report(s, 22.5, 114.0)).collect();
