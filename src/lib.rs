@@ -15,7 +15,7 @@
 //! 1. Nothing in `model`, `spatial`, `facts`, `rules`, `alerts` reads a clock, does I/O, or is `async`; time comes in as a value.
 //! 2. A rule never asks an index: the facts already hold the answer.
 //! 3. Unknown neither raises nor clears.
-//! 4. No PUBACK before the journal's sync; no delete before a delivered send.
+//! 4. No PUBACK before the sync of the journal, or of what is put aside; no delete before a delivered send.
 //! 5. A bad rule file or registry changes nothing: the old one stays, and it is said.
 //! 6. Every report is in the ledger exactly once.
 //! 7. Same inputs, same bytes out.
