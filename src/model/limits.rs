@@ -145,7 +145,7 @@ pub const TALLIES: usize = 100_000;
 /// Hits and vehicles remembered for one such key. More: the oldest hit goes, new vehicles are not counted.
 pub const TALLY_HITS: usize = 65_536;
 /// Hits that all of them keep, to be counted again when something comes late. More: the older ones of a key are final.
-pub const TALLY_LOGGED: usize = 500_000;
+pub const TALLY_LOGGED: usize = 200_000;
 /// Alerts withheld because one about many speaks for them. More: they are told.
 pub const TALLY_WITHHELD: usize = 200_000;
 /// Predicates under `mute`. More: refused when loaded.
