@@ -51,6 +51,8 @@ impl Reference {
 pub struct Finding {
     /// Index of the record in the batch.
     pub record: u32,
+    /// Which of the vehicle's rows that are told at that record: what came late has some follow one another there.
+    pub step: u32,
     /// Place of the rule in the order of judging.
     pub turn: u32,
     pub what: Found,
@@ -230,6 +232,8 @@ struct Vehicle {
 #[derive(Clone, Copy)]
 struct Origin {
     record: u32,
+    /// As [`Finding::step`].
+    step: u32,
     /// Place in [`Judge::vehicles`].
     vehicle: u32,
     /// Leg of the vehicle's past.
@@ -423,7 +427,7 @@ impl Judge {
         let now = std::mem::replace(&mut vehicle.now, kept.before.clone());
         let (mut hidden, mut seen) = (Vec::new(), Seen::default());
         for input in inputs {
-            let origin = Origin { record: 0, vehicle: place, leg: leg as u32 };
+            let origin = Origin { record: 0, step: 0, vehicle: place, leg: leg as u32 };
             self.step_again(origin, &input, &mut hidden, &mut seen, &mut |_| {})?;
         }
         self.flush(&mut hidden, &mut seen, &mut |_| {})?;
@@ -447,6 +451,15 @@ impl Judge {
         seen: &mut Seen,
     ) -> Result<Vec<Finding>, EngineError> {
         self.judge_watched(batch, mine, seen, &mut |_| {})
+    }
+
+    /// Puts the records of each vehicle one behind another, where many of each are to be judged: vehicles know nothing of each other,
+    /// and so what is known of one is at hand for all that it sent. None passes a record of the clock.
+    pub fn gather(&self, batch: &[Record], mine: &mut [(u32, Text)]) {
+        let runs = mine.split_mut(|(index, _)| matches!(batch[*index as usize].body, Body::Tick | Body::Start));
+        for run in runs.filter(|run| run.len() > 2 * self.vehicles.len()) {
+            run.sort_by_cached_key(|(_, id)| self.by_id.get(id).copied().unwrap_or(u32::MAX));
+        }
     }
 
     /// As [`Judge::judge`]; every row is shown to `watch`, in order.
@@ -521,7 +534,7 @@ impl Judge {
         self.begin_leg(place, record.event_time);
         let vehicle = &mut self.vehicles[place as usize];
         let leg = vehicle.past.push(&kept);
-        let origin = Origin { record: index, vehicle: place, leg: leg as u32 };
+        let origin = Origin { record: index, step: 0, vehicle: place, leg: leg as u32 };
         vehicle.now.newest = Some(record.event_time);
         match &record.body {
             Body::Device(report) => {
@@ -549,7 +562,8 @@ impl Judge {
                         heading_deg: report.heading_deg,
                     });
                 }
-                self.look_back(findings, seen, watch)
+                self.look_back();
+                Ok(())
             }
             Body::Sighting(sighting) => {
                 self.step(origin, Input::Sighting { sighting, event_time: record.event_time }, None);
@@ -691,7 +705,7 @@ impl Judge {
     ) -> Result<(), EngineError> {
         let Merging { place, mut record, mut newer, .. } = merging;
         newer.sort_by(|(_, a), (_, b)| a.order(b));
-        let mut before: Option<Kept> = None;
+        let (mut step, mut before) = (0, None::<Kept>);
         for (came_by, kept) in newer {
             let is_repeated = before.as_ref().is_some_and(|before| before.order(&kept).is_eq());
             if !self.is_told && kept.at().is_some() {
@@ -704,10 +718,11 @@ impl Judge {
                 continue;
             }
             // What is found is told in this order, whatever the order of arrival.
-            record = record.max(came_by);
+            (record, step) = if came_by > record { (came_by, 0) } else { (record, step + 1) };
             self.begin_leg(place, kept.at().unwrap_or(NEVER));
             let leg = self.vehicles[place as usize].past.push(&kept) as u32;
-            self.step_again(Origin { record, vehicle: place, leg }, &kept, findings, seen, watch)?;
+            let origin = Origin { record, step, vehicle: place, leg };
+            self.step_again(origin, &kept, findings, seen, watch)?;
             before = Some(kept);
         }
         Ok(())
@@ -783,7 +798,7 @@ impl Judge {
                 self.vehicles[place as usize].mark_leg(leg);
             }
             for kept in inputs {
-                let origin = Origin { record, vehicle: place, leg: leg as u32 };
+                let origin = Origin { record, step: 0, vehicle: place, leg: leg as u32 };
                 self.step_again(origin, &kept, hidden, seen, watch)?;
             }
             leg += 1;
@@ -817,7 +832,7 @@ impl Judge {
                 let fixed = place.map(|(lat, lon)| Fixed { at: event_time, lat, lon });
                 let input = Input::Report { report: &report, event_time, recv_time: kept.recv_time(), use_position };
                 if self.step(origin, input, fixed) {
-                    self.look_back(findings, seen, watch)?;
+                    self.look_back();
                 }
             }
             Kept::Sighting { at_ms, sighting } => {
@@ -852,7 +867,7 @@ impl Judge {
         for (rule_id, what) in vehicle.retold.differ(&was.known, &was.told, after, &merging.span) {
             // A rule that is no more has no turn.
             let turn = turn(&rule_id).unwrap_or(u32::MAX);
-            findings.push(Finding { record: merging.record, turn, what });
+            findings.push(Finding { record: merging.record, step: 0, turn, what });
         }
         vehicle.mark(vehicle.past.legs.len());
         if !vehicle.keeps_all() {
@@ -899,7 +914,7 @@ impl Judge {
             self.begin_leg(place, at);
             let leg = self.vehicles[place as usize].past.push(&timer) as u32;
             let input = Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 };
-            self.step(Origin { record: index, vehicle: place, leg }, input, None);
+            self.step(Origin { record: index, step: 0, vehicle: place, leg }, input, None);
             if self.rows.len() >= ROWS {
                 self.flush(findings, seen, watch)?;
             }
@@ -907,44 +922,12 @@ impl Judge {
         Ok(())
     }
 
-    /// Tells a row at a source's gate of the vehicle's recent alerts: those of all its rows before, so these are judged first.
-    fn look_back(&mut self, findings: &mut Vec<Finding>, seen: &mut Seen, watch: Watch<'_>) -> Result<(), EngineError> {
-        if !self.ruled.asks_recent || self.rows.last().is_none_or(|row| row.source_gate.is_none()) {
-            return Ok(());
+    /// Tells a row at a source's gate of the vehicle's recent alerts, as far as its rows before are judged: flushing looks again.
+    fn look_back(&mut self) {
+        let (Some(row), Some(origin)) = (self.rows.last_mut(), self.origins.last()) else { return };
+        if self.ruled.asks_recent && row.source_gate.is_some() {
+            row.recent_alerts = Some(self.vehicles[origin.vehicle as usize].recent_alerts(row.event_time));
         }
-        let (Some(mut row), Some(origin)) = (self.rows.pop(), self.origins.pop()) else { return Ok(()) };
-        self.flush(findings, seen, watch)?;
-        row.recent_alerts = Some(self.vehicles[origin.vehicle as usize].recent_alerts(row.event_time));
-        self.rows.push(row);
-        self.origins.push(origin);
-        Ok(())
-    }
-
-    /// Assesses the rows at gates, and of the others those of vehicles whose last assessment is old.
-    fn assess(&mut self, rules: &RuleSet, seen: &mut Seen) -> Result<(), EngineError> {
-        let Some(sheet) = rules.risk() else { return Ok(()) };
-        let (mut rows, mut ids) = (Vec::new(), Vec::new());
-        for (row, origin) in self.rows.iter().zip(&self.origins) {
-            let vehicle = &mut self.vehicles[origin.vehicle as usize];
-            let at = row.event_time.unwrap_or_default();
-            let is_due = vehicle.assessed_at == NEVER || at.ms_since(vehicle.assessed_at) >= ASSESS_EVERY_MS;
-            if row.row_kind == Some("report") && (row.source_gate.is_some() || is_due) {
-                vehicle.assessed_at = at;
-                rows.push(Facts { recent_alerts: Some(vehicle.recent_alerts(row.event_time)), ..row.clone() });
-                ids.push(vehicle.id.clone());
-            }
-        }
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let risks = sheet.assess(&rows)?;
-        seen.risks.extend(ids.into_iter().zip(&rows).zip(risks).map(|((vehicle_id, row), risk)| Assessed {
-            vehicle_id,
-            at: row.event_time.unwrap_or_default(),
-            risk,
-            sheet: Arc::clone(sheet),
-        }));
-        Ok(())
     }
 
     /// Judges the rows kept so far.
@@ -954,16 +937,30 @@ impl Judge {
         }
         let ruled = Arc::clone(&self.ruled);
         let rules = &ruled.rules;
-        self.assess(rules, seen)?;
-        let verdicts = rules.evaluate(&self.rows)?;
-        let raised = verdicts.raised();
-        for (index, (row, origin)) in self.rows.iter().zip(&self.origins).enumerate() {
+        let together = rules.evaluate(&self.rows)?;
+        let raised = together.raised();
+        let mut assessed = Vec::new();
+        for (place, (row, origin)) in self.rows.iter_mut().zip(&self.origins).enumerate() {
             let vehicle = &mut self.vehicles[origin.vehicle as usize];
             let before = findings.len();
             vehicle.mark(origin.leg as usize + 1);
             vehicle.pending -= 1;
-            if raised[index] || !vehicle.now.alerts.is_quiet() {
-                advance(rules, &verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+            let recent = row.recent_alerts.map(|_| vehicle.recent_alerts(row.event_time));
+            let alone;
+            let (verdicts, index, is_raised) = if recent == row.recent_alerts {
+                (&together, place, raised[place])
+            } else {
+                // Rows before it, judged with it, changed that.
+                row.recent_alerts = recent;
+                alone = rules.evaluate(std::slice::from_ref(row))?;
+                (&alone, 0, alone.raised() == [true])
+            };
+            if rules.risk().is_some() && vehicle.is_assessed_at(row) {
+                let recent_alerts = Some(vehicle.recent_alerts(row.event_time));
+                assessed.push((vehicle.id.clone(), Facts { recent_alerts, ..row.clone() }));
+            }
+            if is_raised || !vehicle.now.alerts.is_quiet() {
+                advance(rules, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
                 vehicle.past.tell(origin.leg as usize, findings, rules);
                 vehicle.retold.sign(findings);
@@ -972,12 +969,31 @@ impl Judge {
                 }
             }
             let (vehicle_id, alerts, findings) = (&vehicle.id, &vehicle.now.alerts, &findings[before..]);
-            watch(&Look { vehicle_id, row, verdicts: &verdicts, index, alerts, findings });
+            watch(&Look { vehicle_id, row, verdicts, index, alerts, findings });
         }
         self.rows.clear();
         self.origins.clear();
+        if let Some(sheet) = rules.risk() {
+            assess(sheet, assessed, seen)?;
+        }
         Ok(())
     }
+}
+
+/// How risky vehicles were at these rows.
+fn assess(sheet: &Arc<RiskSheet>, rows: Vec<(Text, Facts)>, seen: &mut Seen) -> Result<(), EngineError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let (ids, rows): (Vec<Text>, Vec<Facts>) = rows.into_iter().unzip();
+    let risks = sheet.assess(&rows)?;
+    seen.risks.extend(ids.into_iter().zip(&rows).zip(risks).map(|((vehicle_id, row), risk)| Assessed {
+        vehicle_id,
+        at: row.event_time.unwrap_or_default(),
+        risk,
+        sheet: Arc::clone(sheet),
+    }));
+    Ok(())
 }
 
 /// Whether admission doubted where it was: the fold asks again, in order of event time.
@@ -1071,6 +1087,17 @@ impl Vehicle {
         self.untold.is_some() || !self.waiting.is_empty()
     }
 
+    /// Whether its risk is assessed at a row: at a gate, and elsewhere when the last assessment is old.
+    fn is_assessed_at(&mut self, row: &Facts) -> bool {
+        let at = row.event_time.unwrap_or_default();
+        let is_due = self.assessed_at == NEVER || at.ms_since(self.assessed_at) >= ASSESS_EVERY_MS;
+        let is_assessed = row.row_kind == Some("report") && (row.source_gate.is_some() || is_due);
+        if is_assessed {
+            self.assessed_at = at;
+        }
+        is_assessed
+    }
+
     /// How many grave alerts opened in the days before.
     fn recent_alerts(&self, at: Option<Time>) -> i64 {
         let at = at.unwrap_or_default();
@@ -1114,12 +1141,13 @@ fn advance(
     for (turn, number) in (0_u32..).zip(rules.order()) {
         let (number, rule) = (*number as usize, &rules.rules()[*number as usize]);
         let when = verdicts.when(number, index);
-        let mut found = |what| findings.push(Finding { record: origin.record, turn, what });
+        if when != Verdict::True && !alerts.follow(&rule.id) {
+            continue;
+        }
+        let mut found = |what| findings.push(Finding { record: origin.record, step: origin.step, turn, what });
         if rule.tally.is_some() {
-            if when == Verdict::True {
-                let severity = verdicts.severity(number, index);
-                found(Found::Hit { row: Box::new(row.clone()), severity, is_late: false });
-            }
+            let severity = verdicts.severity(number, index);
+            found(Found::Hit { row: Box::new(row.clone()), severity, is_late: false });
             continue;
         }
         let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));

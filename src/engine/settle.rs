@@ -216,7 +216,7 @@ mod tests {
                 [("a", 1), ("b", 2)].map(|(id, second)| Transition::Opened(alert(id, second))).into();
             changes.extend(withdrawn.map(|id| Transition::Withdrawn(alert(id, 1))));
             changes.push(Transition::Opened(alert("c", 3)));
-            let finding = |change| Finding { record: 0, turn: 0, what: Found::Change(Box::new(change)) };
+            let finding = |change| Finding { record: 0, step: 0, turn: 0, what: Found::Change(Box::new(change)) };
             let told = settler.settle(&reference, &[], changes.into_iter().map(finding).collect());
             told.iter().filter(|transition| *transition.alert().rule_id == *"thrice").count()
         };

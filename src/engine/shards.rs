@@ -273,8 +273,9 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
         let (batch, mine, save) = match job {
-            Job::Batch { batch, mine, position, is_told, save } => {
+            Job::Batch { batch, mut mine, position, is_told, save } => {
                 judge.begin_at(position, is_told);
+                judge.gather(&batch, &mut mine);
                 (batch, mine, save)
             }
             Job::JudgeSince(vehicle_id, since) => {
@@ -357,8 +358,9 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
 
 /// As they are settled, for any number of shards.
 pub(super) fn in_order(findings: &mut [Finding]) {
-    // Stable: two findings of one rule and vehicle at one record stay in the order in which they were found.
-    findings.sort_by(|a, b| (a.record, a.turn, a.vehicle_id()).cmp(&(b.record, b.turn, b.vehicle_id())));
+    // Stable: two findings of one rule and vehicle at one step stay in the order in which they were found.
+    let place = |finding: &Finding| (finding.record, finding.step, finding.turn);
+    findings.sort_by(|a, b| place(a).cmp(&place(b)).then_with(|| a.vehicle_id().cmp(b.vehicle_id())));
 }
 
 /// Whom a record is about.
