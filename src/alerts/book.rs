@@ -84,6 +84,11 @@ impl VehicleAlerts {
         self.tracks.is_empty()
     }
 
+    /// Whether a machine of a rule is in flight: else a row at which the rule is not true changes nothing of it.
+    pub fn follow(&self, rule_id: &str) -> bool {
+        self.tracks.iter().any(|track| *track.rule_id == *rule_id)
+    }
+
     /// How many machines are in flight.
     pub fn in_flight(&self) -> usize {
         self.tracks.len()

@@ -11,9 +11,13 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{fleet::Fleet, now, serve};
+use super::{fleet::Fleet, front::Front, ledger::JOURNAL, now, serve};
 use crate::{
-    model::{Time, counted},
+    config::{Config, Overrides},
+    ingest::{Decoder, Format},
+    journal::Journal,
+    model::{Datum, Time, counted},
+    registry::Registry,
     simulate::{CITY_TRUCKS, City, Message, Noise, Settings, Simulation, write_line},
 };
 
@@ -28,8 +32,11 @@ pub struct SimulateArgs {
     /// Publish the reports to a broker, in real time; units hear their dispatches there and answer
     #[arg(long, value_name = "HOST:PORT")]
     mqtt: Option<String>,
+    /// Write the reports straight into the history of a data folder, as they would have been admitted, to back-test over
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["mqtt", "output"])]
+    history: Option<PathBuf>,
     /// What every topic begins with
-    #[arg(long, default_value = "mw/v1")]
+    #[arg(long, default_value = PREFIX)]
     prefix: String,
     /// Write what the trucks truly did: one violation a line
     #[arg(long, value_name = "FILE")]
@@ -79,14 +86,17 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     number.checked_mul(unit_ms).map(Duration::from_millis).ok_or_else(wrong)
 }
 
+/// What every topic begins with, unless told otherwise.
+const PREFIX: &str = "mw/v1";
+
 /// Midnight is two hours off: the hours in which muck is hauled.
 const START: Time = Time::from_millis(1_772_373_600_000);
 
 /// # Errors
 /// When nothing is asked for, or a file or broker cannot be used.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
-    if args.write_city.is_none() && args.output.is_none() && args.mqtt.is_none() {
-        bail!("nothing to do: give --write-city, --output or --mqtt");
+    if args.write_city.is_none() && args.output.is_none() && args.history.is_none() && args.mqtt.is_none() {
+        bail!("nothing to do: give --write-city, --output, --history or --mqtt");
     }
     let city = Arc::new(City::with_trucks(args.trucks));
     if let Some(dir) = &args.write_city {
@@ -100,9 +110,14 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         say!("{} published", counted(driven.published, "message"));
         return args.write_truths(&driven.simulation).map(|()| ExitCode::SUCCESS);
     }
-    if let Some(file) = &args.output {
-        let mut simulation = Simulation::new(city, args.settings(args.start.unwrap_or(START))?)?;
-        write_file(file, &mut simulation, args.duration)?;
+    if args.output.is_some() || args.history.is_some() {
+        let mut simulation = Simulation::new(Arc::clone(&city), args.settings(args.start.unwrap_or(START))?)?;
+        if let Some(file) = &args.output {
+            write_file(file, &mut simulation, args.duration)?;
+        } else if let Some(data) = &args.history {
+            let kept = write_history(data, &city, &mut simulation, args.duration)?;
+            say!("{} kept in {}", counted(kept, "record"), data.display());
+        }
         args.write_truths(&simulation)?;
     }
     Ok(ExitCode::SUCCESS)
@@ -162,4 +177,40 @@ fn write_file(file: &Path, simulation: &mut Simulation, duration: Duration) -> a
     });
     result.with_context(place)?;
     out.flush().with_context(place)
+}
+
+/// Records that are kept with one sync.
+const KEPT_TOGETHER: usize = 65_536;
+
+/// Admits what the trucks send and keeps it, as `serve` does, with nothing judged. How many records there are then.
+fn write_history(data: &Path, city: &City, simulation: &mut Simulation, duration: Duration) -> anyhow::Result<u64> {
+    let config = Config::load(None, [], &Overrides::default())?.config;
+    let files = city.files();
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut front = Front::new(Arc::new(Registry::parse(&files)?), config.admission(), config.tick_ms());
+    let dir = data.join(JOURNAL);
+    std::fs::create_dir_all(data).with_context(|| format!("failed to make {}", data.display()))?;
+    let (mut journal, recovered) = Journal::open(&dir, config.journal)?;
+    if recovered.next_position > 0 {
+        bail!("{} holds a history already: name a folder without one", data.display());
+    }
+    let decoder = Decoder::new(Format::Native, PREFIX, Datum::Wgs84);
+    let end = simulation.now().plus_ms(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX));
+    let (mut records, mut topic, mut result) = (Vec::new(), format!("{PREFIX}/"), Ok(()));
+    simulation.advance(end, |message: Message| {
+        if result.is_err() || message.topic.ends_with("/reply") {
+            return;
+        }
+        topic.truncate(PREFIX.len() + 1);
+        topic.push_str(&message.topic);
+        front.message(&decoder, &topic, &message.payload, message.at, &mut records);
+        if records.len() >= KEPT_TOGETHER {
+            result = journal.append(&records).map(drop);
+            records.clear();
+        }
+    });
+    result.and_then(|()| journal.append(&records).map(drop))?;
+    let kept = journal.next_position();
+    journal.close()?;
+    Ok(kept)
 }

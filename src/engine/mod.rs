@@ -43,7 +43,7 @@ pub use evidence::{
 pub use history::{Ask, History, HistoryError, Older};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
-pub use replay::{BATCH as REPLAY_BATCH, Replayed, replay};
+pub use replay::{AHEAD as REPLAY_AHEAD, BATCH as REPLAY_BATCH, Replayed, replay};
 pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Recall, Together, ToldAlert, find_all, is_missed};
 pub use shards::{Engine, Judged, Saved};
 pub use snapshot::{Draft, Name, Part, Snapshot, SnapshotError, Snapshots};

@@ -17,8 +17,10 @@ pub struct Replayed {
     pub vehicles: usize,
 }
 
-/// Records that are judged together.
-pub const BATCH: usize = 8_192;
+/// Records that are judged together: some of each vehicle of a large fleet.
+pub const BATCH: usize = 65_536;
+/// Batches that are under way together: one is judged while the next is read.
+pub const AHEAD: usize = 2;
 
 /// Judges all records, given in order of arrival with their ticks among them.
 ///
@@ -35,7 +37,7 @@ pub fn replay<E: From<EngineError>>(
     for record in records {
         batch.push(record?);
         if batch.len() == BATCH {
-            if !engine.has_room() {
+            if engine.pending() >= AHEAD {
                 collected.add(engine.take()?);
             }
             engine.submit(Arc::new(std::mem::replace(&mut batch, Vec::with_capacity(BATCH))))?;

@@ -49,7 +49,7 @@ pub(super) fn cell_id(point: Point) -> Text {
     let row = ((point.lat + 90.0) * DEGREE_M / CELL_M).floor();
     let middle_deg = (row + 0.5) * CELL_M / DEGREE_M - 90.0;
     let column = ((point.lon + 180.0) * DEGREE_M * middle_deg.to_radians().cos() / CELL_M).floor();
-    format!("{row}_{column}").into()
+    format!("{}_{}", row as i64, column as i64).into()
 }
 
 /// Fills `place_*` with the place it is in.

@@ -15,16 +15,13 @@ use rustc_hash::FxHashMap;
 use serde::{Serialize, ser::SerializeStruct as _};
 
 use crate::{
-    engine::{Engine, EngineError, Judged, Reference},
+    engine::{Engine, EngineError, Judged, REPLAY_AHEAD, REPLAY_BATCH, Reference},
     model::{Alert, AlertId, Departments, Ledger, Record, Text, Time, Transition, UnitKind, Zone},
     rules::RuleSet,
 };
 
 #[cfg(test)]
 mod tests;
-
-/// Records that are judged together.
-const BATCH: usize = 8_192;
 
 /// Which rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,11 +75,16 @@ pub fn run<E: From<EngineError>>(
 ) -> Result<Ran, E> {
     let mut engines = [Engine::start(before, shards), Engine::start(after, shards)];
     let mut ran = Ran::default();
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(REPLAY_BATCH);
     for record in records {
         batch.push(record?);
-        if batch.len() == BATCH {
-            submit(&mut engines, std::mem::replace(&mut batch, Vec::with_capacity(BATCH)), &mut ran, &mut dispatch)?;
+        if batch.len() == REPLAY_BATCH {
+            submit(
+                &mut engines,
+                std::mem::replace(&mut batch, Vec::with_capacity(REPLAY_BATCH)),
+                &mut ran,
+                &mut dispatch,
+            )?;
         }
     }
     submit(&mut engines, batch, &mut ran, &mut dispatch)?;
@@ -104,7 +106,7 @@ fn submit(
 ) -> Result<(), EngineError> {
     let batch = Arc::new(batch);
     for (engine, side) in engines.iter_mut().zip([Side::Before, Side::After]) {
-        if !engine.has_room()
+        if engine.pending() >= REPLAY_AHEAD
             && let Some(judged) = engine.take()?
         {
             ran.take(side, judged, dispatch);

@@ -8,7 +8,7 @@ use std::{
     vec,
 };
 
-use datafusion::arrow::{array::RecordBatch, compute::interleave_record_batch};
+use datafusion::arrow::array::RecordBatch;
 
 use super::{
     JournalError, columns,
@@ -177,9 +177,8 @@ impl Records {
 
     /// The next rows of a sealed segment as records.
     fn take_sealed(&mut self, places: &[(usize, usize)]) -> Result<(), JournalError> {
-        let batches: Vec<&RecordBatch> = self.sealed.iter().collect();
-        let batch = interleave_record_batch(&batches, places)?;
-        self.rows = rows::from_batch(&batch).map_err(|problem| self.damaged(problem))?.into_iter();
+        let rows = rows::from_places(&self.sealed, places).map_err(|problem| self.damaged(problem))?;
+        self.rows = rows.into_iter();
         Ok(())
     }
 

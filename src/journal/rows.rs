@@ -22,6 +22,15 @@ pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<(u64, Record)>, Stri
     (0..batch.num_rows()).map(|row| Row { columns: &columns, row }.record()).collect()
 }
 
+/// The records at these places, with their positions; a place is that of a batch that conforms, and the row in it.
+///
+/// # Errors
+/// As [`from_batch`].
+pub(super) fn from_places(batches: &[RecordBatch], places: &[(usize, usize)]) -> Result<Vec<(u64, Record)>, String> {
+    let columns = batches.iter().map(Columns::of).collect::<Result<Vec<_>, _>>()?;
+    places.iter().map(|(batch, row)| Row { columns: &columns[*batch], row: *row }.record()).collect()
+}
+
 /// One row.
 struct Row<'a> {
     columns: &'a Columns<'a>,

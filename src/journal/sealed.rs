@@ -75,7 +75,7 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<RecordBatch>, Jou
     let damaged = |problem: String| JournalError::Damaged { path: path.into(), problem };
     let data = disk.read(path).map_err(|error| JournalError::io("read", path, error))?;
     let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(data))
-        .and_then(ParquetRecordBatchReaderBuilder::build)
+        .and_then(|builder| builder.with_batch_size(ROW_GROUP_ROWS).build())
         .map_err(|error| damaged(error.to_string()))?;
     reader
         .map(|batch| {
