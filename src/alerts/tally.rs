@@ -144,7 +144,7 @@ impl Tallies {
         // What is older than all that may still come counts as of then.
         entry.at = count.settled.changed_at().map_or(entry.at, |last| entry.at.max(last));
         let found = count.log.binary_search_by(|one| one.order(&entry));
-        let is_last = found == Err(count.log.len()) && count.now.changed_at() <= Some(entry.at);
+        let is_last = found == Err(count.log.len()) && count.now.is_before(entry.at);
         match found {
             Ok(index) if count.log[index] == entry => return told,
             Ok(index) => count.log[index] = entry,

@@ -118,6 +118,11 @@ impl Window {
         }
     }
 
+    /// Whether all that it knows of was before `at`: what it did, and what it forgot as time passed.
+    pub fn is_before(&self, at: Time) -> bool {
+        self.changed_at <= Some(at) && self.passed_at <= Some(at)
+    }
+
     /// Whether it counts a vehicle at present.
     pub fn counts(&self, vehicle_id: &str) -> bool {
         self.vehicles.contains_key(vehicle_id)
