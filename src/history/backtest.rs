@@ -17,7 +17,7 @@ use serde::{Serialize, ser::SerializeStruct as _};
 use crate::{
     engine::{Engine, EngineError, Judged, REPLAY_AHEAD, REPLAY_BATCH, Reference},
     model::{Alert, AlertId, Departments, Ledger, Record, Text, Time, Transition, UnitKind, Zone},
-    rules::RuleSet,
+    rules::{Rule, RuleSet},
 };
 
 #[cfg(test)]
@@ -59,6 +59,33 @@ pub struct Ran {
     pub vehicles: usize,
     /// When the first record arrived, and the last.
     pub span: Option<(Time, Time)>,
+}
+
+/// The rules that must be judged to know what becomes of those that differ: these, what inhibits them or is inhibited by them, what
+/// shares an incident with them, and what counts their alerts, with all that it counts. `None` when that is all: one of them asks how
+/// many alerts a vehicle had, of whatever rule.
+pub fn tied(sets: [&RuleSet; 2], differing: BTreeSet<Text>) -> Option<BTreeSet<Text>> {
+    let rules = || sets.into_iter().flat_map(RuleSet::enabled);
+    let (mut ids, mut before) = (differing, 0);
+    while ids.len() > before {
+        before = ids.len();
+        let incidents: BTreeSet<&Text> = rules()
+            .filter(|rule| ids.contains(&rule.id))
+            .filter_map(|rule| rule.incident.as_ref().map(|incident| &incident.name))
+            .collect();
+        let counted = |rule: &Rule| rule.tally.as_ref().and_then(|tally| tally.over.clone()).unwrap_or_default();
+        let is_tied = |rule: &&Rule| {
+            ids.contains(&rule.id)
+                || rule.inhibited_by.iter().any(|id| ids.contains(id))
+                || counted(rule).keys().any(|id| ids.contains(id))
+                || rule.incident.as_ref().is_some_and(|incident| incidents.contains(&incident.name))
+        };
+        let named = |rule: &Rule| counted(rule).into_keys().chain(rule.inhibited_by.clone()).chain([rule.id.clone()]);
+        let more: Vec<Text> = rules().filter(is_tied).flat_map(named).collect();
+        ids.extend(more);
+    }
+    let is_all = rules().any(|rule| ids.contains(&rule.id) && rule.asks_recent());
+    (!is_all).then_some(ids)
 }
 
 /// Judges records, given in order of arrival with their ticks among them, by two sets of rules. `dispatch` is told of each

@@ -85,6 +85,12 @@ impl Rule {
         self.columns.iter().chain(&self.key).copied().collect()
     }
 
+    /// Whether it asks how many alerts the vehicle had lately, of whatever rule.
+    pub fn asks_recent(&self) -> bool {
+        let of_sheet = self.risk.iter().flat_map(|sheet| sheet.reasons()).map(|(reason, _)| reason);
+        of_sheet.chain([self]).flat_map(|rule| &rule.columns).any(|column| column.name() == "recent_alerts")
+    }
+
     /// The rule's name in `language`, or its id when it has none.
     pub fn title(&self, language: &str) -> &str {
         self.name.in_language(language).unwrap_or(&self.id)

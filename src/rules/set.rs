@@ -1,6 +1,6 @@
 //! A set of rules: loaded as a whole or not at all.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::BTreeSet, path::Path, sync::Arc};
 
 use sha2::{Digest, Sha256};
 
@@ -66,7 +66,9 @@ impl RuleSet {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_enabling(dir: &Path, ids: &[String]) -> Result<Self, RuleErrors> {
-        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?, ids.to_vec())
+        let ids = ids.to_vec();
+        let enable = move |rule: &Rule| rule.enabled || ids.iter().any(|id| **id == *rule.id);
+        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?, enable)
     }
 
     /// Loads from texts, each with the name that errors call it by.
@@ -74,13 +76,27 @@ impl RuleSet {
     /// # Errors
     /// Every problem in every text.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, RuleErrors> {
-        Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect(), Vec::new())
+        Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect(), |rule| rule.enabled)
     }
 
-    fn from_sources(sources: Vec<Source>, enable: Vec<String>) -> Result<Self, RuleErrors> {
+    /// The same rules with only these enabled, of those that are.
+    ///
+    /// # Errors
+    /// As [`Self::parse`]: none that it was not loaded with.
+    pub fn only(&self, ids: BTreeSet<Text>) -> Result<Self, RuleErrors> {
+        let sources = self.0.files.iter().map(|(name, text)| Source::new(name, text)).collect();
+        let enabled: BTreeSet<Text> =
+            self.enabled().map(|rule| rule.id.clone()).filter(|id| ids.contains(id)).collect();
+        Self::from_sources(sources, move |rule| enabled.contains(&rule.id))
+    }
+
+    fn from_sources(
+        sources: Vec<Source>,
+        is_enabled: impl Fn(&Rule) -> bool + Send + 'static,
+    ) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
             let Checked { mut rules, terms, risk } = check::check(&sources)?;
-            rules.iter_mut().for_each(|rule| rule.enabled |= enable.iter().any(|id| **id == *rule.id));
+            rules.iter_mut().for_each(|rule| rule.enabled = is_enabled(rule));
             set_shadows_apart(&mut rules);
             let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
             let enabled = rules.iter().zip(&terms).filter(|(rule, _)| rule.enabled);
@@ -94,6 +110,11 @@ impl RuleSet {
     /// Every rule by id, the disabled ones too.
     pub fn rules(&self) -> &[Rule] {
         &self.0.rules
+    }
+
+    /// Those that are evaluated.
+    pub fn enabled(&self) -> impl Iterator<Item = &Rule> {
+        self.0.rules.iter().filter(|rule| rule.enabled)
     }
 
     /// The index of a rule.

@@ -41,20 +41,23 @@ impl Trial {
         self.path(name)
     }
 
-    fn run(&self, rules: &Path, more: &[&str]) -> Output {
+    fn run(&self, rules: &Path, against: &Path, more: &[&str]) -> Output {
         let mut command = program();
         command.args(["rules", "backtest"]).args(more);
-        for (name, path) in [("--rules", rules), ("--against", &self.city.rules()), ("--json", &self.path("out.json"))]
-        {
+        for (name, path) in [("--rules", rules), ("--against", against), ("--json", &self.path("out.json"))] {
             command.arg(name).arg(path);
         }
         command.output().unwrap()
     }
 
     fn over_file(&self, rules: &Path, more: &[&str]) -> Output {
+        self.over_file_against(&self.city.rules(), rules, more)
+    }
+
+    fn over_file_against(&self, against: &Path, rules: &Path, more: &[&str]) -> Output {
         let (registry, input) = (self.city.registry(), self.input.clone());
         let paths = ["--registry", registry.to_str().unwrap(), "--input", input.to_str().unwrap()];
-        self.run(rules, &[&paths, more].concat())
+        self.run(rules, against, &[&paths, more].concat())
     }
 
     fn json(&self) -> Json {
@@ -137,6 +140,37 @@ fn a_higher_limit_loses_exactly_the_slowest_trucks_alerts_and_a_lower_one_gains_
 }
 
 #[test]
+fn judging_only_what_changed_finds_the_same_differences() {
+    let trial = Trial::new();
+    let other = "  - { id: far, when: speed_kmh > 70, departments: [water] }\n";
+    let rules = |name: &str, limit: &str| {
+        let folder = trial.rules(name, "when: speed_kmh > 60\n", limit);
+        let file = folder.join("speed.yaml");
+        fs::write(&file, format!("{}{other}", fs::read_to_string(&file).unwrap())).unwrap();
+        folder
+    };
+    let same = rules("same", "when: speed_kmh > 60\n");
+    let faster = rules("faster", "when: speed_kmh > 70\n");
+    let found = |more: &[&str]| {
+        let output = trial.over_file_against(&same, &faster, more);
+        (trial.json()["comparison"].take(), said(&output))
+    };
+    let (whole, _) = found(&[]);
+    let (narrow, text) = found(&["--only-changed"]);
+    assert!(text.contains("judged, of both sets: fast\n"), "{text}");
+    assert!(!whole["lost"].as_array().unwrap().is_empty());
+    for part in ["gained", "lost", "changed"] {
+        assert_eq!(narrow[part], whole[part], "{part}");
+    }
+    assert_eq!(narrow["rules"]["fast"], whole["rules"]["fast"]);
+    assert!(whole["rules"]["far"]["before"].as_u64() > Some(0) && narrow["rules"]["far"].is_null(), "{narrow}");
+    // Where nothing differs there is nothing to judge, and all is as it was.
+    let output = trial.over_file_against(&same, &same, &["--only-changed", "--fail-on-diff"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    assert!(said(&output).contains("judged, of both sets: none"), "{}", said(&output));
+}
+
+#[test]
 fn what_changed_is_named_and_the_status_says_whether_all_is_as_it_was() {
     let trial = Trial::new();
     let same = trial.rules("same", "when: speed_kmh > 60\n", "when:   speed_kmh > 60 # as before\n");
@@ -170,7 +204,8 @@ fn history_says_the_same_as_the_file_it_came_from() {
     let of_file = trial.json();
     let data = trial.path("data");
     trial.write_history(&data);
-    let since = |since: &str| trial.run(&faster, &["--since", since, "--data", data.to_str().unwrap()]);
+    let since =
+        |since: &str| trial.run(&faster, &trial.city.rules(), &["--since", since, "--data", data.to_str().unwrap()]);
     let output = since("2026-03-01T00:00:00+08:00");
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
     assert_eq!(trial.json(), of_file);
@@ -197,12 +232,12 @@ fn what_cannot_be_done_is_said() {
         (&["--since", "often"], "neither a duration such as 7d nor a time"),
         (&[], "--since"),
     ] {
-        let output = trial.run(&trial.city.rules(), more);
+        let output = trial.run(&trial.city.rules(), &trial.city.rules(), more);
         assert_eq!(output.status.code(), Some(2));
         assert!(said(&output).contains(expected), "{expected} is not in:\n{}", said(&output));
     }
     let empty = trial.city.file("empty.jsonl", &[]);
     let paths = ["--registry", &trial.city.registry().display().to_string(), "--input", empty.to_str().unwrap()];
-    let output = trial.run(&trial.city.rules(), &paths);
+    let output = trial.run(&trial.city.rules(), &trial.city.rules(), &paths);
     assert_eq!((output.status.code(), said(&output).contains("the input holds no report")), (Some(2), true));
 }

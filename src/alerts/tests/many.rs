@@ -332,8 +332,11 @@ fn an_alert_found_false_counts_no_longer() {
     }
 }
 
+/// A look of the clock so many seconds ahead.
+type Look = Option<i64>;
+
 /// Hits in order, and what of each comes in which order, with looks of the clock in between.
-fn arbitrary_hits() -> impl Strategy<Value = (Vec<(usize, i64)>, Vec<usize>, Vec<Option<i64>>)> {
+fn arbitrary_hits() -> impl Strategy<Value = (Vec<(usize, i64)>, Vec<usize>, Vec<Look>)> {
     (1_usize..40).prop_flat_map(|count| {
         let hits = prop::collection::vec((0_usize..5, 0_i64..400), count);
         let order = Just((0..count).collect::<Vec<_>>()).prop_shuffle();

@@ -253,3 +253,36 @@ fn both_sides_judge_the_same_records_with_any_number_of_shards() {
     let expected = Counts { before: 666, after: 668, gained: 2, lost: 0, changed: 664 };
     assert_eq!(comparison.all, expected);
 }
+
+#[test]
+fn what_differs_is_judged_with_what_it_depends_on() {
+    let before = "rules:
+  - { id: a, when: speed_kmh > 60, inhibited_by: [b] }
+  - { id: b, when: speed_kmh > 80, incident: fast }
+  - { id: c, when: speed_kmh > 90, incident: fast }
+  - { id: d, when: in_forbidden }
+  - { id: e, when: in_water }
+  - { id: many, over: [d, e], count: { at_least: 3, within: 1h } }
+  - { id: often, when: recent_alerts >= 3 }
+  - { id: off, when: moving, enabled: false, inhibited_by: [e] }
+";
+    let after = before.replace("inhibited_by: [b]", "inhibited_by: [d]");
+    let sets = [before, &after].map(|text| RuleSet::parse(&[("rules.yaml", text)]).unwrap());
+    for (differing, expected) in [
+        ("", Some("")),
+        ("c", Some("a b c d e many")),
+        ("e", Some("a b c d e many")),
+        ("off", Some("off")),
+        ("new", Some("new")),
+        ("often", None),
+    ] {
+        let ids = differing.split_whitespace().map(Text::from).collect();
+        let found = tied([&sets[0], &sets[1]], ids).map(|ids| ids.into_iter().collect::<Vec<_>>().join(" "));
+        assert_eq!(found.as_deref(), expected, "{differing}");
+    }
+    let alone = tied([&sets[0], &sets[0]], ["d".into()].into()).unwrap();
+    assert_eq!(alone.into_iter().collect::<Vec<_>>().join(" "), "d e many", "on one side d inhibits nothing");
+    let narrowed = sets[0].only(["a".into(), "off".into()].into()).unwrap();
+    assert_eq!(narrowed.enabled().map(|rule| &*rule.id).collect::<Vec<_>>(), ["a"], "what is off stays off");
+    assert_eq!(narrowed.rules()[0].version, sets[0].rules()[0].version);
+}
