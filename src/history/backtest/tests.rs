@@ -264,7 +264,7 @@ fn what_differs_is_judged_with_what_it_depends_on() {
   - { id: e, when: in_water }
   - { id: many, over: [d, e], count: { at_least: 3, within: 1h } }
   - { id: often, when: recent_alerts >= 3 }
-  - { id: off, when: moving, enabled: false, inhibited_by: [e] }
+  - { id: silent, when: moving, enabled: false, inhibited_by: [e] }
 ";
     let after = before.replace("inhibited_by: [b]", "inhibited_by: [d]");
     let sets = [before, &after].map(|text| RuleSet::parse(&[("rules.yaml", text)]).unwrap());
@@ -272,7 +272,7 @@ fn what_differs_is_judged_with_what_it_depends_on() {
         ("", Some("")),
         ("c", Some("a b c d e many")),
         ("e", Some("a b c d e many")),
-        ("off", Some("off")),
+        ("silent", Some("silent")),
         ("new", Some("new")),
         ("often", None),
     ] {
@@ -282,7 +282,7 @@ fn what_differs_is_judged_with_what_it_depends_on() {
     }
     let alone = tied([&sets[0], &sets[0]], ["d".into()].into()).unwrap();
     assert_eq!(alone.into_iter().collect::<Vec<_>>().join(" "), "d e many", "on one side d inhibits nothing");
-    let narrowed = sets[0].only(["a".into(), "off".into()].into()).unwrap();
+    let narrowed = sets[0].only(["a".into(), "silent".into()].into()).unwrap();
     assert_eq!(narrowed.enabled().map(|rule| &*rule.id).collect::<Vec<_>>(), ["a"], "what is off stays off");
     assert_eq!(narrowed.rules()[0].version, sets[0].rules()[0].version);
 }
