@@ -395,7 +395,14 @@ fn changes(text: &mut String, all: &[Changed], zone: &Zone) {
         let mut differences = String::new();
         let (old, new) = (json!(before), json!(after));
         for field in fields.iter().filter(|field| **field != "joined") {
-            let one = |alert: &serde_json::Value| alert.get(*field).map_or_else(|| "-".to_owned(), ToString::to_string);
+            let one = |alert: &serde_json::Value| match alert.get(*field) {
+                None => "-".to_owned(),
+                Some(value) if field.ends_with("_at") => {
+                    let at = value.as_str().and_then(|text| text.parse().ok());
+                    at.map_or_else(|| value.to_string(), |at| zone.clock(at))
+                }
+                Some(value) => value.to_string(),
+            };
             // Writing to a String cannot fail.
             let _ = write!(differences, "    {field}: {} -> {}", one(&old), one(&new));
         }

@@ -82,7 +82,7 @@ impl<O: Outbox, S: Sink> Courier<O, S> {
     }
 
     /// Takes what is due, sends it, and remembers how it ended: the next turn writes that down. A turn that took nothing has
-    /// left nothing to be written down.
+    /// left nothing to be written down. What a turn that failed was to write down is sent again when its lease is over.
     ///
     /// # Errors
     /// When the outbox fails.
@@ -170,7 +170,10 @@ impl<O: Outbox, S: Sink> Courier<O, S> {
     ) -> Result<T, NotifyError> {
         let outbox = Arc::clone(&self.outbox);
         let answer = tokio::task::spawn_blocking(move || question(&outbox)).await;
-        answer.map_err(|_| NotifyError::Worker)?.map_err(|error| NotifyError::Outbox(Box::new(error)))
+        answer.map_err(|_| NotifyError::Worker)?.map_err(|error| match O::will_pass(&error) {
+            true => NotifyError::OutboxLater(Box::new(error)),
+            false => NotifyError::Outbox(Box::new(error)),
+        })
     }
 
     fn count(&self, taken: usize) -> Turn {
@@ -207,11 +210,19 @@ pub async fn run<O: Outbox, S: Sink>(
     tokio::pin!(shutdown);
     loop {
         let now = clock();
-        if courier.turn(now).await?.taken > 0 {
-            continue;
-        }
-        let due = courier.ask(move |outbox| outbox.next_due(now)).await?;
-        let pause = due.map_or(IDLE, |due| Duration::from_millis(due.ms_since(now).max(1) as u64).min(IDLE));
+        let pause = match courier.turn(now).await {
+            Ok(turn) if turn.taken > 0 => continue,
+            Ok(_) => match courier.ask(move |outbox| outbox.next_due(now)).await {
+                Ok(due) => due.map_or(IDLE, |due| Duration::from_millis(due.ms_since(now).max(1) as u64).min(IDLE)),
+                Err(NotifyError::OutboxLater(_)) => IDLE,
+                Err(error) => return Err(error),
+            },
+            Err(error @ NotifyError::OutboxLater(_)) => {
+                tracing::error!("nothing is sent until this has passed, and nothing is lost: failed to {error}");
+                IDLE
+            }
+            Err(error) => return Err(error),
+        };
         tokio::select! {
             () = wake.notified() => {}
             () = tokio::time::sleep(pause) => {}

@@ -33,6 +33,9 @@ pub enum NotifyError {
     /// The outbox cannot be read or written: the process must stop and start again from disk.
     #[error("work the outbox: {0}")]
     Outbox(Box<dyn std::error::Error + Send + Sync>),
+    /// It cannot now, but may later.
+    #[error("work the outbox for now: {0}")]
+    OutboxLater(Box<dyn std::error::Error + Send + Sync>),
     /// The thread that worked the outbox died.
     #[error("work the outbox: its thread ended early")]
     Worker,

@@ -21,6 +21,9 @@ pub trait Outbox: Send + Sync + 'static {
     /// # Errors
     /// When the table cannot be read.
     fn next_due(&self, now: Time) -> Result<Option<Time>, Self::Error>;
+
+    /// Whether the same may succeed later.
+    fn will_pass(error: &Self::Error) -> bool;
 }
 
 impl Outbox for Store {
@@ -32,5 +35,10 @@ impl Outbox for Store {
 
     fn next_due(&self, now: Time) -> Result<Option<Time>, StoreError> {
         Store::next_due(self, now)
+    }
+
+    fn will_pass(error: &StoreError) -> bool {
+        // Where a commit has failed, whoever committed says how it goes on.
+        error.will_pass() || matches!(error, StoreError::Stopped)
     }
 }

@@ -55,7 +55,8 @@ impl Store {
     /// Runs `write` once in a transaction, commits and syncs. Waits, within bounds, for another program's lock.
     ///
     /// # Errors
-    /// When `write` fails or the commit does: nothing of it is on disk then, and this store refuses all further work.
+    /// When `write` fails or the commit does: nothing of it is on disk then, and this store refuses all further work until it
+    /// [resumes](Self::resume).
     pub fn commit<T>(&self, write: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let mut writer = self.writer()?;
         let result = writer.transact(write);
@@ -73,9 +74,22 @@ impl Store {
         let result = writer.transact(write);
         // Without its sync the next commit would promise what it does not keep.
         let restored = writer.connection.pragma_update(None, "synchronous", "FULL");
-        writer.stopped = result.is_err() || restored.is_err();
+        writer.stopped = restored.is_err();
         restored?;
         result
+    }
+
+    /// Takes up work again after a failed commit. For whoever has forgotten what was to be written and read again what the disk
+    /// knows.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn resume(&self) -> Result<(), StoreError> {
+        // After a panic nothing is resumed.
+        let mut writer = self.writer.lock().map_err(|_| StoreError::Stopped)?;
+        writer.waiting = outbox::count(&writer.connection)?;
+        writer.stopped = false;
+        Ok(())
     }
 
     /// Asks on the writer's own connection.

@@ -25,6 +25,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether the same may succeed later: the disk was full, or another program held the file.
+    pub fn will_pass(&self) -> bool {
+        let is_full = |error: &rusqlite::Error| error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+        matches!(self, Self::Busy) || self.is_busy() || matches!(self, Self::Sqlite(error) if is_full(error))
+    }
+
     /// Whether the database was only locked at that moment.
     pub(super) fn is_busy(&self) -> bool {
         use rusqlite::ErrorCode::{DatabaseBusy, DatabaseLocked};

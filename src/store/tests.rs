@@ -189,6 +189,33 @@ fn a_commit_that_fails_leaves_nothing_and_ends_all_work() {
 }
 
 #[test]
+fn a_full_disk_passes_and_the_same_commit_goes_through() {
+    let (_folder, store) = open();
+    let pages = |most: &str| {
+        let limit = |connection: &Connection| Ok(connection.query_row(most, [], |row| row.get::<_, i64>(0))?);
+        store.read(limit).expect("a limit")
+    };
+    let write = || {
+        store.commit(|tx| {
+            (0..400).try_for_each(|number| {
+                tx.put_alert(&alert(&format!("a{number}"), Severity::Major, AlertState::Open, 0))?;
+                tx.enqueue(&message("t", "1"), at(0)).map(drop)
+            })
+        })
+    };
+    pages("PRAGMA max_page_count = 1");
+    let failed = write().expect_err("no room");
+    assert!(failed.will_pass(), "{failed}");
+    assert!(matches!(store.commit(|_| Ok(())), Err(StoreError::Stopped)), "memory may be ahead");
+    store.resume().expect("work goes on");
+    assert!(write().is_err(), "still no room");
+    store.resume().expect("work goes on");
+    pages("PRAGMA max_page_count = 1000000");
+    write().expect("room");
+    assert_eq!(store.reader().outbox().expect("a read").waiting, 400);
+}
+
+#[test]
 fn a_panic_in_a_commit_ends_all_work_too() {
     let (_folder, store) = open();
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -199,6 +226,7 @@ fn a_panic_in_a_commit_ends_all_work_too() {
     }));
     assert!(panicked.is_err());
     assert!(matches!(store.commit(|_| Ok(())), Err(StoreError::Stopped)));
+    assert!(store.resume().is_err(), "nobody knows what it left");
     assert_eq!(store.reader().alert("a1").expect("a read"), None);
 }
 

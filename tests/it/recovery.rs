@@ -189,13 +189,8 @@ fn comparable(mut alerts: BTreeMap<String, Json>) -> BTreeMap<String, Json> {
     alerts
 }
 
-/// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
-fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
-    let (city, broker) = (City::new(20), Mosquitto::start());
-    // Of the last hours: what is older than three days is not judged.
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let in_order = city.reports(rounds, now_ms - 2 * 3_600_000);
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+/// As they arrive: half of them late, one in twenty twice.
+fn half_late(in_order: &[Json], rng: &mut ChaCha8Rng) -> Vec<Json> {
     let mut arrivals: Vec<(usize, usize)> = Vec::new();
     for index in 0..in_order.len() {
         for _ in 0..if rng.random_bool(0.05) { 2 } else { 1 } {
@@ -203,9 +198,19 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
             arrivals.push((index + delay, index));
         }
     }
-    arrivals.shuffle(&mut rng);
+    arrivals.shuffle(rng);
     arrivals.sort_by_key(|(at, _)| *at);
-    let reports: Vec<_> = arrivals.iter().map(|(_, index)| in_order[*index].clone()).collect();
+    arrivals.iter().map(|(_, index)| in_order[*index].clone()).collect()
+}
+
+/// Half of the stream comes late, some of it twice; the process is killed again and again while it comes.
+fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    // Of the last hours: what is older than three days is not judged.
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let in_order = city.reports(rounds, now_ms - 2 * 3_600_000);
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let reports = half_late(&in_order, &mut rng);
     let data = city.folder.path().join("data");
     let start = || {
         let mut program = program();
@@ -224,19 +229,24 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
         served = start();
     }
     wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
-    let expected = comparable(replayed(&city, &in_order));
+    ends_as_in_order(&served, &city, &in_order);
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// All reports count once, and the alerts are those of the same reports in order.
+fn ends_as_in_order(served: &Served, city: &City, in_order: &[Json]) {
+    let expected = comparable(replayed(city, in_order));
     // What waits for history is told a little later.
     let all = in_order.len() as u64;
-    let is_done = || evaluated(&served) == all && comparable(alerts(&served)) == expected;
+    let is_done = || evaluated(served) == all && comparable(alerts(served)) == expected;
     for _ in 0..300 {
         if is_done() {
             break;
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
-    assert_same_alerts(&comparable(alerts(&served)), &expected);
-    assert_eq!(evaluated(&served), all, "{}", served.json("/api/v1/ledger"));
-    assert_eq!(served.stop(), Some(0));
+    assert_same_alerts(&comparable(alerts(served)), &expected);
+    assert_eq!(evaluated(served), all, "{}", served.json("/api/v1/ledger"));
 }
 
 #[test]
@@ -292,5 +302,28 @@ fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
     assert!(metrics.contains("muckwatch_backlog_bytes 0"), "{metrics}");
     assert!(fs::read_dir(data.join("backlog")).unwrap().next().is_none(), "what was judged is not kept twice");
     assert_same_alerts(&comparable(alerts(&served)), &comparable(replayed(&city, &reports)));
+    assert_eq!(served.stop(), Some(0));
+}
+
+/// A backup, say, or somebody at the shell.
+#[test]
+fn while_another_program_holds_the_database_what_comes_waits() {
+    let (city, broker) = (City::new(20), Mosquitto::start());
+    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+    let in_order = city.reports(300, now_ms - 2 * 3_600_000);
+    let reports = half_late(&in_order, &mut ChaCha8Rng::seed_from_u64(6));
+    let data = city.folder.path().join("data");
+    let served = serve(&city, &broker, &data);
+    let (first, rest) = reports.split_at(reports.len() / 3);
+    run(publish(&broker, first));
+    wait_for("the first reports", || (served.received() >= first.len() as u64).then_some(()));
+    let other = rusqlite::Connection::open(data.join("muckwatch.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    run(publish(&broker, rest));
+    wait_for("word of the lock", || served.log().contains("nothing is committed until").then_some(()));
+    assert!(served.received() < reports.len() as u64, "counted, but not committed");
+    other.execute_batch("ROLLBACK").unwrap();
+    wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
+    ends_as_in_order(&served, &city, &in_order);
     assert_eq!(served.stop(), Some(0));
 }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        mpsc::{Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError},
     },
     time::{Duration, Instant},
 };
@@ -12,11 +12,11 @@ use tokio::sync::Notify;
 
 use crate::{
     cli::now,
-    command::{Desk, News, UnitInfo},
+    command::{self, Desk, News, UnitInfo},
     engine::{Draft, Judged},
     model::{Body, Ledger, Time},
     rules::RuleSet,
-    store::{InForce, Store, StoreError},
+    store::{InForce, Reader, Store, StoreError},
 };
 
 /// What there is to commit.
@@ -32,14 +32,46 @@ pub enum Work {
 /// Commits what comes, many batches at once when they have piled up.
 pub struct Clerk<T> {
     pub store: Arc<Store>,
-    pub desk: Desk,
-    pub ledger: Ledger,
+    pub memory: Memory,
     /// Wakes whoever carries the outbox.
     pub outbox: Arc<Notify>,
     /// Writes state, once all before it is committed.
     pub snapshots: SyncSender<Draft>,
     /// Is told what a commit changed, after it.
     pub tell: T,
+}
+
+/// What is known between two commits: all of it is on disk too.
+pub struct Memory {
+    desk: Desk,
+    ledger: Ledger,
+    /// Of what it is read again.
+    reader: Reader,
+    settings: command::Settings,
+    /// The registry's units, as they were last entered.
+    roster: Vec<UnitInfo>,
+}
+
+impl Memory {
+    /// Reads what the disk knows. No deadline passes until the answers that waited at the broker will have been read.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(reader: Reader, settings: command::Settings, roster: Vec<UnitInfo>) -> Result<Self, StoreError> {
+        let mut desk = Desk::open(settings.clone(), roster.clone(), &reader)?;
+        desk.hold_deadlines_until(now().plus_ms(ANSWERS_FIRST_MS));
+        Ok(Self { desk, ledger: reader.ledger()?, reader, settings, roster })
+    }
+
+    /// What became of all that is committed.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    fn read_again(&mut self) -> Result<(), StoreError> {
+        *self = Self::read(self.reader.clone(), self.settings.clone(), self.roster.clone())?;
+        Ok(())
+    }
 }
 
 /// Told after each commit.
@@ -52,9 +84,14 @@ pub trait Tell {
 const QUIET: Duration = Duration::from_secs(1);
 /// Batches that one commit takes at most.
 const BATCHES: usize = 64;
+/// So often a commit is tried that the disk or another program stands in the way of.
+const AGAIN: Duration = Duration::from_secs(1);
+/// After a start answers to dispatches that waited at the broker are read before any deadline passes.
+const ANSWERS_FIRST_MS: i64 = 30_000;
 
 impl<T: Tell> Clerk<T> {
-    /// Until nobody sends any more.
+    /// Until nobody sends any more. While the disk is full, or another program holds the database, nothing is committed, and what
+    /// comes waits.
     ///
     /// # Errors
     /// When a commit failed: memory is ahead of the disk then, and the process must stop.
@@ -65,7 +102,7 @@ impl<T: Tell> Clerk<T> {
             match work.recv_timeout(self.patience(&held, last_commit)) {
                 Ok(one) => held.push(one),
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.commit(held),
+                Err(RecvTimeoutError::Disconnected) => return self.commit(&mut held, work),
             }
             while held.len() < BATCHES
                 && let Ok(one) = work.try_recv()
@@ -74,7 +111,7 @@ impl<T: Tell> Clerk<T> {
             }
             let overdue = last_commit.elapsed() >= QUIET && !held.is_empty();
             if overdue || held.len() >= BATCHES || held.iter().any(is_news) || self.is_due() {
-                self.commit(std::mem::take(&mut held))?;
+                self.commit(&mut held, work)?;
                 last_commit = Instant::now();
             }
         }
@@ -82,20 +119,62 @@ impl<T: Tell> Clerk<T> {
 
     fn patience(&self, held: &[Work], last_commit: Instant) -> Duration {
         let quiet = if held.is_empty() { QUIET } else { QUIET.saturating_sub(last_commit.elapsed()) };
-        let due = self.desk.next_due().map(|due| due.ms_since(now()).max(0).unsigned_abs());
+        let due = self.memory.desk.next_due().map(|due| due.ms_since(now()).max(0).unsigned_abs());
         due.map_or(quiet, |ms| quiet.min(Duration::from_millis(ms)))
     }
 
     fn is_due(&self) -> bool {
-        self.desk.next_due().is_some_and(|due| due <= now())
+        self.memory.desk.next_due().is_some_and(|due| due <= now())
     }
 
-    fn commit(&mut self, held: Vec<Work>) -> Result<(), StoreError> {
+    /// Commits what is held, and tells what that changed.
+    fn commit(&mut self, held: &mut Vec<Work>, work: &Receiver<Work>) -> Result<(), StoreError> {
+        let news = loop {
+            match self.write(held) {
+                Ok(news) => break news,
+                Err(error) if error.will_pass() => self.wait(error, held, work)?,
+                Err(error) => return Err(error),
+            }
+        };
+        self.outbox.notify_one();
+        self.tell.news(&news);
+        self.tell.committed(&self.memory.ledger);
+        for one in held.drain(..) {
+            if let Work::Judged { draft: Some(draft), .. } = one
+                && self.snapshots.try_send(*draft).is_err()
+            {
+                tracing::warn!("a snapshot is left out: the one before it is still being written");
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits after a commit that failed and may be tried again, and forgets what the disk does not know. Gives up when nobody sends
+    /// any more.
+    fn wait(&mut self, error: StoreError, held: &mut Vec<Work>, work: &Receiver<Work>) -> Result<(), StoreError> {
+        tracing::error!("nothing is committed until this has passed, and nothing is lost: failed to {error}");
+        loop {
+            std::thread::park_timeout(AGAIN);
+            while held.len() < 2 * BATCHES {
+                match work.try_recv() {
+                    Ok(one) => held.push(one),
+                    Err(TryRecvError::Empty) => break,
+                    Err(TryRecvError::Disconnected) => return Err(error),
+                }
+            }
+            match self.memory.read_again().and_then(|()| self.store.resume()) {
+                Err(error) if error.will_pass() => {}
+                result => return result,
+            }
+        }
+    }
+
+    fn write(&mut self, held: &[Work]) -> Result<Vec<News>, StoreError> {
         let at = now();
-        let Self { store, desk, ledger, .. } = self;
-        let news = store.commit(|tx| {
+        let Memory { desk, ledger, roster, .. } = &mut self.memory;
+        self.store.commit(|tx| {
             let mut news = Vec::new();
-            for one in &held {
+            for one in held {
                 match one {
                     Work::Judged { judged, end, .. } => {
                         // With no record comes only what waited for history.
@@ -111,24 +190,16 @@ impl<T: Tell> Clerk<T> {
                         }
                     }
                     Work::InForce { from, rules } => _ = tx.put_in_force(from, rules.files())?,
-                    Work::Roster(units) => news.extend(desk.enrol(tx, units.clone(), at)?),
+                    Work::Roster(units) => {
+                        roster.clone_from(units);
+                        news.extend(desk.enrol(tx, units.clone(), at)?);
+                    }
                 }
             }
             news.extend(desk.pass_time(tx, at)?);
             tx.put_ledger(ledger)?;
             Ok(news)
-        })?;
-        self.outbox.notify_one();
-        self.tell.news(&news);
-        self.tell.committed(&self.ledger);
-        for one in held {
-            if let Work::Judged { draft: Some(draft), .. } = one
-                && self.snapshots.try_send(*draft).is_err()
-            {
-                tracing::warn!("a snapshot is left out: the one before it is still being written");
-            }
-        }
-        Ok(())
+        })
     }
 }
 

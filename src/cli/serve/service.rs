@@ -19,14 +19,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
     broker::{Login, MqttSink},
-    clerk::{Clerk, Work},
+    clerk::{Clerk, Memory, Work},
     intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
     telling::{Committed, Listener, Passing},
 };
 use crate::{
     cli::{explain, front::Front, ledger, now, registry::BOOK},
-    command::{Desk, roster},
+    command::roster,
     config::Config,
     engine::{Archive, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
@@ -42,8 +42,6 @@ use crate::{
 
 /// Batches judged and not yet committed. Full: the intake waits, and acknowledgement with it.
 const UNCOMMITTED: usize = 64;
-/// After a start, answers that waited at the broker have this long to be read before deadlines pass.
-const ANSWERS_FIRST_MS: i64 = 30_000;
 
 /// How often it is looked whether the broker has been reached.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -316,13 +314,10 @@ fn start_clerk(
     ended: mpsc::Sender<anyhow::Result<()>>,
 ) -> anyhow::Result<(SyncSender<Work>, JoinHandle<()>)> {
     let reader = store.reader();
-    let at = now();
-    let mut desk = Desk::open(config.dispatch(), roster(&reference.registry, at), &reader)?;
-    desk.hold_deadlines_until(at.plus_ms(ANSWERS_FIRST_MS));
-    let kept = reader.ledger()?;
-    metrics.set_ledger(&kept);
+    let memory = Memory::read(reader.clone(), config.dispatch(), roster(&reference.registry, now()))?;
+    metrics.set_ledger(memory.ledger());
     let tell = Committed { metrics: Arc::clone(metrics), stream: stream.clone(), reader, listener };
-    let clerk = Clerk { store: Arc::clone(store), desk, ledger: kept, outbox: Arc::clone(outbox), snapshots, tell };
+    let clerk = Clerk { store: Arc::clone(store), memory, outbox: Arc::clone(outbox), snapshots, tell };
     let (work, queue) = sync_channel(UNCOMMITTED);
     let thread = std::thread::Builder::new().name("commit".to_owned()).spawn(move || {
         let result = clerk.run(&queue).context("failed to commit");
