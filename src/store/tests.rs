@@ -199,7 +199,7 @@ fn a_full_disk_passes_and_the_same_commit_goes_through() {
         store.commit(|tx| {
             (0..400).try_for_each(|number| {
                 tx.put_alert(&alert(&format!("a{number}"), Severity::Major, AlertState::Open, 0))?;
-                tx.enqueue(&message("t", "1"), at(0)).map(drop)
+                tx.enqueue(&message("t", &number.to_string()), at(0)).map(drop)
             })
         })
     };

@@ -129,13 +129,25 @@ impl<T: Tell> Clerk<T> {
 
     /// Commits what is held, and tells what that changed.
     fn commit(&mut self, held: &mut Vec<Work>, work: &Receiver<Work>) -> Result<(), StoreError> {
+        let mut failed_at = None;
         let news = loop {
             match self.write(held) {
                 Ok(news) => break news,
-                Err(error) if error.will_pass() => self.wait(error, held, work)?,
+                Err(error) if error.will_pass() => {
+                    if failed_at.is_none() {
+                        tracing::error!(
+                            "nothing is committed until this has passed, and nothing is lost: failed to {error}"
+                        );
+                    }
+                    failed_at.get_or_insert_with(Instant::now);
+                    self.wait(error, held, work)?;
+                }
                 Err(error) => return Err(error),
             }
         };
+        if let Some(at) = failed_at {
+            tracing::info!(after = ?at.elapsed(), "committed again");
+        }
         self.outbox.notify_one();
         self.tell.news(&news);
         self.tell.committed(&self.memory.ledger);
@@ -152,7 +164,6 @@ impl<T: Tell> Clerk<T> {
     /// Waits after a commit that failed and may be tried again, and forgets what the disk does not know. Gives up when nobody sends
     /// any more.
     fn wait(&mut self, error: StoreError, held: &mut Vec<Work>, work: &Receiver<Work>) -> Result<(), StoreError> {
-        tracing::error!("nothing is committed until this has passed, and nothing is lost: failed to {error}");
         loop {
             std::thread::park_timeout(AGAIN);
             while held.len() < 2 * BATCHES {
