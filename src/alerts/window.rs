@@ -61,6 +61,9 @@ pub(super) struct Window {
     hits: VecDeque<Counted>,
     /// When each vehicle last counted.
     vehicles: BTreeMap<Text, Time>,
+    /// None of them did so before; `None`: nobody has looked yet.
+    #[serde(skip)]
+    oldest: Option<Time>,
     /// How many vehicles there must be for the share.
     share_of: Option<i64>,
     /// When it last changed.
@@ -167,7 +170,10 @@ impl Window {
             Span::Sliding { within_ms } => at.ms_since(hit) > within_ms,
             Span::Calendar(period) => by.zone.period(hit, period).1 <= at,
         };
-        let vehicles_go = self.vehicles.values().min().is_some_and(|oldest| is_out(*oldest));
+        if self.oldest.is_none_or(is_out) {
+            self.oldest = self.vehicles.values().min().copied();
+        }
+        let vehicles_go = self.oldest.is_some_and(is_out);
         if !vehicles_go && self.hits.front().is_none_or(|hit| !is_out(hit.at)) {
             return None;
         }
@@ -177,6 +183,7 @@ impl Window {
         }
         if vehicles_go {
             self.vehicles.retain(|_, last| !is_out(*last));
+            self.oldest = None;
         }
         self.changed_at = self.changed_at.max(Some(at));
         self.end(by.tally, until.unwrap_or(at).min(at))
@@ -201,6 +208,7 @@ impl Window {
         if self.hits.len() < before {
             let last = self.hits.iter().filter_map(|hit| Some((hit.vehicle_id.clone()?, hit.at)));
             self.vehicles = last.collect();
+            self.oldest = None;
         }
     }
 
@@ -222,6 +230,7 @@ impl Window {
             && (self.vehicles.len() < limits::TALLY_HITS || self.vehicles.contains_key(vehicle_id))
         {
             self.vehicles.insert(vehicle_id.clone(), entry.at);
+            self.oldest = self.oldest.map(|oldest| oldest.min(entry.at));
         }
     }
 

@@ -60,7 +60,7 @@ pub struct BacktestArgs {
     /// Threads that judge, for each of the two sets of rules; what is found is the same with any number
     #[arg(long, value_name = "N", default_value_t = 1)]
     shards: usize,
-    /// Judge only the rules that differ, and those that their alerts depend on: several times as quick
+    /// Judge only the rules that differ, and those that their alerts depend on: about twice as quick
     #[arg(long)]
     only_changed: bool,
     /// Write the whole comparison, with every alert gained, lost and changed, as JSON
