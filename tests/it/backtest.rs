@@ -219,6 +219,35 @@ fn history_says_the_same_as_the_file_it_came_from() {
 }
 
 #[test]
+fn a_simulated_history_holds_what_the_file_of_the_same_fleet_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let rules = crate::support::root().join("rules").to_str().unwrap().to_owned();
+    let run = |arguments: &[&str]| program().args(arguments).output().unwrap();
+    let simulate = |to: &[&str]| {
+        let fleet = ["simulate", "--trucks", "12", "--interval", "5s", "--duration", "20m", "--seed", "3", "--late"];
+        run(&[&fleet, to].concat())
+    };
+    assert!(simulate(&["--output", &path("reports.jsonl"), "--write-city", &path("city")]).status.success());
+    let kept = simulate(&["--history", &path("data")]);
+    assert!(kept.status.success(), "{}", said(&kept));
+    let compare = |of: &[&str], to: &str| -> Json {
+        let sets =
+            ["rules", "backtest", "--rules", &rules, "--against", &rules, "--registry", &path("city"), "--json", to];
+        let output = run(&[&sets, of].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        serde_json::from_str(&fs::read_to_string(to).unwrap()).unwrap()
+    };
+    let file = compare(&["--input", &path("reports.jsonl")], &path("file.json"));
+    let history = compare(&["--since", "2026-01-01T00:00:00Z", "--data", &path("data")], &path("history.json"));
+    assert!(file["comparison"]["all"]["before"].as_u64() > Some(0), "{file}");
+    assert_eq!(history["comparison"]["rules"], file["comparison"]["rules"]);
+    assert_eq!((&history["reports"], &history["to"]), (&file["reports"], &file["to"]));
+    let again = simulate(&["--history", &path("data")]);
+    assert!(!again.status.success() && said(&again).contains("holds a history already"), "{}", said(&again));
+}
+
+#[test]
 fn what_cannot_be_done_is_said() {
     let trial = Trial::new();
     let bad = trial.rules("bad", "speed_kmh > 60\n", "sped_kmh > 60\n");
