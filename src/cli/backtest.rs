@@ -73,12 +73,21 @@ pub struct BacktestArgs {
 
 /// How far back.
 #[derive(Clone, Copy, Debug)]
-enum Since {
+pub(super) enum Since {
     Ago(i64),
     At(Time),
 }
 
-fn since(text: &str) -> Result<Since, String> {
+impl Since {
+    pub(super) fn time(self, now: Time) -> Time {
+        match self {
+            Self::Ago(ms) => now.plus_ms(ms.saturating_neg()),
+            Self::At(time) => time,
+        }
+    }
+}
+
+pub(super) fn since(text: &str) -> Result<Since, String> {
     if let Ok(ago) = simulate::duration(text) {
         return Ok(Since::Ago(i64::try_from(ago.as_millis()).unwrap_or(i64::MAX)));
     }
@@ -119,10 +128,7 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<ExitCode> {
     };
     let began = Instant::now();
     let ran: Ran = if let Some(since) = args.since {
-        let since = match since {
-            Since::Ago(ms) => now().plus_ms(-ms),
-            Since::At(at) => at,
-        };
+        let since = since.time(now());
         let ran = judge(&before, &after, args.shards, History::open(&config.data.join(JOURNAL), since)?, dispatch)?;
         let said = config.zone().clock(since);
         anyhow::ensure!(ran.span.is_some(), "{} holds no report since {said}", config.data.display());

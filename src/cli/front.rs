@@ -119,7 +119,7 @@ fn convert(body: &mut Body) {
             convert_position(&mut lat, &mut lon, &mut unit.datum);
             (unit.lat, unit.lon) = (lat.unwrap_or(unit.lat), lon.unwrap_or(unit.lon));
         }
-        Body::Reply(_) | Body::DeadLetter(_) | Body::Tick | Body::Start => {}
+        Body::Reply(_) | Body::DeadLetter(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => {}
     }
 }
 
@@ -154,7 +154,9 @@ impl FileClock {
             Body::Sighting(sighting) => sighting.device_time,
             Body::Unit(unit) => unit.device_time,
             Body::Reply(reply) => reply.device_time,
-            Body::DeadLetter(_) | Body::Tick | Body::Start => return self.now.unwrap_or_default(),
+            Body::DeadLetter(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => {
+                return self.now.unwrap_or_default();
+            }
         };
         let now = *self.now.get_or_insert(measured);
         if measured.ms_since(now) > LEAP_MS {

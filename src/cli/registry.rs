@@ -5,8 +5,11 @@ use std::{path::PathBuf, process::ExitCode};
 use anyhow::Context;
 use clap::Subcommand;
 
-use super::now;
-use crate::registry::{Book, Counts, RegistryError};
+use super::{
+    backtest::{Since, since},
+    now,
+};
+use crate::registry::{Book, Counts, RegistryError, Taking};
 
 /// The file in the data folder that keeps every version of every row.
 pub const BOOK: &str = "registry.sqlite";
@@ -16,27 +19,51 @@ pub enum RegistryCommand {
     /// Check a folder of registry files and take all of it, or nothing
     ///
     /// Every problem of the folder is reported at once, with file, line and column. What is no longer in the folder is
-    /// closed as of now, what is new is opened; the past is never rewritten.
+    /// closed as of now, what is new is opened; the past is rewritten only by a correction (--since). A muckwatch that runs on the
+    /// same data takes it up within seconds.
     Import {
         /// Folder with vehicles.csv, permits.csv, places.geojson …
         dir: PathBuf,
         /// Where muckwatch keeps its data
         #[arg(long, value_name = "DIR", default_value = "data", env = "MUCKWATCH_DATA")]
         data: PathBuf,
+        /// A correction: what this folder changes holds since then (a time, or 7d, 3h, 20m ago), not from now on
+        #[arg(long, value_name = "7d|TIME", value_parser = since)]
+        since: Option<Since>,
+        /// Have what was judged by what was known before judged again: alerts may come, change, or be withdrawn
+        #[arg(long)]
+        judge_again: bool,
     },
 }
 
 /// # Errors
 /// When the book of the registry cannot be used.
 pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
-    let RegistryCommand::Import { dir, data } = command;
+    let RegistryCommand::Import { dir, data, since, judge_again } = command;
     std::fs::create_dir_all(&data).with_context(|| format!("failed to make {}", data.display()))?;
     let mut book = Book::open(&data.join(BOOK))?;
-    match book.import(&dir, now()) {
+    let now = now();
+    let since = since.map(|since| since.time(now));
+    if let Some(since) = since.filter(|since| *since > now) {
+        anyhow::bail!("--since {since} is to come: a correction holds from the past on");
+    }
+    match book.import(&dir, Taking { now, since, judge_again }) {
         Ok(summary) => {
             for (entity, counts) in &summary.counts {
                 let Counts { added, changed, closed, unchanged } = counts;
                 out!("{entity:>12}  {added} added, {changed} changed, {closed} closed, {unchanged} unchanged");
+            }
+            if let Some(since) = summary.since {
+                let whose = match &summary.vehicles {
+                    Some(ids) => ids.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
+                    None => "all vehicles".to_owned(),
+                };
+                let what = if judge_again {
+                    "is judged again"
+                } else {
+                    "stays as it was judged (--judge-again was not given)"
+                };
+                out!("something else is known since {since}: what was sent since then by {whose} {what}");
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -74,23 +74,18 @@ impl Archive {
             &mut dyn Iterator<Item = Result<(u64, Record), EngineError>>,
         ) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
-        let mut in_force = self.store.in_force()?;
-        if in_force.is_empty() {
-            in_force.push(InForce { position: 0, at: Default::default(), rules: "".into(), registry: i64::MAX });
+        let mut chronicle = self.chronicle(None)?;
+        if chronicle.in_force.is_empty() {
+            let all = InForce { position: 0, at: Default::default(), rules: "".into(), registry: i64::MAX };
+            chronicle.in_force.push(all);
         }
-        let last: RefCell<Option<(InForce, Reference)>> = RefCell::default();
-        let reference = |from: &InForce| {
-            if let Some((held, reference)) = &*last.borrow()
-                && (&held.rules, held.registry) == (&from.rules, from.registry)
-            {
-                return Ok(reference.clone());
-            }
-            let reference = self.reference(from, last.borrow().as_ref())?;
-            last.replace(Some((from.clone(), reference.clone())));
-            Ok(reference)
+        let reference = |from: &InForce| chronicle.reference(from);
+        let course = Course {
+            in_force: &chronicle.in_force,
+            reference: &reference,
+            together: Together::Arrival,
+            until: Some(until),
         };
-        let course =
-            Course { in_force: &in_force, reference: &reference, together: Together::Arrival, until: Some(until) };
         let mut records = Journal::read(&self.journal, 0)?.filter_map(|entry| match entry {
             Ok(entry) => Some(Ok(entry)),
             // The reading goes on after these.
@@ -105,21 +100,34 @@ impl Archive {
         judge(&course, &mut records)
     }
 
-    /// What judged then. What did not change since is shared, so that the judge knows it again.
-    fn reference(&self, from: &InForce, last: Option<&(InForce, Reference)>) -> Result<Reference, EngineError> {
-        let rules = match last {
-            Some((held, reference)) if held.rules == from.rules => Arc::clone(&reference.rules),
-            _ if from.rules.is_empty() => Arc::new(RuleSet::load(&self.rules)?),
-            _ => {
+    /// What was in force when; with what is in force now, where that is known.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn chronicle(&self, now: Option<&Reference>) -> Result<Chronicle<'_>, EngineError> {
+        let in_force = self.store.in_force()?;
+        let known = |reference: &Reference| {
+            let (rules, registry) = (reference.rules.digest().into(), reference.registry.batch());
+            (InForce { position: u64::MAX, at: Default::default(), rules, registry }, reference.clone())
+        };
+        Ok(Chronicle { archive: self, in_force, now: now.map(known), last: RefCell::default() })
+    }
+
+    /// What judged then. What is known already is shared, so that the judge knows it again.
+    fn reference(&self, from: &InForce, known: &[&(InForce, Reference)]) -> Result<Reference, EngineError> {
+        let rules = match known.iter().find(|(held, _)| held.rules == from.rules) {
+            Some((_, reference)) => Arc::clone(&reference.rules),
+            None if from.rules.is_empty() => Arc::new(RuleSet::load(&self.rules)?),
+            None => {
                 let files = self.store.rule_files(&from.rules)?;
                 let files = files.ok_or_else(|| EngineError::RulesGone(from.rules.clone()))?;
                 let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
                 Arc::new(RuleSet::parse(&files)?)
             }
         };
-        let registry = match last {
-            Some((held, reference)) if held.registry == from.registry => Arc::clone(&reference.registry),
-            _ => Arc::new(Book::open_to_read(&self.book)?.load_as_of(from.registry)?),
+        let registry = match known.iter().find(|(held, _)| held.registry == from.registry) {
+            Some((_, reference)) => Arc::clone(&reference.registry),
+            None => Arc::new(Book::open_to_read(&self.book)?.load_as_of(from.registry)?),
         };
         Ok(Reference { registry, rules, facts: self.facts.clone(), tick_ms: self.tick_ms, late: self.late })
     }
@@ -139,5 +147,40 @@ impl Archive {
             ));
         }
         Ok(())
+    }
+}
+
+/// What was in force when, in a data folder.
+pub struct Chronicle<'a> {
+    archive: &'a Archive,
+    /// By position.
+    pub in_force: Vec<InForce>,
+    now: Option<(InForce, Reference)>,
+    last: RefCell<Option<(InForce, Reference)>>,
+}
+
+impl Chronicle<'_> {
+    /// What stands behind one of them.
+    ///
+    /// # Errors
+    /// When rules or registry cannot be read.
+    pub fn reference(&self, from: &InForce) -> Result<Reference, EngineError> {
+        let reference = {
+            let last = self.last.borrow();
+            let known: Vec<&(InForce, Reference)> = self.now.iter().chain(last.iter()).collect();
+            self.archive.reference(from, &known)?
+        };
+        self.last.replace(Some((from.clone(), reference.clone())));
+        Ok(reference)
+    }
+
+    /// By what records from a position on were judged: the first of all holds for what lies before it, too.
+    pub fn at(&self, position: u64) -> Option<&InForce> {
+        self.in_force.iter().rev().find(|from| from.position <= position).or(self.in_force.first())
+    }
+
+    /// What came into force after a position.
+    pub fn after(&self, position: u64) -> &[InForce] {
+        &self.in_force[self.in_force.partition_point(|from| from.position <= position)..]
     }
 }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     journal::{Catalogue, Journal, JournalError},
-    model::{Alert, Record, Text, Time, limits},
+    model::{Alert, Body, Record, Text, Time, limits},
     store::{AlertFilter, Reader, StoreError},
 };
 
@@ -314,6 +314,10 @@ impl Rerun {
     }
 
     fn take(&mut self, position: u64, record: Record) -> Result<(), HistoryError> {
+        if matches!(record.body, Body::JudgeAgain(_)) {
+            // All is judged by what is registered now.
+            return Ok(());
+        }
         let whose = match subject(&self.fold, &record) {
             Subject::Vehicle(id) => {
                 let waits = self.ways.get(&id).is_none_or(|way| way.ask.waiting.contains(&position));

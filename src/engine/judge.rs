@@ -404,18 +404,36 @@ impl Judge {
         Ok(())
     }
 
-    /// Has all that vehicles sent since a time judged again, by what is registered now: of one vehicle, or of all.
-    pub fn judge_since(&mut self, vehicle_id: Option<&str>, since: Time) {
-        let Self { vehicles, asking, .. } = self;
-        for (place, vehicle) in (0..).zip(vehicles) {
-            let is_meant = vehicle_id.is_none_or(|id| *vehicle.id == *id);
-            if is_meant && vehicle.now.newest >= Some(since) {
-                let before = since.plus_ms(-1);
-                vehicle.untold = Some(vehicle.untold.map_or(before, |untold| untold.min(before)));
-                vehicle.past.close_as_history();
-                asking.push(place);
-            }
+    /// Has all that a vehicle sent since a time judged again, by what is registered now: from memory with this batch where that
+    /// reaches back so far, else by way of history. So all vehicles together go by way of history, a few at a time.
+    fn judge_again(
+        &mut self,
+        index: u32,
+        place: u32,
+        since: Time,
+        is_alone: bool,
+        findings: &mut Vec<Finding>,
+        seen: &mut Seen,
+        watch: Watch<'_>,
+    ) -> Result<(), EngineError> {
+        let has_history = self.reference.late.has_history;
+        let vehicle = &mut self.vehicles[place as usize];
+        if vehicle.now.newest < Some(since) {
+            return Ok(());
         }
+        if has_history && !(is_alone && !vehicle.keeps_all() && vehicle.past.reaches(since)) {
+            let before = since.plus_ms(-1);
+            vehicle.untold = Some(vehicle.untold.map_or(before, |untold| untold.min(before)));
+            vehicle.past.close_as_history();
+            self.asking.push(place);
+            return Ok(());
+        }
+        if vehicle.pending > 0 {
+            self.flush(findings, seen, watch)?;
+        }
+        let newest = self.vehicles[place as usize].now.newest;
+        self.late.entry(place).or_insert_with(|| Lateness::since(newest)).judge_again(index, since);
+        Ok(())
     }
 
     /// Finds what was told at a leg, from its own mark.
@@ -454,9 +472,9 @@ impl Judge {
     }
 
     /// Puts the records of each vehicle one behind another, where many of each are to be judged: vehicles know nothing of each other,
-    /// and so what is known of one is at hand for all that it sent. None passes a record of the clock.
+    /// and so what is known of one is at hand for all that it sent. None passes a record of our own.
     pub fn gather(&self, batch: &[Record], mine: &mut [(u32, Text)]) {
-        let runs = mine.split_mut(|(index, _)| matches!(batch[*index as usize].body, Body::Tick | Body::Start));
+        let runs = mine.split_mut(|(index, _)| !batch[*index as usize].is_counted());
         for run in runs.filter(|run| run.len() > 2 * self.vehicles.len()) {
             run.sort_by_cached_key(|(_, id)| self.by_id.get(id).copied().unwrap_or(u32::MAX));
         }
@@ -482,6 +500,16 @@ impl Judge {
                 }
                 Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
+                Body::JudgeAgain(Some(_)) => {
+                    if let Some(place) = self.by_id.get(vehicle_id).copied() {
+                        self.judge_again(*index, place, record.event_time, true, &mut findings, seen, watch)?;
+                    }
+                }
+                Body::JudgeAgain(None) => {
+                    for place in 0..self.vehicles.len() as u32 {
+                        self.judge_again(*index, place, record.event_time, false, &mut findings, seen, watch)?;
+                    }
+                }
                 _ => {}
             }
             if self.rows.len() >= ROWS {
@@ -652,7 +680,7 @@ impl Judge {
 
     /// Puts what came late of a vehicle where it belongs.
     fn merge(&mut self, place: u32, lateness: Lateness, seen: &mut Seen) -> Merging {
-        let Lateness { newest, span, inputs, waited, .. } = lateness;
+        let Lateness { newest, span, inputs, waited, again, .. } = lateness;
         let (mut late, newer): (Vec<_>, Vec<_>) =
             inputs.into_iter().partition(|(_, kept)| kept.at().is_some_and(|at| Some(at) <= newest));
         let vehicle = &mut self.vehicles[place as usize];
@@ -663,7 +691,8 @@ impl Judge {
                 self.wait(place, record, waited_at(&waited, record), kept, seen);
             }
         }
-        let record = late.iter().map(|(record, _)| *record).min().filter(|record| *record < WAITED).unwrap_or_default();
+        let first = late.iter().map(|(record, _)| *record).filter(|record| *record < WAITED);
+        let record = first.chain(again.map(|(record, _)| record)).min().unwrap_or_default();
         let came: Vec<u32> = late.iter().map(|(record, _)| *record).collect();
         let merged = self.vehicles[place as usize].past.merge(late);
         let beyond: FxHashSet<u32> = merged.beyond.iter().map(|(record, _)| *record).collect();
@@ -685,7 +714,8 @@ impl Judge {
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.untold = vehicle.untold.filter(|_| !is_settled);
         let all = Some(0).filter(|_| is_settled && !vehicle.past.legs.is_empty());
-        let from = all.or(merged.from);
+        let again = again.and_then(|(_, since)| vehicle.past.leg_at(since));
+        let from = all.or_else(|| [merged.from, again].into_iter().flatten().min());
         if from.is_some() && !self.is_told {
             if vehicle.untold.is_none() && vehicle.waiting.is_empty() {
                 self.asking.push(place);

@@ -70,6 +70,8 @@ pub struct Lateness {
     pub inputs: Vec<(u32, Kept)>,
     /// Journal positions of what came before and waited for history.
     pub waited: Vec<u64>,
+    /// What was sent since then is judged again, for a record.
+    pub again: Option<(u32, Time)>,
     /// Event time of the latest input by now.
     latest: Option<Time>,
 }
@@ -104,6 +106,12 @@ impl Lateness {
     /// Of a vehicle whose latest input was at `newest`.
     pub fn since(newest: Option<Time>) -> Self {
         Self { newest, latest: newest, ..Self::default() }
+    }
+
+    /// Has what was sent since a time judged again.
+    pub fn judge_again(&mut self, record: u32, since: Time) {
+        let (first, earliest) = self.again.unwrap_or((record, since));
+        self.again = Some((first, earliest.min(since)));
     }
 
     /// Adds what came, late or not.
@@ -168,10 +176,12 @@ impl Retold {
                     Transition::Opened(Alert { retrospective: true, ..Alert::clone(alert) })
                 }
                 (Some(alert), None) => {
+                    let retrospective = alert.retrospective || self.0.contains(id);
                     self.0.retain(|one| one != id);
                     Transition::Withdrawn(Alert {
                         state: AlertState::Withdrawn,
                         withdrawn_because: Some(span.because()),
+                        retrospective,
                         ..Alert::clone(alert)
                     })
                 }

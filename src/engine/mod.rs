@@ -35,7 +35,7 @@ mod snapshot;
 mod trips;
 mod watch;
 
-pub use archive::Archive;
+pub use archive::{Archive, Chronicle};
 pub use clock::Ticker;
 pub use evidence::{
     Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence,

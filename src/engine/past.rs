@@ -424,7 +424,7 @@ impl Past {
         let beyond = late.iter().take_while(|(_, kept)| !self.reaches(kept.place())).count();
         let mut merged = Merged { beyond: late.drain(..beyond).collect(), ..Merged::default() };
         let Some(first) = late.first().map(|(_, kept)| kept.place()) else { return merged };
-        let mut index = self.legs.iter().rposition(|leg| leg.before.newest < Some(first)).unwrap_or(0);
+        let mut index = self.leg_at(first).unwrap_or(0);
         let mut late = VecDeque::from(late);
         while index < self.legs.len() && !late.is_empty() {
             let mine = self.takes(index, &late);
@@ -447,6 +447,12 @@ impl Past {
             index += self.rewrite(index, &inputs, if is_end { until } else { inputs.len() });
         }
         merged
+    }
+
+    /// The leg in which `at` lies; of what lies before all that is kept, the first.
+    pub fn leg_at(&self, at: Time) -> Option<usize> {
+        let at = self.legs.iter().rposition(|leg| leg.before.newest < Some(at));
+        at.or(Some(0).filter(|_| !self.legs.is_empty()))
     }
 
     /// How many of the late inputs lie before the next leg.

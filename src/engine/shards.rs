@@ -43,7 +43,6 @@ struct Shard {
 enum Job {
     Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool },
     Deepen(Box<Older>),
-    JudgeSince(Option<Text>, Time),
     Replace(Box<Reference>),
     Restore(Vec<SavedVehicle<'static>>, Option<Time>),
 }
@@ -144,15 +143,6 @@ impl Engine {
     pub fn deepen(&self, older: Older) -> Result<(), EngineError> {
         let shard = shard_of(&older.vehicle_id, self.shards.len());
         self.shards[shard].send(Job::Deepen(Box::new(older)))
-    }
-
-    /// Has all that vehicles sent since a time judged again, by what is registered now: of one vehicle, or of all. What is told
-    /// otherwise than it was comes with later batches.
-    ///
-    /// # Errors
-    /// When a shard has stopped.
-    pub fn judge_since(&self, vehicle_id: Option<&Text>, since: Time) -> Result<(), EngineError> {
-        self.shards.iter().try_for_each(|shard| shard.send(Job::JudgeSince(vehicle_id.cloned(), since)))
     }
 
     /// What is being judged against.
@@ -278,10 +268,6 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
                 judge.gather(&batch, &mut mine);
                 (batch, mine, save)
             }
-            Job::JudgeSince(vehicle_id, since) => {
-                judge.judge_since(vehicle_id.as_deref(), since);
-                continue;
-            }
             Job::Deepen(older) => {
                 if let Err(error) = judge.deepen(*older) {
                     _ = results.send(Err(error));
@@ -374,7 +360,8 @@ pub(super) enum Subject {
 
 pub(super) fn subject(fold: &Fold, record: &Record) -> Subject {
     match &record.body {
-        Body::Tick | Body::Start => Subject::All,
+        Body::Tick | Body::Start | Body::JudgeAgain(None) => Subject::All,
+        Body::JudgeAgain(Some(vehicle_id)) => Subject::Vehicle(vehicle_id.clone()),
         Body::Device(report) if record.outcome == Outcome::Evaluated || record.reason == Reason::ImplausibleJump => {
             Subject::Vehicle(fold.vehicle_id(&report.device_id, record.event_time))
         }

@@ -16,7 +16,7 @@ use serde::{Serialize, ser::SerializeStruct as _};
 
 use crate::{
     engine::{Engine, EngineError, Judged, REPLAY_AHEAD, REPLAY_BATCH, Reference},
-    model::{Alert, AlertId, Departments, Ledger, Record, Text, Time, Transition, UnitKind, Zone},
+    model::{Alert, AlertId, Body, Departments, Ledger, Record, Text, Time, Transition, UnitKind, Zone},
     rules::{Rule, RuleSet},
 };
 
@@ -104,7 +104,12 @@ pub fn run<E: From<EngineError>>(
     let mut ran = Ran::default();
     let mut batch = Vec::with_capacity(REPLAY_BATCH);
     for record in records {
-        batch.push(record?);
+        let record = record?;
+        if matches!(record.body, Body::JudgeAgain(_)) {
+            // All is judged by what is registered now.
+            continue;
+        }
+        batch.push(record);
         if batch.len() == REPLAY_BATCH {
             submit(
                 &mut engines,

@@ -174,7 +174,7 @@ impl Admission {
             Body::DeadLetter(_) if decoded.reason == Reason::NoReport => {
                 other(Outcome::Filtered, Reason::NoReport, recv_time, false)
             }
-            Body::DeadLetter(_) | Body::Tick | Body::Start => {
+            Body::DeadLetter(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => {
                 other(Outcome::Rejected, decoded.reason, recv_time, false)
             }
         }

@@ -25,9 +25,9 @@ const SIGHTING: Bodies = 2;
 const UNIT: Bodies = 4;
 const REPLY: Bodies = 8;
 const DEAD_LETTER: Bodies = 16;
-const CLOCK: Bodies = 32;
+const OURS: Bodies = 32;
 const SENT: Bodies = DEVICE | SIGHTING | UNIT | REPLY;
-const ALL: Bodies = SENT | DEAD_LETTER | CLOCK;
+const ALL: Bodies = SENT | DEAD_LETTER | OURS;
 
 fn bodies(body: &Body) -> Bodies {
     match body {
@@ -36,7 +36,7 @@ fn bodies(body: &Body) -> Bodies {
         Body::Unit(_) => UNIT,
         Body::Reply(_) => REPLY,
         Body::DeadLetter(_) => DEAD_LETTER,
-        Body::Tick | Body::Start => CLOCK,
+        Body::Tick | Body::Start | Body::JudgeAgain(_) => OURS,
     }
 }
 
@@ -50,6 +50,7 @@ fn kind(body: &Body) -> &'static str {
         Body::DeadLetter(_) => "dead_letter",
         Body::Tick => "tick",
         Body::Start => "start",
+        Body::JudgeAgain(_) => "judge_again",
     }
 }
 
@@ -114,7 +115,7 @@ columns! {
         Arc::new(UInt64Array::from_iter_values(rows.first..rows.first + rows.records.len() as u64))
     };
     kind: StringArray, false, ALL, |rows| texts(rows, |r| Some(kind(&r.body)));
-    source_id: StringArray, true, SENT, |rows| texts(rows, |r| source_id(&r.body));
+    source_id: StringArray, true, SENT | OURS, |rows| texts(rows, |r| source_id(&r.body));
     event_time: TimestampMillisecondArray, false, ALL, |rows| times(rows, |r| Some(r.event_time));
     recv_time: TimestampMillisecondArray, false, ALL, |rows| times(rows, |r| Some(r.recv_time));
     device_time: TimestampMillisecondArray, true, SENT, |rows| times(rows, |r| device_time(&r.body));
@@ -260,13 +261,14 @@ fn dead_letter(record: &Record) -> Option<&DeadLetter> {
     if let Body::DeadLetter(letter) = &record.body { Some(letter) } else { None }
 }
 
-/// Who sent it: device, sensor or unit.
+/// Who sent it: device, sensor or unit; the vehicle that is to be judged again.
 fn source_id(body: &Body) -> Option<&str> {
     match body {
         Body::Device(report) => Some(&report.device_id),
         Body::Sighting(sighting) => Some(&sighting.sensor_id),
         Body::Unit(report) => Some(&report.unit_id),
         Body::Reply(reply) => Some(&reply.unit_id),
+        Body::JudgeAgain(vehicle_id) => vehicle_id.as_deref(),
         Body::DeadLetter(_) | Body::Tick | Body::Start => None,
     }
 }
@@ -277,7 +279,7 @@ fn device_time(body: &Body) -> Option<Time> {
         Body::Sighting(sighting) => Some(sighting.device_time),
         Body::Unit(report) => Some(report.device_time),
         Body::Reply(reply) => Some(reply.device_time),
-        Body::DeadLetter(_) | Body::Tick | Body::Start => None,
+        Body::DeadLetter(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => None,
     }
 }
 

@@ -60,6 +60,7 @@ impl Row<'_> {
             "dead_letter" => Body::DeadLetter(self.dead_letter()?),
             "tick" => Body::Tick,
             "start" => Body::Start,
+            "judge_again" => Body::JudgeAgain(self.text(self.columns.source_id)),
             other => return Err(format!("kind {other:?} is none that this version knows")),
         })
     }

@@ -205,7 +205,7 @@ fn weight(body: &Body) -> usize {
         }
         Body::Sighting(sighting) => members(&sighting.ext),
         Body::Reply(reply) => reply.media.as_ref().map_or(0, size) + reply.note.as_ref().map_or(0, String::len),
-        Body::Unit(_) | Body::Tick | Body::Start => 0,
+        Body::Unit(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => 0,
     }
 }
 

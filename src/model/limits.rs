@@ -158,6 +158,8 @@ pub const RISK_WEIGHT: u32 = 1_000;
 pub const RECENT_ALERTS: usize = 64;
 /// Alerts of one vehicle remembered as seen in late data only. More: the oldest is told as if seen at once, should it change.
 pub const RETOLD_ALERTS: usize = 256;
+/// Vehicles that a change of the registry names one by one, to be judged again. More: all are.
+pub const TOUCHED_VEHICLES: usize = 64;
 /// Changes of rules or registry of which is kept when they came into force. More: the oldest go, with rules that none names.
 pub const IN_FORCE: usize = 4_096;
 /// Rows that the evidence of an alert shows. More: counted as cut.

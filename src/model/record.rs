@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceReport, Sighting, Time, UnitReply, UnitReport, report::words};
+use super::{DeviceReport, Sighting, Text, Time, UnitReply, UnitReport, report::words};
 
 words! {
     /// What became of a report: each is counted as exactly one of these.
@@ -67,6 +67,9 @@ pub enum Body {
     Tick,
     /// We began to listen at `recv_time`: what was silent before that was our own doing. Counts in no ledger.
     Start,
+    /// What this vehicle (none: what each) sent since `event_time` is to be judged again, by what was registered when this came. Counts in
+    /// no ledger.
+    JudgeAgain(Option<Text>),
 }
 
 /// One entry of the journal: a message as admitted.
@@ -96,9 +99,14 @@ impl Record {
         }
     }
 
-    /// Whether the ledger counts it: all but the clock's own records.
+    /// A wish, given at `at`, that what was sent since a time is judged again.
+    pub fn judge_again(vehicle_id: Option<Text>, since: Time, at: Time) -> Self {
+        Self { event_time: since, ..Self::clock(Body::JudgeAgain(vehicle_id), at) }
+    }
+
+    /// Whether the ledger counts it: all that was received, not what we put in ourselves.
     pub fn is_counted(&self) -> bool {
-        !matches!(self.body, Body::Tick | Body::Start)
+        !matches!(self.body, Body::Tick | Body::Start | Body::JudgeAgain(_))
     }
 }
 

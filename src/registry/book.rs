@@ -10,10 +10,13 @@
 //! - What is new later holds from the batch's instant on, or from when it says, if nothing by that key was known before.
 //!   A changed row never reaches back before the batch's instant: what was judged by the old one stays so.
 //!
+//! A correction is a batch whose changes hold as if it had come at an earlier instant. What was known of these rows since then
+//! is void, and stays in the book: what was known before the correction can be told at any time.
+//!
 //! A clock that went back does not rewrite the past either: a batch's instant is never before the last one's.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
     time::Duration,
 };
@@ -34,7 +37,7 @@ use super::{
 use crate::model::{Datum, Time, Validity, limits};
 
 /// The version of the book's tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// How long one attempt waits for another program's lock.
 const BUSY: Duration = Duration::from_secs(5);
@@ -62,6 +65,13 @@ create table row (
 create index row_open on row (entity) where closed_in is null;
 ";
 
+/// What the second version has more: the batch by which a row is void, and what a batch wants judged again.
+const SECOND: &str = "
+alter table row add column void_in integer references batch;
+alter table batch add column judge_since_ms integer;
+alter table batch add column judge_vehicles text;
+";
+
 /// How many rows of one entity a batch touched.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -84,6 +94,35 @@ pub struct ImportSummary {
     pub digest: String,
     /// By entity's name; entities neither given nor known are left out.
     pub counts: BTreeMap<&'static str, Counts>,
+    /// Since when something else is known than before, where that lies before `at`.
+    pub since: Option<Time>,
+    /// The vehicles that this is about, at most [`limits::TOUCHED_VEHICLES`] of them; `None`: it may be about any.
+    pub vehicles: Option<BTreeSet<String>>,
+}
+
+/// How a batch is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// When it is given.
+    pub now: Time,
+    /// A correction: what it changes holds as if it had been given then.
+    pub since: Option<Time>,
+    /// What was judged by what was known before is to be judged again.
+    pub judge_again: bool,
+}
+
+impl From<Time> for Taking {
+    fn from(now: Time) -> Self {
+        Self { now, since: None, judge_again: false }
+    }
+}
+
+/// What a batch wants judged again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejudge {
+    pub since: Time,
+    /// `None`: all.
+    pub vehicles: Option<BTreeSet<String>>,
 }
 
 /// A version of a row, as the book keeps it.
@@ -151,6 +190,8 @@ impl Book {
         db.busy_timeout(BUSY)?;
         match db.query_row("pragma user_version", [], |row| row.get(0))? {
             VERSION => Ok(Self { db }),
+            // It is brought up to date first.
+            1 => Self::open(path),
             found => Err(RegistryError::Newer { found, known: VERSION }),
         }
     }
@@ -170,24 +211,23 @@ impl Book {
         let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let found: i64 = tx.query_row("pragma user_version", [], |row| row.get(0))?;
         match found {
-            0 => {
-                tx.execute_batch(TABLES)?;
-                tx.pragma_update(None, "user_version", VERSION)?;
-            }
+            0 => tx.execute_batch(&[TABLES, SECOND].concat())?,
+            1 => tx.execute_batch(SECOND)?,
             VERSION => {}
             _ => return Err(RegistryError::Newer { found, known: VERSION }),
         }
+        tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
         Ok(Self { db })
     }
 
-    /// Takes a folder as the whole of what holds from `now` on; all or nothing.
+    /// Takes a folder as the whole of what holds from now on (of a correction: from then on); all or nothing.
     ///
     /// # Errors
     /// Those of [`Registry::read_dir`], and SQLite's own; then nothing has changed.
-    pub fn import(&mut self, dir: &Path, now: Time) -> Result<ImportSummary, RegistryError> {
+    pub fn import(&mut self, dir: &Path, taking: impl Into<Taking>) -> Result<ImportSummary, RegistryError> {
         let tables = read::tables_of_dir(dir)?;
-        self.batch("import", now, |batch| {
+        self.batch("import", taking.into(), |batch| {
             Entity::ALL.iter().try_for_each(|entity| {
                 let rows = tables.get(entity).map_or(&[][..], Vec::as_slice);
                 batch.take(*entity, rows, true)
@@ -200,11 +240,16 @@ impl Book {
     ///
     /// # Errors
     /// [`RegistryError::Invalid`] with every problem, and SQLite's own; then nothing has changed.
-    pub fn upsert(&mut self, entity: Entity, rows: &[Json], now: Time) -> Result<ImportSummary, RegistryError> {
+    pub fn upsert(
+        &mut self,
+        entity: Entity,
+        rows: &[Json],
+        taking: impl Into<Taking>,
+    ) -> Result<ImportSummary, RegistryError> {
         let mut problems = Vec::new();
         let given = source::parse_json(entity, rows, &mut problems);
         read::refuse(problems)?;
-        self.batch("upsert", now, |batch| {
+        self.batch("upsert", taking.into(), |batch| {
             batch.take(entity, &given, false)?;
             let (mut tables, mut problems) = (load(&batch.tx, "where closed_in is null", batch.id)?, Vec::new());
             for row in tables.values_mut().flatten() {
@@ -218,21 +263,57 @@ impl Book {
     fn batch(
         &mut self,
         kind: &str,
-        now: Time,
+        taking: Taking,
         work: impl FnOnce(&mut Batch) -> Result<(), RegistryError>,
     ) -> Result<ImportSummary, RegistryError> {
         let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let last: Option<i64> = tx.query_row("select max(at_ms) from batch", [], |row| row.get(0))?;
-        let at = last.map_or(now, |last| now.max(Time::from_millis(last)));
+        let at = last.map_or(taking.now, |last| taking.now.max(Time::from_millis(last)));
         tx.execute("insert into batch (at_ms, kind, digest) values (?1, ?2, '')", params![at.as_millis(), kind])?;
         let id = tx.last_insert_rowid();
-        let mut batch = Batch { tx, id, at, is_first: last.is_none(), digest: Sha256::new(), counts: BTreeMap::new() };
+        let mut batch = Batch {
+            tx,
+            id,
+            at,
+            effect: taking.since.map_or(at, |since| since.min(at)),
+            is_first: last.is_none(),
+            digest: Sha256::new(),
+            counts: BTreeMap::new(),
+            reach: at,
+            vehicles: Some(BTreeSet::new()),
+        };
         work(&mut batch)?;
-        let Batch { tx, digest, counts, .. } = batch;
+        let Batch { tx, digest, counts, reach, vehicles, .. } = batch;
+        let vehicles = vehicles.filter(|vehicles| vehicles.len() <= limits::TOUCHED_VEHICLES);
+        let since = Some(reach).filter(|reach| *reach < at);
         let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         tx.execute("update batch set digest = ?1 where id = ?2", params![digest, id])?;
+        if let Some(since) = since.filter(|_| taking.judge_again) {
+            let vehicles = vehicles.as_ref().map(|vehicles| Json::from_iter(vehicles.iter().map(String::as_str)));
+            tx.execute(
+                "update batch set judge_since_ms = ?1, judge_vehicles = ?2 where id = ?3",
+                params![since.as_millis(), vehicles.map(|vehicles| vehicles.to_string()), id],
+            )?;
+        }
         tx.commit()?;
-        Ok(ImportSummary { batch: id, at, digest, counts })
+        Ok(ImportSummary { batch: id, at, digest, counts, since, vehicles })
+    }
+
+    /// What the batches after this one want judged again, in order.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn rejudges_after(&self, batch: i64) -> Result<Vec<Rejudge>, RegistryError> {
+        let mut statement = self.db.prepare_cached(
+            "select judge_since_ms, judge_vehicles from batch
+             where id > ?1 and judge_since_ms is not null order by id",
+        )?;
+        let rows = statement.query_map([batch], |row| {
+            let vehicles: Option<String> = row.get(1)?;
+            let vehicles = vehicles.and_then(|json| serde_json::from_str(&json).ok());
+            Ok(Rejudge { since: Time::from_millis(row.get(0)?), vehicles })
+        })?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 
     /// Every version of every row, as a snapshot.
@@ -257,12 +338,12 @@ impl Book {
         let _one_moment = self.db.unchecked_transaction()?;
         let last = self.last_batch()?;
         let batch = batch.map_or(last, |batch| batch.min(last));
-        let mut registry = Registry::of_checked(&load(&self.db, &format!("where opened_in <= {batch}"), batch)?)?;
+        let mut registry = Registry::of_checked(&load(&self.db, &known(batch), batch)?)?;
         registry.batch = batch;
         Ok(registry)
     }
 
-    /// Every version of an entity's rows, at most `limit` of them, in the order in which they came; after the row with the
+    /// Every version of an entity's rows that is not void, at most `limit` of them, in the order in which they came; after the row with the
     /// number `after`, which is 0 at first. With them the number to go on after; `None` when there are no more.
     ///
     /// # Errors
@@ -274,7 +355,8 @@ impl Book {
         limit: usize,
     ) -> Result<(Vec<RowVersion>, Option<i64>), RegistryError> {
         let mut statement = self.db.prepare_cached(
-            "select id, body, shape, from_ms, to_ms from row where entity = ?1 and id > ?2 order by id limit ?3",
+            "select id, body, shape, from_ms, to_ms from row
+             where entity = ?1 and id > ?2 and void_in is null order by id limit ?3",
         )?;
         let limit_sql = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![entity.name(), after, limit_sql], |row| {
@@ -313,7 +395,7 @@ impl Book {
         let mut statement = self.db.prepare_cached(
             "select body, shape, from_ms,
                     case when closed_in > ?2 then max(said_to_ms, coalesce(from_ms, said_to_ms)) else to_ms end, opened_in
-             from row where entity = ?1 and opened_in <= ?2 and json_extract(body, '$.' || ?3) = ?4
+             from row where entity = ?1 and opened_in <= ?2 and coalesce(void_in > ?2, true) and json_extract(body, '$.' || ?3) = ?4
              order by id desc limit ?5",
         )?;
         let limit = limits::EVIDENCE_VERSIONS as i64;
@@ -346,6 +428,11 @@ impl Book {
     }
 }
 
+/// The rows that were known after a batch.
+fn known(batch: i64) -> String {
+    format!("where opened_in <= {batch} and coalesce(void_in > {batch}, true)")
+}
+
 /// What is left of an interval from `at` on, for checking what holds from now on against itself.
 fn narrowed(valid: Validity, at: Time) -> Validity {
     Validity { from: valid.from.map(|from| from.max(at)), to: valid.to.map(|to| to.max(at)) }
@@ -356,10 +443,16 @@ struct Batch<'a> {
     tx: Transaction<'a>,
     id: i64,
     at: Time,
+    /// From when its changes hold: `at`, or before that in a correction.
+    effect: Time,
     /// Nothing was registered before, so there is no past to rewrite.
     is_first: bool,
     digest: Sha256,
     counts: BTreeMap<&'static str, Counts>,
+    /// The earliest instant of which something else is known now.
+    reach: Time,
+    /// As [`ImportSummary::vehicles`].
+    vehicles: Option<BTreeSet<String>>,
 }
 
 impl Batch<'_> {
@@ -394,15 +487,39 @@ impl Batch<'_> {
             } else {
                 continue;
             }
+            self.touch(entity, &gone.content);
             self.close(gone)?;
+            self.void(entity, &gone.key, &kept)?;
         }
         for (key, content, row) in fresh {
             let is_change = replaced.contains(key.as_str());
             *(if is_change { &mut counts.changed } else { &mut counts.added }) += 1;
-            self.insert(entity, key, content, self.held(row, known.contains(key)))?;
+            self.touch(entity, content);
+            if !is_change && known.contains(key) {
+                self.void(entity, key, &kept)?;
+            }
+            let held = self.held(row, known.contains(key));
+            if !self.is_first {
+                self.reach = self.reach.min(held.from.unwrap_or(self.effect));
+            }
+            self.insert(entity, key, content, held)?;
         }
         self.counts.insert(entity.name(), counts);
         Ok(())
+    }
+
+    /// Remembers the vehicle that a row is about.
+    fn touch(&mut self, entity: Entity, content: &Content) {
+        let cells: Map<String, Json> = serde_json::from_str(&content.body).unwrap_or_default();
+        let cell = |name: &str| cells.get(name).and_then(Json::as_str);
+        let vehicle = match entity {
+            Entity::Blacklist => cell("subject_id").filter(|_| cell("subject") == Some("vehicle")),
+            _ => cell("vehicle_id"),
+        };
+        match (vehicle, &mut self.vehicles) {
+            (Some(vehicle), Some(vehicles)) => _ = vehicles.insert(vehicle.to_owned()),
+            _ => self.vehicles = None,
+        }
     }
 
     /// The interval in which a new row holds.
@@ -410,8 +527,8 @@ impl Batch<'_> {
         if self.is_first {
             return row.valid;
         }
-        let said = read::begins(row, self.at);
-        let from = if is_known { said.max(self.at) } else { said };
+        let said = read::begins(row, self.effect);
+        let from = if is_known { said.max(self.effect) } else { said };
         Validity { from: Some(from), to: row.valid.to.map(|to| to.max(from)) }
     }
 
@@ -420,6 +537,34 @@ impl Batch<'_> {
         let end = row.to.map_or(end, |to| to.min(end));
         let mut statement = self.tx.prepare_cached("update row set to_ms = ?1, closed_in = ?2 where id = ?3")?;
         statement.execute(params![end.as_millis(), self.id, row.id])?;
+        Ok(())
+    }
+
+    /// In a correction: all that was known by a key, but for what is kept, ends at the instant of effect; of what began before that a
+    /// version is left that ends then.
+    fn void(&mut self, entity: Entity, key: &str, kept: &HashSet<i64>) -> Result<(), RegistryError> {
+        if self.effect == self.at {
+            return Ok(());
+        }
+        self.reach = self.reach.min(self.effect);
+        let effect = self.effect.as_millis();
+        let mut later = self.tx.prepare_cached(
+            "select id from row where entity = ?1 and key = ?2 and opened_in < ?3 and void_in is null
+             and coalesce(to_ms > ?4, true) order by id",
+        )?;
+        let ids: Vec<i64> = later
+            .query_map(params![entity.name(), key, self.id, effect], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let mut left = self.tx.prepare_cached(
+            "insert into row (entity, key, body, shape, said_from_ms, said_to_ms, from_ms, to_ms, opened_in, closed_in)
+             select entity, key, body, shape, said_from_ms, said_to_ms, from_ms, ?2, ?3, ?3 from row
+             where id = ?1 and coalesce(from_ms < ?2, true)",
+        )?;
+        let mut void = self.tx.prepare_cached("update row set void_in = ?2 where id = ?1")?;
+        for id in ids.iter().filter(|id| !kept.contains(*id)) {
+            left.execute(params![id, effect, self.id])?;
+            void.execute(params![id, self.id])?;
+        }
         Ok(())
     }
 

@@ -27,7 +27,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Counts, HeldRow, ImportSummary, RowVersion};
+pub use book::{Book, Counts, HeldRow, ImportSummary, Rejudge, RowVersion, Taking};
 pub use entity::{
     BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, PlaceStatus,
     Road, Route, SensorSet, Subject, Unit, Vehicle, VehicleStatus, Versioned, Zone, ZoneKind, class_limit_kmh,

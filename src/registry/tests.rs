@@ -1,6 +1,6 @@
-use std::{io::Write as _, path::Path};
+use std::{collections::BTreeSet, io::Write as _, path::Path};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::{
@@ -420,6 +420,105 @@ fn an_import_never_rewrites_the_past() {
     assert_eq!(book.import(dir.path(), ms(50)).unwrap().at, ms(2000));
 }
 
+fn taking(now: i64, since: i64) -> Taking {
+    Taking { now: ms(now), since: Some(ms(since)), judge_again: true }
+}
+
+/// A row of the permit P, and the status that holds at each of these times; `-`: none does.
+#[track_caller]
+fn holds(book: &Book, expected: &[(i64, &str)]) {
+    let registry = book.load().unwrap();
+    for (at, expected) in expected {
+        let holding = registry.permits("V").iter().filter(|permit| permit.valid.contains(ms(*at)));
+        let found: Vec<&str> = holding.map(|permit| permit.status.as_str()).collect();
+        let expected = if *expected == "-" { Vec::new() } else { vec![*expected] };
+        assert_eq!(found, expected, "at {at}");
+    }
+}
+
+#[test]
+fn a_correction_holds_since_it_says_and_what_was_known_stays_known() {
+    let mut book = Book::in_memory().unwrap();
+    let permit = |status: &str, from: Option<&str>, to: Option<&str>| json!({"permit_id": "P", "vehicle_id": "V", "status": status, "valid_from": from, "valid_to": to});
+    let at = |ms_1970: i64| Time::from_millis(ms_1970).to_string();
+    let (from, to) = (at(1_000), at(90_000));
+    let upsert = |book: &mut Book, row: Json, taking: Taking| book.upsert(Entity::Permits, &[row], taking).unwrap();
+    upsert(&mut book, permit("valid", Some(&from), Some(&to)), ms(10_000).into());
+    holds(&book, &[(999, "-"), (1_000, "valid"), (89_999, "valid"), (90_000, "-")]);
+    upsert(&mut book, permit("revoked", Some(&from), Some(&to)), ms(20_000).into());
+    let before = book.load().unwrap();
+    holds(&book, &[(1_000, "valid"), (19_999, "valid"), (20_000, "revoked"), (90_000, "-")]);
+
+    // It was revoked earlier than was thought: only that is no change of what it says, so it is said by a correction.
+    let summary = upsert(&mut book, permit("suspended", Some(&from), Some(&to)), taking(30_000, 15_000));
+    holds(
+        &book,
+        &[(1_000, "valid"), (14_999, "valid"), (15_000, "suspended"), (20_000, "suspended"), (89_999, "suspended")],
+    );
+    assert_eq!((summary.since, summary.at), (Some(ms(15_000)), ms(30_000)));
+    assert_eq!(summary.vehicles, Some(BTreeSet::from(["V".to_owned()])));
+    let known = book.load_as_of(2).unwrap();
+    assert_eq!(format!("{:?}", known.permits("V")), format!("{:?}", before.permits("V")), "as it was known then");
+
+    // It began later than was thought.
+    upsert(&mut book, permit("valid", Some(&at(5_000)), None), taking(40_000, 0));
+    holds(&book, &[(1_000, "-"), (4_999, "-"), (5_000, "valid"), (20_000, "valid"), (95_000, "valid")]);
+    // Given once more it says nothing new; without a correction nothing is to be judged again.
+    let again = upsert(&mut book, permit("valid", Some(&at(5_000)), None), taking(50_000, 0));
+    assert_eq!((again.since, counts(&again, "permits")), (None, [0, 0, 0, 1]));
+    upsert(&mut book, permit("revoked", None, None), ms(60_000).into());
+    let wanted =
+        |since, vehicle: &str| Rejudge { since: ms(since), vehicles: Some(BTreeSet::from([vehicle.to_owned()])) };
+    assert_eq!(book.rejudges_after(0).unwrap(), [wanted(15_000, "V"), wanted(0, "V")]);
+    assert_eq!(book.rejudges_after(3).unwrap(), [wanted(0, "V")]);
+}
+
+#[test]
+fn a_corrected_folder_touches_what_it_changes_and_nothing_else() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\nB,two\nC,three\n");
+    book.import(dir.path(), ms(1_000)).unwrap();
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\nB,two\nC,three\nD,four\n");
+    book.import(dir.path(), ms(5_000)).unwrap();
+    write(dir.path(), "companies.csv", "company_id,name\nA,ONE\nB,two\nD,four\n");
+    let summary = book.import(dir.path(), taking(9_000, 3_000)).unwrap();
+    assert_eq!((counts(&summary, "companies"), summary.since, summary.vehicles), ([0, 1, 1, 2], Some(ms(3_000)), None));
+    let registry = book.load().unwrap();
+    let name = |id: &str, at| registry.company(id, ms(at)).map(|company| company.name.to_string());
+    let cases = [
+        ("A", 2_999, Some("one")),
+        ("A", 3_000, Some("ONE")),
+        ("B", 3_000, Some("two")),
+        ("C", 2_999, Some("three")),
+        ("C", 3_000, None),
+        ("D", 4_999, None),
+        ("D", 5_000, Some("four")),
+    ];
+    for (id, at, expected) in cases {
+        assert_eq!(name(id, at).as_deref(), expected, "{id} {at}");
+    }
+}
+
+#[test]
+fn a_book_of_the_first_version_is_brought_up_to_date() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("book.sqlite");
+    Book::open(&path).unwrap().upsert(Entity::Companies, &[json!({"company_id": "A"})], ms(1)).unwrap();
+    let file = rusqlite::Connection::open(&path).unwrap();
+    file.execute_batch(
+        "alter table row drop column void_in; alter table batch drop column judge_since_ms;
+         alter table batch drop column judge_vehicles; pragma user_version = 1;",
+    )
+    .unwrap();
+    drop(file);
+    assert!(Book::open_to_read(&path).unwrap().load().unwrap().company("A", ms(1)).is_some());
+    Book::open(&path)
+        .unwrap()
+        .upsert(Entity::Companies, &[json!({"company_id": "A", "name": "a"})], taking(9, 5))
+        .unwrap();
+    assert_eq!(&*Book::open_to_read(&path).unwrap().load().unwrap().company("A", ms(5)).unwrap().name, "a");
+}
+
 #[test]
 fn what_the_book_knew_after_each_batch_can_be_loaded() {
     let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
@@ -434,6 +533,14 @@ fn what_the_book_knew_after_each_batch_can_be_loaded() {
         write(dir.path(), "permits.csv", &format!("{permits}{rows}"));
         write(dir.path(), "places.geojson", &places());
         assert_eq!(book.import(dir.path(), ms(at)).unwrap().batch, then.len() as i64);
+        then.push(format!("{:?}", book.load().unwrap()));
+    }
+    // Corrections, of what holds and of what ended.
+    for (at, since, rows) in
+        [(3_100, 1_500, "Q,V,,,valid,,5000\n"), (3_200, 150, "P,V,,,valid,100,7000\nQ,V,,,revoked,,\n")]
+    {
+        write(dir.path(), "permits.csv", &format!("{permits}{rows}"));
+        assert_eq!(book.import(dir.path(), taking(at, since)).unwrap().batch, then.len() as i64);
         then.push(format!("{:?}", book.load().unwrap()));
     }
     book.upsert(Entity::Companies, &[json!({"company_id": "A"})], ms(4000)).unwrap();

@@ -58,7 +58,7 @@ use crate::{
     engine::{EngineError, Evidence},
     metrics::Metrics,
     model::{Text, Time, Zone, limits},
-    registry::{Entity, ImportSummary, Registry, RegistryError},
+    registry::{Entity, ImportSummary, Registry, RegistryError, Taking},
     store::Reader,
 };
 
@@ -66,7 +66,7 @@ use crate::{
 pub const DRAIN: Duration = Duration::from_secs(5);
 
 /// Takes rows of one entity into the registry; blocks on disk.
-pub type Registrar = dyn Fn(Entity, &[Json]) -> Result<ImportSummary, RegistryError> + Send + Sync;
+pub type Registrar = dyn Fn(Entity, &[Json], Taking) -> Result<ImportSummary, RegistryError> + Send + Sync;
 
 /// Gives the evidence of an alert, when there is such a one; blocks on disk, and takes its time.
 pub type Explainer = dyn Fn(&str) -> Result<Option<Evidence>, EngineError> + Send + Sync;

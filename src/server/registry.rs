@@ -1,6 +1,9 @@
 //! The registry's door.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use axum::{
     Json,
@@ -14,11 +17,11 @@ use utoipa::ToSchema;
 use super::{
     App,
     problem::{Problem, blocking},
-    query::Id,
+    query::{Id, Params},
 };
 use crate::{
     model::{Text, Time},
-    registry::{Entity, ImportSummary},
+    registry::{Entity, ImportSummary, Taking},
 };
 
 /// What was taken into the registry.
@@ -33,6 +36,11 @@ pub(super) struct Registered {
     digest: String,
     /// By entity.
     counts: BTreeMap<&'static str, RowCounts>,
+    /// Since when something else is known than before, where that lies before `at`: what was judged since then may be otherwise now.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Time>,
+    /// The vehicles that this is about; `null`: it may be about any.
+    vehicles: Option<BTreeSet<String>>,
 }
 
 /// What became of rows.
@@ -55,6 +63,8 @@ impl From<ImportSummary> for Registered {
             at: summary.at,
             digest: summary.digest,
             counts: summary.counts.into_iter().map(|(entity, of)| (entity, counts(of))).collect(),
+            since: summary.since,
+            vehicles: summary.vehicles,
         }
     }
 }
@@ -62,10 +72,15 @@ impl From<ImportSummary> for Registered {
 /// Takes rows of one entity into the registry, all or none
 ///
 /// A row is an object of the entity's columns; for places, zones, routes, roads and districts with `geometry` (GeoJSON) and
-/// `datum`. What was registered by the same key holds until now, the new row from now on; nothing of the past changes.
+/// `datum`. What was registered by the same key holds until now, the new row from now on; nothing of the past changes, but by a
+/// correction (`since`), and then what was known before stays in the registry's book.
 #[utoipa::path(
     post, path = "/api/v1/registry/{entity}", tag = "registry",
-    params(("entity" = String, Path, description = "`vehicles`, `companies`, `drivers`, `permits`, `manifests`, `blacklist`, `outages`, `units`, `places`, `zones`, `routes`, `roads` or `districts`")),
+    params(
+        ("since" = Option<String>, Query, description = "A correction: what these rows change holds since then (RFC 3339, or milliseconds since 1970 UTC), not from now on"),
+        ("judge_again" = Option<bool>, Query, description = "Whether what was judged by what was known before is judged again, by the lane of late reports"),
+        ("entity" = String, Path, description = "`vehicles`, `companies`, `drivers`, `permits`, `manifests`, `blacklist`, `outages`, `units`, `places`, `zones`, `routes`, `roads` or `districts`"),
+    ),
     request_body(content = Object, description = "One row, or a list of rows"),
     responses(
         (status = 200, body = Registered),
@@ -76,6 +91,7 @@ impl From<ImportSummary> for Registered {
 pub(super) async fn upsert(
     State(app): State<App>,
     Id(entity): Id,
+    mut params: Params,
     body: Result<Json<Value>, JsonRejection>,
 ) -> Result<Json<Registered>, Problem> {
     let Some(entity) = Entity::named(&entity) else {
@@ -84,6 +100,14 @@ pub(super) async fn upsert(
         problem.detail = format!("{}; there are {}", problem.detail, known.join(", "));
         return Err(problem);
     };
+    let now = (app.state.now)();
+    let since = params.time("since");
+    let judge_again = params.read("judge_again", "true or false", |text| text.parse().ok()).unwrap_or(false);
+    params.finish()?;
+    if let Some(since) = since.filter(|since| *since > now) {
+        let detail = format!("since: a correction holds from the past on, and {since} is to come");
+        return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, detail));
+    }
     let Json(body) = body?;
     let rows = match body {
         Value::Array(rows) => rows,
@@ -91,7 +115,7 @@ pub(super) async fn upsert(
         _ => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expected an object, or a list of objects")),
     };
     let register = Arc::clone(&app.state.register);
-    let summary = blocking(move || register(entity, &rows)).await?;
+    let summary = blocking(move || register(entity, &rows, Taking { now, since, judge_again })).await?;
     Ok(Json(summary.into()))
 }
 
@@ -109,7 +133,8 @@ pub(super) struct Again {
 
 /// Judges again what was sent since a time, by what is registered now
 ///
-/// For a correction that holds from before: a permit that was filed too late, a truck that should have been on the blacklist. By the
+/// For what was registered with a start in the past: a permit that was filed too late, a truck that should have been on the blacklist;
+/// a correction can ask for it itself (`judge_again` of `/api/v1/registry/{entity}`). By the
 /// lane of late reports: what only this shows is a `retrospective` alert, what it disproves is withdrawn. It is done beside what comes.
 #[utoipa::path(
     post, path = "/api/v1/judge-again", tag = "registry",

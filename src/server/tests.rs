@@ -111,7 +111,7 @@ impl Served {
             ready: ready_seen,
             stream: stream.clone(),
             zone: Zone::china(),
-            register: Arc::new(move |entity, rows| book.lock().unwrap().upsert(entity, rows, now())),
+            register: Arc::new(move |entity, rows, taking| book.lock().unwrap().upsert(entity, rows, taking)),
             explain: Arc::new(|_| Ok(None)),
             judge_again: Arc::new(|_, _| true),
             now: Arc::new(now),
@@ -468,6 +468,18 @@ async fn rows_are_registered_or_refused_whole() {
     assert_eq!((taken.status, &taken.json()["counts"]["companies"]["added"]), (200, &json!(1)), "{taken:?}");
     let again = served.post("/api/v1/registry/companies", &json!([row])).await.json();
     assert_eq!(again["counts"]["companies"]["unchanged"], 1);
+    assert_eq!((&again["since"], &again["vehicles"]), (&Json::Null, &json!([])));
+    let renamed = json!({ "company_id": "C7", "name": "Seventh" });
+    let corrected =
+        served.post("/api/v1/registry/companies?since=2026-02-01T00:00:00Z&judge_again=true", &renamed).await;
+    let known: Time = corrected.json()["since"].as_str().unwrap().parse().unwrap();
+    assert_eq!((known, &corrected.json()["vehicles"]), ("2026-02-01T00:00:00Z".parse().unwrap(), &Json::Null));
+    for (query, status) in
+        [("since=2999-01-01T00:00:00Z", 422), ("since=then", 400), ("judge_again=1", 400), ("sicne=0", 400)]
+    {
+        let refused = served.post(&format!("/api/v1/registry/companies?{query}"), &renamed).await;
+        assert_eq!((refused.status, refused.kind()), (status, "application/problem+json"), "{query}: {refused:?}");
+    }
     let unit = json!({ "unit_id": "U1", "name": "x", "department": "d", "kind": "army" });
     let unknown = json!({ "unit_id": "U2", "nam": "x" });
     for (rows, said) in [(json!([unit]), "\"column\":\"kind\""), (json!([unknown]), "did you mean \\\"name\\\"")] {

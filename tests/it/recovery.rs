@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use muckwatch::model::Time;
 use rand::{RngExt, SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value as Json, json};
@@ -180,6 +181,92 @@ fn what_is_registered_too_late_is_judged_again_on_request() {
     let late: Vec<Json> = alerts(&served).into_values().filter(|alert| alert["retrospective"] == true).collect();
     assert!(late.len() > 5 && late.iter().all(|alert| alert["vehicle_id"] == "V3"), "{late:?}");
     assert_eq!(served.stop(), Some(0));
+}
+
+/// Of what is corrected: by rows given to the API, by a folder that another process imports while it runs and while it does not,
+/// with a kill right after the answer. Each time what was judged is judged again, and all that was told comes again byte for byte.
+#[test]
+fn a_correction_is_judged_again_from_memory_and_from_history_and_after_a_kill() {
+    for memory_mib in ["1024", "0"] {
+        let (city, broker) = (City::new(5), Mosquitto::start());
+        let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
+        let start_ms = now_ms - 2 * 3_600_000;
+        let reports = city.reports(120, start_ms);
+        let since = Time::from_millis(start_ms + 300_000).to_string();
+        let rule = "rules:\n  - { id: listed, when: blacklisted and speed_kmh > 60, for: 20s }\n";
+        fs::write(city.rules().join("listed.yaml"), rule).unwrap();
+        let data = city.folder.path().join("data");
+        let start = || {
+            let mut program = program();
+            program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
+            Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
+        };
+        let import = |more: &[&str]| {
+            let output = program()
+                .args(["registry", "import"])
+                .args(more)
+                .arg(city.registry())
+                .arg("--data")
+                .arg(&data)
+                .output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+            String::from_utf8(output.stdout).unwrap()
+        };
+        let blacklist = |ids: &[&str]| {
+            let rows: String = ids.iter().map(|id| format!("vehicle,{id},unpaid,{since}\n")).collect();
+            fs::write(city.registry().join("blacklist.csv"), format!("subject,subject_id,reason,valid_from\n{rows}"))
+                .unwrap();
+            comparable(replayed(&city, &reports))
+        };
+        let none = blacklist(&[]);
+        import(&[]);
+        let mut served = start();
+        run(publish(&broker, &reports));
+        wait_for("all reports", || (evaluated(&served) == reports.len() as u64).then_some(()));
+        assert_eq!(comparable(alerts(&served)).len(), none.len());
+
+        let entry = json!({ "subject": "vehicle", "subject_id": "V3", "reason": "unpaid", "valid_from": since });
+        let path = format!("/api/v1/registry/blacklist?since={since}&judge_again=true");
+        let answer = served.post(&path, &json!([entry]));
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"vehicles\":[\"V3\"]"), "{answer}");
+        served.kill();
+        let expected = blacklist(&["V3"]);
+        served = start();
+        assert!(expected.len() > none.len() + 5);
+        let is = |served: &Served, expected: &BTreeMap<String, Json>| {
+            wait_for("what is told otherwise", || {
+                (comparable(alerts(served)).keys().eq(expected.keys())).then_some(())
+            });
+            assert_same_alerts(&comparable(alerts(served)), expected);
+        };
+        is(&served, &expected);
+
+        // Another process, while this one runs: it was not V3, it was V4.
+        let expected = blacklist(&["V4"]);
+        let said = import(&["--since", &since, "--judge-again"]);
+        assert!(said.contains("by V3, V4 is judged again"), "{said}");
+        is(&served, &expected);
+        let withdrawn: Vec<Json> =
+            alerts(&served).into_values().filter(|alert| alert["state"] == "withdrawn").collect();
+        let because = "what is registered by now shows that it was not so";
+        assert!(
+            withdrawn.len() > 5 && withdrawn.iter().all(|alert| alert["withdrawn_because"] == because),
+            "{withdrawn:?}"
+        );
+
+        // While none runs: it was nobody.
+        assert_eq!(served.stop(), Some(0));
+        blacklist(&[]);
+        import(&["--since", &since, "--judge-again"]);
+        served = start();
+        is(&served, &none);
+        let told = alerts(&served).len();
+        assert_eq!(served.stop(), Some(0));
+        let explained = program().args(["explain", "--all", "--data"]).arg(&data).output().unwrap();
+        let said = String::from_utf8_lossy(&explained.stdout).into_owned();
+        assert!(said.contains(&format!("{told} of {told} alerts reproduced byte for byte, 0 differ")), "{said}");
+    }
 }
 
 /// The alerts that hold, but for whether only late data showed them.

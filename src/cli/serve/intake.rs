@@ -21,12 +21,13 @@ use crate::{
     },
     command::roster,
     engine::{
-        Ask, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, Seen,
-        SnapshotError, Snapshots,
+        Ask, Chronicle, Draft, Engine, EngineError, Judged, LastPosition, LateSettings, Name, Older, Part, Reference,
+        Saved, Seen, SnapshotError, Snapshots,
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Backlog, Journal, JournalError},
     model::{Body, Record, Text, Time, limits},
+    registry::Rejudge,
     store::InForce,
 };
 
@@ -38,10 +39,10 @@ pub struct Inlet {
 
 /// What happens in this thread besides messages.
 pub enum Order {
-    /// Judge by other rules or another registry from now on.
-    Replace(Box<Reference>),
+    /// Judge by other rules or another registry from now on; and what was judged by others again, where that is wanted.
+    Replace(Box<Reference>, Vec<Rejudge>),
     /// Judge again, by what is registered now, what was sent since a time: by one vehicle, or by all.
-    JudgeSince(Option<Text>, Time),
+    JudgeAgain(Option<Text>, Time),
     /// Receive no more, finish what is here, and end.
     Stop,
 }
@@ -88,6 +89,8 @@ pub struct Intake<W> {
     pub saving: Saving,
     /// To whoever reads history.
     pub asks: Sender<Asked>,
+    /// What was registered while nobody ran, and wants to be judged again.
+    pub rejudges: Vec<Rejudge>,
 }
 
 /// Vehicles that ask for their history, each up to a journal position, and what they are judged against.
@@ -144,7 +147,8 @@ impl<W: Watch> Intake<W> {
     ) -> Result<(), IntakeError> {
         let (inlets, receivers): (Vec<Inlet>, Vec<_>) = inlets.into_iter().unzip();
         let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
-        self.keep(vec![Record::clock(Body::Start, now())]).await?;
+        let (reference, rejudges) = (self.engine.reference().clone(), std::mem::take(&mut self.rejudges));
+        self.put_in_force(&reference, vec![Record::clock(Body::Start, now())], &rejudges).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
         let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
         let (mut is_stopping, mut is_asides_turn, mut is_flooded) = (false, false, false);
@@ -165,10 +169,9 @@ impl<W: Watch> Intake<W> {
             tokio::select! {
                 biased;
                 order = orders.recv(), if !is_stopping => match order {
-                    Some(Order::Replace(reference)) => self.replace(&reference)?,
-                    Some(Order::JudgeSince(vehicle_id, since)) => {
-                        self.engine.judge_since(vehicle_id.as_ref(), since)?;
-                        self.hand_over(Vec::new(), false)?;
+                    Some(Order::Replace(reference, rejudges)) => self.replace(&reference, &rejudges).await?,
+                    Some(Order::JudgeAgain(vehicle_id, since)) => {
+                        self.keep(vec![Record::judge_again(vehicle_id, since, now())]).await?;
                     }
                     Some(Order::Stop) | None => {
                         is_stopping = true;
@@ -360,23 +363,42 @@ impl<W: Watch> Intake<W> {
         Ok(Draft { position, at: now(), parts, vehicles })
     }
 
-    fn replace(&mut self, reference: &Reference) -> Result<(), IntakeError> {
+    async fn replace(&mut self, reference: &Reference, rejudges: &[Rejudge]) -> Result<(), IntakeError> {
         self.engine.replace(reference)?;
         self.front.replace_registry(Arc::clone(&reference.registry));
-        self.tell_in_force(reference)?;
+        self.put_in_force(reference, Vec::new(), rejudges).await?;
         // A start has nothing to fold that was judged by others.
         self.hand_over(Vec::new(), true)?;
         let units = roster(&reference.registry, now());
         self.work.send(Work::Roster(units)).map_err(|_| IntakeError::Committing)
     }
 
-    /// Has it kept by what all that comes from now on is judged.
-    ///
-    /// # Errors
-    /// When the commit has stopped.
-    pub fn tell_in_force(&self, reference: &Reference) -> Result<(), IntakeError> {
+    /// Has it kept by what all that comes from now on is judged, first these records, then what is to be judged again by it. That
+    /// is on disk before the rest: who finds what was in force before, finds what is to be judged again once more.
+    async fn put_in_force(
+        &mut self,
+        reference: &Reference,
+        mut records: Vec<Record>,
+        rejudges: &[Rejudge],
+    ) -> Result<(), IntakeError> {
+        let (position, at) = (self.journal.next_position(), now());
+        for Rejudge { since, vehicles } in rejudges {
+            match vehicles {
+                None => records.push(Record::judge_again(None, *since, at)),
+                Some(ids) => {
+                    let one = |id: &String| Record::judge_again(Some(id.as_str().into()), *since, at);
+                    records.extend(ids.iter().map(one));
+                }
+            }
+        }
+        let records = self.append(records).await?;
+        self.tell_in_force(reference, position)?;
+        if records.is_empty() { Ok(()) } else { self.submit(records) }
+    }
+
+    fn tell_in_force(&self, reference: &Reference, position: u64) -> Result<(), IntakeError> {
         let from = InForce {
-            position: self.journal.next_position(),
+            position,
             at: now(),
             rules: reference.rules.digest().into(),
             registry: reference.registry.batch(),
@@ -390,12 +412,18 @@ impl<W: Watch> Intake<W> {
     ///
     /// # Errors
     /// When the folder cannot be listed, or the engine has stopped.
-    pub fn resume(&mut self, snapshots: &Snapshots, committed: u64) -> Result<u64, IntakeError> {
+    pub fn resume(
+        &mut self,
+        snapshots: &Snapshots,
+        committed: u64,
+        chronicle: &Chronicle<'_>,
+    ) -> Result<u64, IntakeError> {
         for name in snapshots.names().map_err(EngineError::from)?.into_iter().rev() {
             if name.position > committed {
                 tracing::warn!(position = name.position, committed, "a snapshot is of another run: it is passed over");
                 continue;
             }
+            self.judge_as(chronicle, chronicle.at(name.position))?;
             match self.resume_at(snapshots, name) {
                 Ok(()) => return Ok(name.position),
                 Err(EngineError::Snapshot(error)) => {
@@ -404,7 +432,25 @@ impl<W: Watch> Intake<W> {
                 Err(error) => return Err(error.into()),
             }
         }
+        self.judge_as(chronicle, chronicle.at(0))?;
         Ok(0)
+    }
+
+    /// Judges by what was in force then, as far as that can be read.
+    fn judge_as(&mut self, chronicle: &Chronicle<'_>, then: Option<&InForce>) -> Result<(), IntakeError> {
+        match then.map(|then| chronicle.reference(then)) {
+            None => {}
+            Some(Ok(reference)) => {
+                let late = LateSettings { has_history: true, ..reference.late };
+                self.engine.replace(&Reference { late, ..reference })?;
+            }
+            Some(Err(error)) => {
+                tracing::warn!(
+                    "what is folded again is judged by the rules and the registry of today: failed to {error}"
+                );
+            }
+        }
+        Ok(())
     }
 
     /// All that can fail is read before anything is taken up.
@@ -418,13 +464,20 @@ impl<W: Watch> Intake<W> {
         Ok(())
     }
 
-    /// Folds the journal again from a position on: up to what was committed to rebuild state, from there on to be committed.
-    /// What is damaged is said, and passed over.
+    /// Folds the journal again from a position on, by what was in force then: up to what was committed to rebuild state, from there on
+    /// to be committed. What is damaged is said, and passed over.
     ///
     /// # Errors
     /// When the journal cannot be read at all, or a rule cannot be evaluated.
-    pub fn recover(&mut self, dir: &std::path::Path, from: u64, committed: u64) -> Result<u64, IntakeError> {
+    pub fn recover(
+        &mut self,
+        dir: &std::path::Path,
+        from: u64,
+        committed: u64,
+        chronicle: &Chronicle<'_>,
+    ) -> Result<u64, IntakeError> {
         let mut batch = Vec::new();
+        let mut changes = chronicle.after(from).iter().peekable();
         let mut folded = 0;
         let mut next = from;
         for entry in Journal::read(dir, from)? {
@@ -437,8 +490,15 @@ impl<W: Watch> Intake<W> {
                 Err(error) => return Err(error.into()),
             };
             let is_parted = position != next || (position >= committed && next <= committed);
-            if batch.len() >= limits::JOURNAL_BATCH || is_parted {
+            let mut change = None;
+            while let Some(next) = changes.next_if(|change| change.position <= position) {
+                change = Some(next);
+            }
+            if batch.len() >= limits::JOURNAL_BATCH || is_parted || change.is_some() {
                 self.refold(&mut batch, next, committed)?;
+            }
+            if change.is_some() {
+                self.judge_as(chronicle, change)?;
             }
             self.front.restore(&record);
             batch.push(record);

@@ -6,21 +6,21 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::Value as Json;
 use tokio::sync::{mpsc, watch};
 
 use super::intake::Order;
 use crate::{
-    cli::now,
     config::Config,
     engine::Reference,
     metrics::Metrics,
     model::{Text, Time},
-    registry::{Book, Entity, ImportSummary, Registry, RegistryError},
+    registry::{Book, Entity, ImportSummary, Registry, RegistryError, Rejudge, Taking},
     rules::{Rule, RuleSet},
     server::{JudgeAgain, Registrar, RuleSummary, RulesShown},
 };
 
-/// How often the folder of rules is looked at.
+/// How often the folder of rules, and the registry's book, is looked at.
 const EVERY: Duration = Duration::from_secs(2);
 
 /// What is in force, and how it is replaced.
@@ -72,29 +72,31 @@ impl Reloads {
     /// Takes rows into the registry and puts the outcome into force.
     pub fn registrar(&self) -> Arc<Registrar> {
         let force = Arc::clone(&self.force);
-        Arc::new(move |entity: Entity, rows: &[serde_json::Value]| force.register(entity, rows))
+        Arc::new(move |entity: Entity, rows: &[Json], taking: Taking| force.register(entity, rows, taking))
     }
 
     /// Has what was sent since a time judged again.
     pub fn judge_again(&self) -> Arc<JudgeAgain> {
         let orders = self.force.orders.clone();
         Arc::new(move |vehicle_id: Option<Text>, since: Time| {
-            orders.try_send(Order::JudgeSince(vehicle_id, since)).is_ok()
+            orders.try_send(Order::JudgeAgain(vehicle_id, since)).is_ok()
         })
     }
 
-    /// Looks at the folder of rules for ever.
+    /// Looks at the folder of rules and at the registry's book for ever.
     pub async fn watch(mut self) {
         loop {
             tokio::time::sleep(EVERY).await;
             let current = fingerprint(&self.folder);
-            if current == self.seen {
-                continue;
-            }
+            let folder = (current != self.seen).then(|| self.folder.clone());
             self.seen = current;
-            let (force, folder) = (Arc::clone(&self.force), self.folder.clone());
+            let force = Arc::clone(&self.force);
+            let look = move || {
+                folder.into_iter().for_each(|folder| force.load_rules(&folder));
+                force.look_at_registry();
+            };
             // It ends early only when the process does.
-            _ = tokio::task::spawn_blocking(move || force.load_rules(&folder)).await;
+            _ = tokio::task::spawn_blocking(look).await;
         }
     }
 }
@@ -127,24 +129,50 @@ impl Force {
 
     /// Called where blocking is allowed. Nobody there any more: the process is ending.
     fn replace(&self, reference: &Reference) {
-        _ = self.orders.blocking_send(Order::Replace(Box::new(reference.clone())));
+        self.replace_and_judge_again(reference, Vec::new());
     }
 
-    fn register(&self, entity: Entity, rows: &[serde_json::Value]) -> Result<ImportSummary, RegistryError> {
-        let result = self.take(entity, rows);
+    fn replace_and_judge_again(&self, reference: &Reference, rejudges: Vec<Rejudge>) {
+        _ = self.orders.blocking_send(Order::Replace(Box::new(reference.clone()), rejudges));
+    }
+
+    fn register(&self, entity: Entity, rows: &[Json], taking: Taking) -> Result<ImportSummary, RegistryError> {
+        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = book.upsert(entity, rows, taking).and_then(|summary| {
+            self.load_registry(&book)?;
+            Ok(summary)
+        });
         self.metrics.count_registry_reload(result.is_ok());
         result
     }
 
-    fn take(&self, entity: Entity, rows: &[serde_json::Value]) -> Result<ImportSummary, RegistryError> {
-        let mut book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
-        let summary = book.upsert(entity, rows, now())?;
-        let registry = Arc::new(book.load()?);
+    /// Takes up what another program brought into the registry.
+    fn look_at_registry(&self) {
+        let book = self.book.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.load_registry(&book) {
+            Ok(false) => {}
+            Ok(true) => self.metrics.count_registry_reload(true),
+            Err(error) => {
+                self.metrics.count_registry_reload(false);
+                tracing::error!("the registry stays as it was: failed to {error}");
+            }
+        }
+    }
+
+    /// Puts the book's last batch into force; whether there was a newer one.
+    fn load_registry(&self, book: &Book) -> Result<bool, RegistryError> {
         let mut reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
+        let held = reference.registry.batch();
+        if book.last_batch()? <= held {
+            return Ok(false);
+        }
+        let (registry, rejudges) = (Arc::new(book.load()?), book.rejudges_after(held)?);
+        let (batch, vehicles) = (registry.batch(), registry.vehicles().count());
+        tracing::info!(batch, vehicles, judged_again = rejudges.len(), "the registry was changed");
         reference.registry = Arc::clone(&registry);
-        self.replace(&reference);
+        self.replace_and_judge_again(&reference, rejudges);
         self.registry.send_replace(registry);
-        Ok(summary)
+        Ok(true)
     }
 }
 

@@ -158,7 +158,7 @@ impl Service {
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
         let (asks, histories) =
             start_history(History::of(folder.clone(), &config.data.join(ledger::JOURNAL), store.reader()))?;
-        let intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
+        let intake = intake(&config, &reference, &book, &store, &folder, work, passing, asks)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
@@ -393,28 +393,11 @@ fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Recei
     Ok((asks, found))
 }
 
-/// What was judged by when the last process ended, where the rules have been changed since.
-fn in_force_before(store: &Store, reference: &Reference) -> anyhow::Result<Option<Reference>> {
-    let reader = store.reader();
-    let in_force = reader.in_force()?;
-    let Some(last) = in_force.last().filter(|last| *last.rules != *reference.rules.digest()) else { return Ok(None) };
-    let Some(files) = reader.rule_files(&last.rules)? else { return Ok(None) };
-    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
-    match RuleSet::parse(&files) {
-        Ok(rules) => Ok(Some(Reference { rules: Arc::new(rules), ..reference.clone() })),
-        Err(error) => {
-            tracing::warn!(
-                "what is folded again is judged by the rules of today, those of then can't be read: {error}"
-            );
-            Ok(None)
-        }
-    }
-}
-
 /// The intake with its state rebuilt: from the newest snapshot that can be read, and the journal since.
 fn intake(
     config: &Config,
     reference: &Reference,
+    book: &Mutex<Book>,
     store: &Store,
     snapshots: &Snapshots,
     work: SyncSender<Work>,
@@ -438,30 +421,35 @@ fn intake(
     if !backlog.is_empty() {
         tracing::info!(bytes = backlog.bytes(), "messages that were put aside are judged first");
     }
-    let before = in_force_before(store, reference)?;
+    let archive = explain::archive(config, store.reader());
+    let chronicle = archive.chronicle(Some(reference))?;
+    let rejudges = match chronicle.in_force.last() {
+        Some(last) => book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?,
+        None => Vec::new(),
+    };
     let mut intake = Intake {
         journal,
         backlog,
         front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()),
-        engine: Engine::start(before.as_ref().unwrap_or(reference), config.shard_count()),
+        engine: Engine::start(reference, config.shard_count()),
         tick: Duration::from_millis(config.tick_ms().unsigned_abs()),
         work,
         watch,
         ends: VecDeque::new(),
         saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
         asks,
+        rejudges,
     };
     let began = Instant::now();
-    let from = intake.resume(snapshots, committed)?;
-    let folded = intake.recover(&folder, from, committed)?;
+    let from = intake.resume(snapshots, committed, &chronicle)?;
+    let folded = intake.recover(&folder, from, committed, &chronicle)?;
     if from > 0 || folded > 0 {
         let took = began.elapsed();
         tracing::info!(from, folded, committed, torn_bytes = recovered.torn_bytes, ?took, "state is rebuilt");
     }
-    if before.is_some() {
+    if chronicle.in_force.last().is_some_and(|last| *last.rules != *reference.rules.digest()) {
         tracing::info!("the rules were changed: what came before was judged by those in force then");
-        intake.engine.replace(reference)?;
     }
-    intake.tell_in_force(reference)?;
+    intake.engine.replace(reference)?;
     Ok(intake)
 }

@@ -170,7 +170,8 @@ fn body() -> impl Strategy<Value = Body> {
             });
     let letter = (shared(), vec(any::<u8>(), 0..20), "[a-z]{0,6}")
         .prop_map(|(topic, payload, problem)| Body::DeadLetter(DeadLetter { topic, payload, problem }));
-    prop_oneof![4 => device(), 2 => sighting(), 1 => unit, 1 => reply, 1 => letter, 1 => Just(Body::Tick), 1 => Just(Body::Start)]
+    prop_oneof![4 => device(), 2 => sighting(), 1 => unit, 1 => reply, 1 => letter, 1 => Just(Body::Tick), 1 => Just(Body::Start),
+        1 => option::of(shared()).prop_map(Body::JudgeAgain)]
 }
 
 prop_compose! {
