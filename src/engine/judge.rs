@@ -406,34 +406,21 @@ impl Judge {
 
     /// Has all that a vehicle sent since a time judged again, by what is registered now: from memory with this batch where that
     /// reaches back so far, else by way of history. So all vehicles together go by way of history, a few at a time.
-    fn judge_again(
-        &mut self,
-        index: u32,
-        place: u32,
-        since: Time,
-        is_alone: bool,
-        findings: &mut Vec<Finding>,
-        seen: &mut Seen,
-        watch: Watch<'_>,
-    ) -> Result<(), EngineError> {
+    fn judge_again(&mut self, index: u32, place: u32, since: Time, is_alone: bool) {
         let has_history = self.reference.late.has_history;
         let vehicle = &mut self.vehicles[place as usize];
         if vehicle.now.newest < Some(since) {
-            return Ok(());
+            return;
         }
         if has_history && !(is_alone && !vehicle.keeps_all() && vehicle.past.reaches(since)) {
             let before = since.plus_ms(-1);
             vehicle.untold = Some(vehicle.untold.map_or(before, |untold| untold.min(before)));
             vehicle.past.close_as_history();
             self.asking.push(place);
-            return Ok(());
+            return;
         }
-        if vehicle.pending > 0 {
-            self.flush(findings, seen, watch)?;
-        }
-        let newest = self.vehicles[place as usize].now.newest;
+        let newest = vehicle.now.newest;
         self.late.entry(place).or_insert_with(|| Lateness::since(newest)).judge_again(index, since);
-        Ok(())
     }
 
     /// Finds what was told at a leg, from its own mark.
@@ -500,15 +487,13 @@ impl Judge {
                 }
                 Body::Tick => self.tick(*index, record.recv_time, &mut findings, seen, watch)?,
                 Body::Start => self.listening_since = Some(record.recv_time),
-                Body::JudgeAgain(Some(_)) => {
-                    if let Some(place) = self.by_id.get(vehicle_id).copied() {
-                        self.judge_again(*index, place, record.event_time, true, &mut findings, seen, watch)?;
-                    }
-                }
-                Body::JudgeAgain(None) => {
-                    for place in 0..self.vehicles.len() as u32 {
-                        self.judge_again(*index, place, record.event_time, false, &mut findings, seen, watch)?;
-                    }
+                Body::JudgeAgain(one) => {
+                    self.flush(&mut findings, seen, watch)?;
+                    let places = match one {
+                        Some(_) => self.by_id.get(vehicle_id).map_or(0..0, |place| *place..*place + 1),
+                        None => 0..self.vehicles.len() as u32,
+                    };
+                    places.for_each(|place| self.judge_again(*index, place, record.event_time, one.is_some()));
                 }
                 _ => {}
             }

@@ -158,7 +158,10 @@ impl Service {
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
         let (asks, histories) =
             start_history(History::of(folder.clone(), &config.data.join(ledger::JOURNAL), store.reader()))?;
-        let intake = intake(&config, &reference, &book, &store, &folder, work, passing, asks)?;
+        let mut intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
+        if let Some(last) = store.reader().in_force()?.last() {
+            intake.rejudges = book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?;
+        }
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
@@ -397,7 +400,6 @@ fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Recei
 fn intake(
     config: &Config,
     reference: &Reference,
-    book: &Mutex<Book>,
     store: &Store,
     snapshots: &Snapshots,
     work: SyncSender<Work>,
@@ -423,10 +425,6 @@ fn intake(
     }
     let archive = explain::archive(config, store.reader());
     let chronicle = archive.chronicle(Some(reference))?;
-    let rejudges = match chronicle.in_force.last() {
-        Some(last) => book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?,
-        None => Vec::new(),
-    };
     let mut intake = Intake {
         journal,
         backlog,
@@ -438,7 +436,7 @@ fn intake(
         ends: VecDeque::new(),
         saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
         asks,
-        rejudges,
+        rejudges: Vec::new(),
     };
     let began = Instant::now();
     let from = intake.resume(snapshots, committed, &chronicle)?;
