@@ -113,18 +113,23 @@ impl Archive {
         Ok(Chronicle { archive: self, in_force, now: now.map(known), last: RefCell::default() })
     }
 
-    /// What judged then. What is known already is shared, so that the judge knows it again.
+    /// The rules of then. What is known already is shared, so that the judge knows it again.
+    fn rules(&self, from: &InForce, known: &[&(InForce, Reference)]) -> Result<Arc<RuleSet>, EngineError> {
+        if let Some((_, reference)) = known.iter().find(|(held, _)| held.rules == from.rules) {
+            return Ok(Arc::clone(&reference.rules));
+        }
+        if from.rules.is_empty() {
+            return Ok(Arc::new(RuleSet::load(&self.rules)?));
+        }
+        let files = self.store.rule_files(&from.rules)?;
+        let files = files.ok_or_else(|| EngineError::RulesGone(from.rules.clone()))?;
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
+        Ok(Arc::new(RuleSet::parse(&files)?))
+    }
+
+    /// What judged then.
     fn reference(&self, from: &InForce, known: &[&(InForce, Reference)]) -> Result<Reference, EngineError> {
-        let rules = match known.iter().find(|(held, _)| held.rules == from.rules) {
-            Some((_, reference)) => Arc::clone(&reference.rules),
-            None if from.rules.is_empty() => Arc::new(RuleSet::load(&self.rules)?),
-            None => {
-                let files = self.store.rule_files(&from.rules)?;
-                let files = files.ok_or_else(|| EngineError::RulesGone(from.rules.clone()))?;
-                let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
-                Arc::new(RuleSet::parse(&files)?)
-            }
-        };
+        let rules = self.rules(from, known)?;
         let registry = match known.iter().find(|(held, _)| held.registry == from.registry) {
             Some((_, reference)) => Arc::clone(&reference.registry),
             None => Arc::new(Book::open_to_read(&self.book)?.load_as_of(from.registry)?),
@@ -172,6 +177,15 @@ impl Chronicle<'_> {
         };
         self.last.replace(Some((from.clone(), reference.clone())));
         Ok(reference)
+    }
+
+    /// The rules of one of them.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn rules(&self, from: &InForce) -> Result<Arc<RuleSet>, EngineError> {
+        let known: Vec<&(InForce, Reference)> = self.now.iter().collect();
+        self.archive.rules(from, &known)
     }
 
     /// By what records from a position on were judged: the first of all holds for what lies before it, too.

@@ -12,20 +12,20 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use super::{
-    EngineError, Judge, Reference, Seen, Snapshots,
-    judge::SavedVehicle,
-    past::Past,
+    Archive, Chronicle, EngineError, Judge, LateSettings, Reference, Seen, Snapshots,
+    judge::{Released, SavedVehicle},
     shards::{Subject, subject},
     snapshot::{Name, SnapshotError},
 };
 use crate::{
     journal::{Catalogue, Journal, JournalError},
     model::{Alert, Body, Record, Text, Time, limits},
-    store::{AlertFilter, Reader, StoreError},
+    rules::RuleSet,
+    store::{AlertFilter, InForce, StoreError},
 };
 
 /// A vehicle that asks for its history.
@@ -44,7 +44,7 @@ pub struct Ask {
 #[derive(Debug)]
 pub struct Older {
     pub vehicle_id: Text,
-    pub(super) past: Option<Past>,
+    pub(super) past: Option<Released>,
     /// Nothing that is kept reaches back far enough.
     pub(super) is_beyond: bool,
     /// Its alerts as they were told.
@@ -67,8 +67,7 @@ pub enum HistoryError {
 /// Where history lies.
 pub struct History {
     snapshots: Snapshots,
-    journal: PathBuf,
-    book: Reader,
+    archive: Archive,
 }
 
 /// One vehicle's way: from where its journal is read, and up to where.
@@ -92,8 +91,8 @@ struct Way {
 const BATCH: usize = 8_192;
 
 impl History {
-    pub fn of(snapshots: Snapshots, journal: &Path, book: Reader) -> Self {
-        Self { snapshots, journal: journal.into(), book }
+    pub fn of(snapshots: Snapshots, archive: Archive) -> Self {
+        Self { snapshots, archive }
     }
 
     /// Up to which journal position the book of alerts knows all.
@@ -101,7 +100,7 @@ impl History {
     /// # Errors
     /// When the book can't be read.
     pub fn committed(&self) -> Result<u64, HistoryError> {
-        Ok(self.book.position()?.unwrap_or(0))
+        Ok(self.archive.store.position()?.unwrap_or(0))
     }
 
     /// The history of those that ask, each up to a journal position.
@@ -142,7 +141,7 @@ impl History {
                 break;
             }
         }
-        let is_whole = Catalogue::of(&self.journal)?.first_position() == Some(0);
+        let is_whole = Catalogue::of(&self.archive.journal)?.first_position() == Some(0);
         for mut way in open {
             if way.before == 0 || !is_whole {
                 none.push(way);
@@ -177,13 +176,16 @@ impl History {
         Ok(())
     }
 
-    /// Judges the journal again for these vehicles, each from its beginning to its end. Those that must begin earlier come back.
+    /// Judges the journal again for these vehicles, each from its beginning to its end, by what is registered now and by the rules of
+    /// then. Those that must begin earlier come back.
     fn go(&self, reference: &Reference, ways: Vec<Way>, found: &mut Vec<Older>) -> Result<Vec<Way>, HistoryError> {
         let Some(from) = ways.iter().map(|way| way.from).min() else { return Ok(ways) };
         let end = ways.iter().map(|way| way.until).max().unwrap_or(from);
         let mut steps: BTreeSet<u64> = ways.iter().flat_map(|way| [way.from, way.until]).collect();
-        let mut rerun = Rerun::of(reference, ways);
-        for entry in Journal::read(&self.journal, from)? {
+        let chronicle = self.archive.chronicle(Some(reference))?;
+        let mut changes = chronicle.after(from).iter().peekable();
+        let mut rerun = Rerun::of(by_rules_of(&chronicle, chronicle.at(from), reference), ways);
+        for entry in Journal::read(&self.archive.journal, from)? {
             let (position, record) = match entry {
                 Ok(entry) => entry,
                 Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
@@ -192,6 +194,9 @@ impl History {
                 }
                 Err(error) => return Err(error.into()),
             };
+            while let Some(change) = changes.next_if(|change| change.position <= position) {
+                rerun.judge_by(by_rules_of(&chronicle, Some(change), reference))?;
+            }
             if steps.first().is_some_and(|step| *step <= position) {
                 steps = steps.split_off(&(position + 1));
                 rerun.pass(position)?;
@@ -209,7 +214,7 @@ impl History {
         Ok(early)
     }
 
-    fn older(&self, way: Way, past: Option<Past>) -> Result<Older, HistoryError> {
+    fn older(&self, way: Way, past: Option<Released>) -> Result<Older, HistoryError> {
         let told = self.told(&way, past.is_some())?;
         let is_beyond = past.is_none() && way.ask.oldest.is_some();
         Ok(Older { vehicle_id: way.ask.vehicle_id, past, is_beyond, told })
@@ -224,7 +229,7 @@ impl History {
         let filter = AlertFilter { vehicle, since, ..AlertFilter::default() };
         let (mut told, mut cursor) = (Vec::new(), None);
         loop {
-            let page = self.book.alerts(&filter, limits::PAGE_ROWS, cursor.as_deref())?;
+            let page = self.archive.store.alerts(&filter, limits::PAGE_ROWS, cursor.as_deref())?;
             told.extend(page.rows);
             cursor = page.next;
             if cursor.is_none() {
@@ -232,6 +237,20 @@ impl History {
             }
         }
     }
+}
+
+/// What judges now, but by the rules of then, as far as they can be read.
+fn by_rules_of(chronicle: &Chronicle<'_>, then: Option<&InForce>, now: &Reference) -> Reference {
+    let rules = match then.map(|then| chronicle.rules(then)) {
+        Some(Ok(rules)) => rules,
+        None => Arc::clone(&now.rules),
+        Some(Err(error)) => {
+            tracing::warn!("late data is judged by the rules of today: failed to {error}");
+            Arc::clone(&now.rules)
+        }
+    };
+    let late = LateSettings { memory_mib: u64::MAX, has_history: false, ..now.late };
+    Reference { rules, late, ..now.clone() }
 }
 
 /// How long an alert is thought to stand.
@@ -263,22 +282,23 @@ impl Way {
 /// A judge of its own, for a few vehicles.
 struct Rerun {
     judge: Judge,
+    /// By which it judges.
+    rules: Arc<RuleSet>,
     fold: crate::facts::Fold,
     /// By vehicle.
     ways: BTreeMap<Text, Way>,
     under_way: BTreeSet<Text>,
-    done: Vec<(Way, Past)>,
+    done: Vec<(Way, Released)>,
     early: Vec<Way>,
     batch: Vec<Record>,
     mine: Vec<(u32, Text)>,
 }
 
 impl Rerun {
-    fn of(reference: &Reference, ways: Vec<Way>) -> Self {
-        let mut reference = reference.clone();
-        (reference.late.memory_mib, reference.late.has_history) = (u64::MAX, false);
+    fn of(reference: Reference, ways: Vec<Way>) -> Self {
         Self {
             fold: reference.fold(),
+            rules: Arc::clone(&reference.rules),
             judge: Judge::new(reference),
             ways: ways.into_iter().map(|way| (way.ask.vehicle_id.clone(), way)).collect(),
             under_way: BTreeSet::new(),
@@ -289,13 +309,24 @@ impl Rerun {
         }
     }
 
+    /// Judges by other rules from the next record on.
+    fn judge_by(&mut self, reference: Reference) -> Result<(), HistoryError> {
+        if reference.rules.digest() == self.rules.digest() {
+            return Ok(());
+        }
+        self.judge()?;
+        self.rules = Arc::clone(&reference.rules);
+        self.judge.replace(reference);
+        Ok(())
+    }
+
     /// Comes to a position where a way begins or ends.
     fn pass(&mut self, position: u64) -> Result<(), HistoryError> {
         self.judge()?;
         let ended: Vec<Text> =
             self.ways.values().filter(|way| way.until <= position).map(|way| way.ask.vehicle_id.clone()).collect();
         for id in ended {
-            let past = self.judge.release(&id).unwrap_or_default();
+            let past = self.judge.release(&id);
             self.under_way.remove(&id);
             match self.ways.remove(&id) {
                 Some(way) if way.is_early => self.early.push(way),
@@ -350,7 +381,7 @@ impl Rerun {
         Ok(())
     }
 
-    fn finish(self) -> (Vec<Way>, Vec<(Way, Past)>) {
+    fn finish(self) -> (Vec<Way>, Vec<(Way, Released)>) {
         (self.early, self.done)
     }
 }

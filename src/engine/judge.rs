@@ -194,6 +194,14 @@ pub struct Judge {
     amended: Vec<(u64, Outcome, Reason)>,
 }
 
+/// A vehicle's past without the judge that judged it.
+#[derive(Debug, Default)]
+pub(super) struct Released {
+    pub past: Past,
+    /// By epoch, by which its legs were judged.
+    pub rules: BTreeMap<u32, Arc<RuleSet>>,
+}
+
 /// Rules, and the fold that fills their columns.
 struct Ruled {
     rules: Arc<RuleSet>,
@@ -303,7 +311,7 @@ impl Judge {
         let rules = &reference.rules;
         if !Arc::ptr_eq(rules, &self.reference.rules) {
             self.vehicles.iter_mut().for_each(|vehicle| vehicle.keep_ruled(rules));
-            self.epoch += 1;
+            self.epoch = self.next_epoch();
         }
         // What is registered is valid from and to: the newest registry knows what held in the past. Rules do not.
         let used: BTreeSet<u32> =
@@ -366,18 +374,44 @@ impl Judge {
     }
 
     /// What is kept of a vehicle's past, taken out: nothing more comes of it.
-    pub(super) fn release(&mut self, vehicle_id: &str) -> Option<Past> {
-        let place = self.by_id.remove(vehicle_id)?;
+    pub(super) fn release(&mut self, vehicle_id: &str) -> Released {
+        let Some(place) = self.by_id.remove(vehicle_id) else { return Released::default() };
         let vehicle = &mut self.vehicles[place as usize];
         vehicle.last_arrival = NEVER;
-        Some(std::mem::take(&mut vehicle.past))
+        let past = std::mem::take(&mut vehicle.past);
+        let used: BTreeSet<u32> = past.legs.iter().map(|leg| leg.epoch).collect();
+        let rules = |epoch: u32| Some((epoch, Arc::clone(&self.epochs.get(&epoch)?.rules)));
+        Released { rules: used.into_iter().filter_map(rules).collect(), past }
+    }
+
+    /// The epoch of these rules: one of those that legs of the past were judged by, or a new one.
+    fn epoch_of(&mut self, rules: &Arc<RuleSet>) -> u32 {
+        let known = self.epochs.iter().find(|(_, ruled)| ruled.rules.digest() == rules.digest());
+        if let Some((epoch, _)) = known {
+            return *epoch;
+        }
+        let epoch = self.next_epoch();
+        let reference = Reference { rules: Arc::clone(rules), ..self.reference.clone() };
+        self.epochs.insert(epoch, Arc::new(Ruled::of(&reference)));
+        epoch
+    }
+
+    fn next_epoch(&self) -> u32 {
+        self.epochs.last_key_value().map_or(0, |(epoch, _)| epoch + 1)
     }
 
     /// Puts the history that a vehicle asked for before what is kept of it: what waits is judged with the next batch.
     ///
     /// # Errors
     /// As [`Judge::judge`].
-    pub fn deepen(&mut self, older: Older) -> Result<(), EngineError> {
+    pub fn deepen(&mut self, mut older: Older) -> Result<(), EngineError> {
+        if let Some(released) = &mut older.past {
+            let epochs: BTreeMap<u32, u32> =
+                released.rules.iter().map(|(epoch, rules)| (*epoch, self.epoch_of(rules))).collect();
+            for leg in &mut released.past.legs {
+                leg.epoch = epochs.get(&leg.epoch).copied().unwrap_or(self.epoch);
+            }
+        }
         let Some(place) = self.by_id.get(&older.vehicle_id).copied() else { return Ok(()) };
         let vehicle = &mut self.vehicles[place as usize];
         let is_awaited = vehicle.asked == 1;
@@ -389,7 +423,7 @@ impl Judge {
         let waiting = std::mem::take(&mut vehicle.waiting);
         let Some(newest) = vehicle.now.newest else { return Ok(()) };
         let until = vehicle.past.begins_after().unwrap_or(newest);
-        let count = older.past.map_or(0, |past| vehicle.past.prepend(past, until, self.epoch));
+        let count = older.past.map_or(0, |released| vehicle.past.prepend(released.past, until));
         let (waiting, late): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|(_, kept)| !older.is_beyond || kept.at().is_some_and(|at| vehicle.past.reaches(at)));
@@ -428,14 +462,16 @@ impl Judge {
         let vehicle = &mut self.vehicles[place as usize];
         let Some(kept) = vehicle.past.legs.get_mut(leg) else { return Ok(()) };
         kept.told.clear();
-        let inputs = kept.inputs();
+        let (inputs, epoch) = (kept.inputs(), kept.epoch);
         let now = std::mem::replace(&mut vehicle.now, kept.before.clone());
+        self.go_by(epoch);
         let (mut hidden, mut seen) = (Vec::new(), Seen::default());
         for input in inputs {
             let origin = Origin { record: 0, step: 0, vehicle: place, leg: leg as u32 };
             self.step_again(origin, &input, &mut hidden, &mut seen, &mut |_| {})?;
         }
         self.flush(&mut hidden, &mut seen, &mut |_| {})?;
+        self.go_by(self.epoch);
         self.vehicles[place as usize].now = now;
         Ok(())
     }

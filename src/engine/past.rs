@@ -472,9 +472,9 @@ impl Past {
         self.legs.front().and_then(|leg| leg.before.newest)
     }
 
-    /// Puts what `older` knows of the time up to `until` before what is kept, as of an epoch. How many legs that is; of the last
+    /// Puts what `older` knows of the time up to `until` before what is kept. How many legs that is; of the last
     /// [`PREPENDED_CUT`] of them something may have been cut off.
-    pub fn prepend(&mut self, older: Past, until: Time, epoch: u32) -> usize {
+    pub fn prepend(&mut self, older: Past, until: Time) -> usize {
         let mut legs = older.legs;
         while legs.back().is_some_and(|leg| leg.before.newest > Some(until)) {
             legs.pop_back();
@@ -490,7 +490,7 @@ impl Past {
         let count = legs.len();
         for leg in legs.into_iter().rev() {
             self.bytes += leg.bytes();
-            self.legs.push_front(Leg { epoch, from_history: true, ..leg });
+            self.legs.push_front(Leg { from_history: true, ..leg });
         }
         self.dropped = older.dropped;
         count

@@ -35,6 +35,12 @@ fn rebuilt(served: &Served) -> (u64, u64) {
     (number("from"), number("folded"))
 }
 
+/// Young enough that what is late is judged.
+fn hours_ago(hours: i64) -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    now.as_millis() as i64 - hours * 3_600_000
+}
+
 /// How many reports were judged.
 fn evaluated(served: &Served) -> u64 {
     let ledger = served.json("/api/v1/ledger");
@@ -153,12 +159,61 @@ fn what_came_before_a_change_of_the_rules_stays_judged_by_those_of_then() {
     assert_eq!(alerts(&served).into_keys().collect::<Vec<_>>(), told, "none is lost, and nobody is that fast");
 }
 
+/// Late data of the time before a change of the rules is judged by those of then, whether memory reaches it or history must.
+#[test]
+fn what_comes_late_is_judged_by_the_rules_of_its_time() {
+    for memory_mib in ["1024", "0"] {
+        let (city, broker) = (City::new(5), Mosquitto::start());
+        // What follows is more than is kept however small the memory.
+        let reports = city.reports(300, hours_ago(2));
+        let (first, second) = reports.split_at(reports.len() / 5);
+        let is_late = |index: usize| index % 5 == 3 && (100..200).contains(&index);
+        let expected = replayed(&city, first);
+        let part = |late: bool| -> Vec<Json> {
+            let mine = first.iter().enumerate().filter(|(index, _)| is_late(*index) == late);
+            mine.map(|(_, report)| report.clone()).collect()
+        };
+        let in_time = replayed(&city, &part(false));
+        assert!(in_time.len() < expected.len(), "what is late tells nothing");
+        let data = city.folder.path().join("data");
+        let mut server = program();
+        server.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
+        let served = Served::start_with(server, &broker.address(), &data, &city.registry(), &city.rules());
+        run(publish(&broker, &part(false)));
+        wait_for("the first part", || (served.received() == part(false).len() as u64).then_some(()));
+        let rules = city.rules().join("speed.yaml");
+        let version = |served: &Served| served.json("/api/v1/rules")["rules"][0]["version"].clone();
+        let old = version(&served);
+        let slower = fs::read_to_string(&rules).unwrap().replace("speed_kmh > 60", "speed_kmh > 300");
+        fs::write(&rules, slower).unwrap();
+        wait_for("the other rules", || (version(&served) != old).then_some(()));
+        // A leg of each truck at a time.
+        let mut count = part(false).len();
+        for leg in second.chunks(5 * 64) {
+            run(publish(&broker, leg));
+            count += leg.len();
+            wait_for("what follows", || (served.received() == count as u64).then_some(()));
+        }
+        run(publish(&broker, &part(true)));
+        wait_for("all reports", || (evaluated(&served) == reports.len() as u64).then_some(()));
+        wait_for("all of its alerts", || comparable(alerts(&served)).keys().eq(expected.keys()).then_some(()));
+        let fired = |alerts: &BTreeMap<String, Json>| -> Vec<String> {
+            alerts.values().map(|alert| alert["fired_at"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(fired(&comparable(alerts(&served))), fired(&expected));
+        let told = alerts(&served).len();
+        assert_eq!(served.stop(), Some(0));
+        let explained = program().args(["explain", "--all", "--data"]).arg(&data).output().unwrap();
+        let said = String::from_utf8_lossy(&explained.stdout).into_owned();
+        assert!(said.contains(&format!("{told} of {told} alerts reproduced byte for byte, 0 differ")), "{said}");
+    }
+}
+
 /// A truck is put on the blacklist with effect from before: on request what it did since is judged again.
 #[test]
 fn what_is_registered_too_late_is_judged_again_on_request() {
     let (city, broker) = (City::new(5), Mosquitto::start());
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let start_ms = now_ms - 2 * 3_600_000;
+    let start_ms = hours_ago(2);
     let reports = city.reports(120, start_ms);
     let rule = "rules:\n  - { id: listed, when: blacklisted and speed_kmh > 60, for: 20s }\n";
     fs::write(city.rules().join("listed.yaml"), rule).unwrap();
@@ -189,8 +244,7 @@ fn what_is_registered_too_late_is_judged_again_on_request() {
 fn a_correction_is_judged_again_from_memory_and_from_history_and_after_a_kill() {
     for memory_mib in ["1024", "0"] {
         let (city, broker) = (City::new(5), Mosquitto::start());
-        let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-        let start_ms = now_ms - 2 * 3_600_000;
+        let start_ms = hours_ago(2);
         let reports = city.reports(120, start_ms);
         let since = Time::from_millis(start_ms + 300_000).to_string();
         let rule = "rules:\n  - { id: listed, when: blacklisted and speed_kmh > 60, for: 20s }\n";
@@ -294,8 +348,7 @@ fn half_late(in_order: &[Json], rng: &mut ChaCha8Rng) -> Vec<Json> {
 fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &str) {
     let (city, broker) = (City::new(20), Mosquitto::start());
     // Of the last hours: what is older than three days is not judged.
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let in_order = city.reports(rounds, now_ms - 2 * 3_600_000);
+    let in_order = city.reports(rounds, hours_ago(2));
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let reports = half_late(&in_order, &mut rng);
     let data = city.folder.path().join("data");
@@ -351,8 +404,7 @@ fn without_memory_for_the_past_it_ends_the_same_by_way_of_history() {
 #[test]
 fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
     let (city, broker) = (City::new(20), Mosquitto::start());
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let mut reports = city.reports(1_500, now_ms - 5 * 3_600_000);
+    let mut reports = city.reports(1_500, hours_ago(5));
     // Some say more than we ask.
     reports.iter_mut().for_each(|report| report["firmware"] = json!("0.9-".repeat(200)));
     let data = city.folder.path().join("data");
@@ -394,10 +446,9 @@ fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
 
 /// A backup, say, or somebody at the shell.
 #[test]
-fn while_another_program_holds_the_database_what_comes_waits() {
+fn while_another_serverholds_the_database_what_comes_waits() {
     let (city, broker) = (City::new(20), Mosquitto::start());
-    let now_ms = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis() as i64;
-    let in_order = city.reports(300, now_ms - 2 * 3_600_000);
+    let in_order = city.reports(300, hours_ago(2));
     let reports = half_late(&in_order, &mut ChaCha8Rng::seed_from_u64(6));
     let data = city.folder.path().join("data");
     let served = serve(&city, &broker, &data);

@@ -156,8 +156,8 @@ impl Service {
         let (work, clerk) =
             start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
-        let (asks, histories) =
-            start_history(History::of(folder.clone(), &config.data.join(ledger::JOURNAL), store.reader()))?;
+        let archive = explain::archive(&config, store.reader());
+        let (asks, histories) = start_history(History::of(folder.clone(), archive))?;
         let mut intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
         if let Some(last) = store.reader().in_force()?.last() {
             intake.rejudges = book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?;
