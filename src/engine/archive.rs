@@ -1,14 +1,15 @@
 //! A data folder, looked back at: what was told, and history judged again by what was in force.
 
-use std::{cell::RefCell, path::PathBuf, sync::Arc};
+use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::{
-    Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, ToldAlert, evidence, find_all,
+    Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, ToldAlert, evidence,
+    evidence::needs_all, find_all,
 };
 use crate::{
     facts,
-    journal::{Journal, JournalError},
-    model::Record,
+    journal::{Catalogue, Devices, Journal, JournalError},
+    model::{Alert, Record, Text},
     registry::Book,
     rules::RuleSet,
     store::{InForce, Reader},
@@ -47,9 +48,11 @@ impl Archive {
     pub fn explain(&self, asked: Asked, until: u64) -> Result<Evidence, EngineError> {
         let mut missing = Vec::new();
         let book = Book::open_to_read(&self.book)?;
-        let mut evidence =
-            self.judged_again(until, &mut missing, |course, records| evidence(course, asked, Some(&book), records))?;
-        self.tell_missing(evidence.history.begins_at_position, &mut missing)?;
+        let alert = asked.alert.clone();
+        let judge =
+            |course: &Course<'_>, records: &mut dyn Iterator<Item = _>| evidence(course, asked, Some(&book), records);
+        let mut evidence = self.judged_again(until, Some(&alert), &mut missing, judge)?;
+        self.tell_missing(&mut missing)?;
         evidence.missing = missing;
         Ok(evidence)
     }
@@ -60,14 +63,16 @@ impl Archive {
     /// As [`Self::explain`].
     pub fn find_all(&self, until: u64) -> Result<(FoundAgain, Vec<String>), EngineError> {
         let mut missing = Vec::new();
-        let found = self.judged_again(until, &mut missing, |course, records| find_all(course, records))?;
-        self.tell_missing(found.heard.begins_at_position, &mut missing)?;
+        let found = self.judged_again(until, None, &mut missing, |course, records| find_all(course, records))?;
+        self.tell_missing(&mut missing)?;
         Ok((found, missing))
     }
 
+    /// For one alert only what its vehicle's devices sent is read, where that is enough.
     fn judged_again<T>(
         &self,
         until: u64,
+        alert: Option<&Alert>,
         missing: &mut Vec<String>,
         judge: impl FnOnce(
             &Course<'_>,
@@ -86,7 +91,13 @@ impl Archive {
             together: Together::Arrival,
             until: Some(until),
         };
-        let mut records = Journal::read(&self.journal, 0)?.filter_map(|entry| match entry {
+        let mut records = Journal::read(&self.journal, 0)?;
+        if let Some(alert) = alert
+            && !needs_all(&course, alert)?
+        {
+            records = records.of_devices(self.devices_of(&BTreeSet::from([&*alert.vehicle_id]))?);
+        }
+        let mut records = records.filter_map(|entry| match entry {
             Ok(entry) => Some(Ok(entry)),
             // The reading goes on after these.
             Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {
@@ -98,6 +109,16 @@ impl Archive {
             Err(error) => Some(Err(error.into())),
         });
         judge(&course, &mut records)
+    }
+
+    /// The devices whose reports may be of these vehicles: those that they ever had, and those that no vehicle has.
+    ///
+    /// # Errors
+    /// When the book of the registry cannot be read.
+    pub fn devices_of(&self, vehicle_ids: &BTreeSet<&str>) -> Result<Devices, EngineError> {
+        let registered = Book::open_to_read(&self.book)?.devices_of(vehicle_ids)?;
+        let unregistered = vehicle_ids.iter().map(|id| Text::from(*id));
+        Ok(Arc::new(registered.iter().map(|id| Text::from(&**id)).chain(unregistered).collect()))
     }
 
     /// What was in force when; with what is in force now, where that is known.
@@ -137,7 +158,8 @@ impl Archive {
         Ok(Reference { registry, rules, facts: self.facts.clone(), tick_ms: self.tick_ms, late: self.late })
     }
 
-    fn tell_missing(&self, begins: Option<u64>, missing: &mut Vec<String>) -> Result<(), EngineError> {
+    fn tell_missing(&self, missing: &mut Vec<String>) -> Result<(), EngineError> {
+        let begins = Catalogue::of(&self.journal)?.first_position();
         match begins {
             Some(0) => {}
             Some(position) => missing.push(format!(

@@ -220,7 +220,7 @@ pub fn evidence<E: From<EngineError>>(
 }
 
 /// Whether it depends on other vehicles.
-fn needs_all(course: &Course<'_>, alert: &Alert) -> Result<bool, EngineError> {
+pub(super) fn needs_all(course: &Course<'_>, alert: &Alert) -> Result<bool, EngineError> {
     for from in course.in_force.iter().rev() {
         let rules = (course.reference)(from)?.rules;
         if let Some(rule) = rules.index_of(&alert.rule_id).map(|index| &rules.rules()[index]) {

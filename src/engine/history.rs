@@ -184,8 +184,10 @@ impl History {
         let mut steps: BTreeSet<u64> = ways.iter().flat_map(|way| [way.from, way.until]).collect();
         let chronicle = self.archive.chronicle(Some(reference))?;
         let mut changes = chronicle.after(from).iter().peekable();
+        let vehicle_ids = ways.iter().map(|way| &*way.ask.vehicle_id).collect();
+        let records = Journal::read(&self.archive.journal, from)?.of_devices(self.archive.devices_of(&vehicle_ids)?);
         let mut rerun = Rerun::of(by_rules_of(&chronicle, chronicle.at(from), reference), ways);
-        for entry in Journal::read(&self.archive.journal, from)? {
+        for entry in records {
             let (position, record) = match entry {
                 Ok(entry) => entry,
                 Err(error @ (JournalError::Lost { .. } | JournalError::Damaged { .. })) => {

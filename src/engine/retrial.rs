@@ -42,9 +42,9 @@ pub(super) trait Listener: Watcher {
 /// What there was to judge.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Heard {
-    /// How many records of history were read.
+    /// How many records of history were read: for one vehicle those of others are not.
     pub records: u64,
-    /// The position at which it begins.
+    /// The position of the first of them.
     pub begins_at_position: Option<u64>,
     /// When that record arrived.
     pub begins_at: Option<Time>,

@@ -16,6 +16,7 @@ use datafusion::arrow::{
 };
 use serde::Serialize;
 
+use super::read::Devices;
 use crate::model::{Body, Datum, DeadLetter, DeviceReport, Record, Sighting, Time, UnitReply, UnitReport};
 
 /// Which bodies may fill a column: a set of bits. A batch without any of them gets the column as NULLs at once.
@@ -40,10 +41,13 @@ fn bodies(body: &Body) -> Bodies {
     }
 }
 
+/// The word for a device's report in the column `kind`.
+const REPORT: &str = "device";
+
 /// The word for a body in the column `kind`.
 fn kind(body: &Body) -> &'static str {
     match body {
-        Body::Device(_) => "device",
+        Body::Device(_) => REPORT,
         Body::Sighting(_) => "sighting",
         Body::Unit(_) => "unit",
         Body::Reply(_) => "reply",
@@ -232,6 +236,17 @@ fn column<'a, A: Cells>(batch: &'a RecordBatch, name: &str) -> Result<&'a A, Str
 /// The positions of a batch that conforms.
 pub(super) fn positions(batch: &RecordBatch) -> Result<&UInt64Array, String> {
     column(batch, "position")
+}
+
+/// The columns that [`of_devices`] reads, and the position.
+pub(super) const WHOSE: [&str; 3] = ["position", "kind", "source_id"];
+
+/// Which rows of a batch are reports of these devices, or came from no device.
+pub(super) fn of_devices(batch: &RecordBatch, devices: &Devices) -> Result<BooleanArray, String> {
+    let (kinds, sources): (&StringArray, &StringArray) = (column(batch, "kind")?, column(batch, "source_id")?);
+    let is_other = |kind: Option<&str>| kind != Some(REPORT);
+    let rows = kinds.iter().zip(sources);
+    Ok(rows.map(|(kind, id)| Some(is_other(kind) || id.is_some_and(|id| devices.contains(id)))).collect())
 }
 
 /// The rows of a batch that conforms whose positions lie in a range.

@@ -85,7 +85,7 @@ pub use columns::schema;
 pub(crate) use disk::{Disk, FileSystem};
 pub use error::JournalError;
 pub use layout::{Catalogue, OpenSegment, SealedFile};
-pub use read::Records;
+pub use read::{Devices, Records};
 pub use recover::Recovered;
 pub use seal::Progress;
 pub use settings::JournalSettings;

@@ -1,7 +1,7 @@
 //! Reading back, in order of position.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashSet, VecDeque},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -14,9 +14,10 @@ use super::{
     JournalError, columns,
     disk::Disk,
     layout::{Catalogue, OpenSegment, SealedFile},
-    rows, sealed,
+    rows::{self, Place},
+    sealed,
 };
-use crate::model::Record;
+use crate::model::{Record, Text};
 
 /// Every record from a position on, in order of arrival, as it stood when its segment was come to. One segment at a time is
 /// in memory, as columns.
@@ -29,18 +30,24 @@ pub struct Records {
     /// The least position that is still wanted.
     from: u64,
     sources: VecDeque<Source>,
+    /// Whose reports are wanted; else all.
+    devices: Option<Devices>,
+    /// Those of an open segment.
     batches: vec::IntoIter<RecordBatch>,
-    /// A sealed segment, and its rows by position: place of the batch, place in it.
-    sealed: Vec<RecordBatch>,
-    order: vec::IntoIter<(u64, (usize, usize))>,
-    rows: vec::IntoIter<(u64, Record)>,
+    /// A sealed segment, or a batch of an open one, and its rows by position.
+    held: Vec<RecordBatch>,
+    order: vec::IntoIter<Place>,
+    rows: vec::IntoIter<(u64, Option<Record>)>,
     /// Where the next record must be, when that is known.
     expected: Option<u64>,
     path: PathBuf,
     ready: VecDeque<Result<(u64, Record), JournalError>>,
 }
 
-/// Rows of a sealed segment that are made into records at once.
+/// Devices by id.
+pub type Devices = Arc<HashSet<Text>>;
+
+/// Rows that are made into records at once.
 const ROWS: usize = 4_096;
 
 /// A segment to be read.
@@ -85,8 +92,9 @@ impl Records {
             dir: dir.into(),
             from,
             sources,
+            devices: None,
             batches: Vec::new().into_iter(),
-            sealed: Vec::new(),
+            held: Vec::new(),
             order: Vec::new().into_iter(),
             rows: Vec::new().into_iter(),
             expected: None,
@@ -95,9 +103,16 @@ impl Records {
         })
     }
 
+    /// The same without the reports of other devices than these: many times as quick, since they are not unpacked. What did not
+    /// come from a device is there as before.
+    #[must_use]
+    pub fn of_devices(self, devices: Devices) -> Self {
+        Self { devices: Some(devices), ..self }
+    }
+
     /// Opens a segment: its rows, or its batches, are next.
     fn enter(&mut self, source: Source) -> Result<(), JournalError> {
-        self.sealed.clear();
+        self.held.clear();
         let begins = source.first().max(self.from);
         match source {
             Source::Open(segment) => {
@@ -147,7 +162,14 @@ impl Records {
         let mut result = Ok(());
         for file in files {
             self.path.clone_from(&file.path);
-            let added = sealed::read(&*self.disk, &file.path).and_then(|read| self.add(read, &mut batches, &mut order));
+            let read = match &self.devices {
+                None => sealed::read(&*self.disk, &file.path).map(|read| (read, Vec::new())),
+                Some(devices) => sealed::read_of(&*self.disk, &file.path, devices),
+            };
+            let added = read.and_then(|(read, others)| {
+                order.extend(others.into_iter().map(|position| (position, None)));
+                self.add(read, &mut batches, &mut order)
+            });
             match added {
                 Err(error) if error.is_missing() => return Err(error),
                 // What this file held is said by its own error, not by a gap for every row.
@@ -156,28 +178,40 @@ impl Records {
             }
         }
         order.sort_unstable();
-        (self.sealed, self.order) = (batches, order.into_iter());
+        (self.held, self.order) = (batches, order.into_iter());
         result
+    }
+
+    /// Keeps a batch of an open segment.
+    fn enter_batch(&mut self, batch: RecordBatch) -> Result<(), JournalError> {
+        let (mut batches, mut order) = (Vec::new(), Vec::new());
+        self.add(vec![batch], &mut batches, &mut order)?;
+        (self.held, self.order) = (batches, order.into_iter());
+        Ok(())
     }
 
     fn add(
         &self,
         read: Vec<RecordBatch>,
         batches: &mut Vec<RecordBatch>,
-        order: &mut Vec<(u64, (usize, usize))>,
+        order: &mut Vec<Place>,
     ) -> Result<(), JournalError> {
         for batch in read {
-            let positions = columns::positions(&batch).map_err(|problem| self.damaged(problem))?;
-            let rows = positions.values().iter().enumerate();
-            order.extend(rows.map(|(row, position)| (*position, (batches.len(), row))));
+            let damaged = |problem| self.damaged(problem);
+            let positions = columns::positions(&batch).map_err(damaged)?.values().iter().enumerate();
+            let wanted = self.devices.as_ref().map(|devices| columns::of_devices(&batch, devices));
+            let wanted = wanted.transpose().map_err(damaged)?;
+            let is_wanted = |row| wanted.as_ref().is_none_or(|wanted| wanted.value(row));
+            let place = |row| is_wanted(row).then_some((batches.len(), row));
+            order.extend(positions.map(|(row, position)| (*position, place(row))));
             batches.push(batch);
         }
         Ok(())
     }
 
-    /// The next rows of a sealed segment as records.
-    fn take_sealed(&mut self, places: &[(usize, usize)]) -> Result<(), JournalError> {
-        let rows = rows::from_places(&self.sealed, places).map_err(|problem| self.damaged(problem))?;
+    /// The next rows as records.
+    fn take_rows(&mut self, places: &[Place]) -> Result<(), JournalError> {
+        let rows = rows::from_places(&self.held, places).map_err(|problem| self.damaged(problem))?;
         self.rows = rows.into_iter();
         Ok(())
     }
@@ -190,8 +224,8 @@ impl Records {
         JournalError::Lost { lost, path: self.path.clone(), problem: "they are not there".to_owned() }
     }
 
-    /// Takes the next record, after word of what is missing before it.
-    fn take(&mut self, position: u64, record: Record) {
+    /// Takes the next record, if it is wanted, after word of what is missing before it.
+    fn take(&mut self, position: u64, record: Option<Record>) {
         if position < self.from || self.expected.is_some_and(|expected| position < expected) {
             return;
         }
@@ -200,7 +234,7 @@ impl Records {
         }
         self.expected = self.expected.map(|_| position + 1);
         self.from = position.saturating_add(1);
-        self.ready.push_back(Ok((position, record)));
+        self.ready.extend(record.map(|record| Ok((position, record))));
     }
 
     /// Moves on by one step; false at the end.
@@ -208,15 +242,14 @@ impl Records {
         if let Some((position, record)) = self.rows.next() {
             self.take(position, record);
         } else if self.order.len() > 0 {
-            let places: Vec<(usize, usize)> = self.order.by_ref().take(ROWS).map(|(_, place)| place).collect();
-            if let Err(error) = self.take_sealed(&places) {
+            let places: Vec<Place> = self.order.by_ref().take(ROWS).collect();
+            if let Err(error) = self.take_rows(&places) {
                 self.expected = None;
                 self.ready.push_back(Err(error));
             }
         } else if let Some(batch) = self.batches.next() {
-            match rows::from_batch(&batch) {
-                Ok(rows) => self.rows = rows.into_iter(),
-                Err(problem) => self.ready.push_back(Err(self.damaged(problem))),
+            if let Err(error) = self.enter_batch(batch) {
+                self.ready.push_back(Err(error));
             }
         } else if let Some(source) = self.sources.pop_front() {
             if let Err(error) = self.enter(source) {

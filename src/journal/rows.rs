@@ -16,19 +16,27 @@ use crate::model::{
 /// Every record of a batch that conforms, with its position.
 ///
 /// # Errors
-/// The first cell that is not what its column holds: its column, what was found.
+/// As [`from_places`].
+#[cfg(test)]
 pub(super) fn from_batch(batch: &RecordBatch) -> Result<Vec<(u64, Record)>, String> {
     let columns = Columns::of(batch)?;
     (0..batch.num_rows()).map(|row| Row { columns: &columns, row }.record()).collect()
 }
 
-/// The records at these places, with their positions; a place is that of a batch that conforms, and the row in it.
+/// A position, and of what is wanted the place: that of a batch that conforms, and the row in it.
+pub(super) type Place = (u64, Option<(usize, usize)>);
+
+/// The records at these places, with their positions.
 ///
 /// # Errors
-/// As [`from_batch`].
-pub(super) fn from_places(batches: &[RecordBatch], places: &[(usize, usize)]) -> Result<Vec<(u64, Record)>, String> {
+/// The first cell that is not what its column holds: its column, what was found.
+pub(super) fn from_places(batches: &[RecordBatch], places: &[Place]) -> Result<Vec<(u64, Option<Record>)>, String> {
     let columns = batches.iter().map(Columns::of).collect::<Result<Vec<_>, _>>()?;
-    places.iter().map(|(batch, row)| Row { columns: &columns[*batch], row: *row }.record()).collect()
+    let record = |(position, place): &Place| {
+        let Some((batch, row)) = *place else { return Ok((*position, None)) };
+        Row { columns: &columns[batch], row }.record().map(|(position, record)| (position, Some(record)))
+    };
+    places.iter().map(record).collect()
 }
 
 /// One row.

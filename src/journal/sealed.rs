@@ -6,7 +6,10 @@ use datafusion::{
     arrow::array::RecordBatch,
     object_store::PutPayload,
     parquet::{
-        arrow::{ArrowWriter, arrow_reader::ParquetRecordBatchReaderBuilder},
+        arrow::{
+            ArrowWriter, ProjectionMask,
+            arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelection},
+        },
         basic::{Compression, Encoding, ZstdLevel},
         errors::ParquetError,
         file::{
@@ -17,7 +20,7 @@ use datafusion::{
     },
 };
 
-use super::{JournalError, columns, disk::Disk};
+use super::{JournalError, columns, disk::Disk, read::Devices};
 use crate::model::Time;
 
 /// The `bytes::Bytes` that Parquet reads from, by the way on which DataFusion re-exports it.
@@ -83,6 +86,37 @@ pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<RecordBatch>, Jou
             columns::conform(&batch).map_err(damaged)
         })
         .collect()
+}
+
+/// As [`read`], but of devices' reports only those of these; and the positions of the others. What no one wants is not unpacked:
+/// rows lie by source.
+pub(super) fn read_of(
+    disk: &dyn Disk,
+    path: &Path,
+    devices: &Devices,
+) -> Result<(Vec<RecordBatch>, Vec<u64>), JournalError> {
+    let damaged = |problem: String| JournalError::Damaged { path: path.into(), problem };
+    let unreadable = |error: ParquetError| damaged(error.to_string());
+    let data = Bytes::from(disk.read(path).map_err(|error| JournalError::io("read", path, error))?);
+    let metadata = ArrowReaderMetadata::load(&data, ArrowReaderOptions::new()).map_err(unreadable)?;
+    let builder = || {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(data.clone(), metadata.clone());
+        builder.with_batch_size(ROW_GROUP_ROWS)
+    };
+    let whose = ProjectionMask::columns(metadata.parquet_schema(), columns::WHOSE);
+    let (mut wanted, mut others) = (Vec::new(), Vec::new());
+    for batch in builder().with_projection(whose).build().map_err(unreadable)? {
+        let batch = batch.map_err(|error| damaged(error.to_string()))?;
+        let mine = columns::of_devices(&batch, devices).map_err(damaged)?;
+        let positions = columns::positions(&batch).map_err(damaged)?.values().iter();
+        others.extend(positions.zip(mine.values()).filter(|(_, is_mine)| !is_mine).map(|(position, _)| *position));
+        wanted.push(mine);
+    }
+    let reader = builder().with_row_selection(RowSelection::from_filters(&wanted)).build().map_err(unreadable)?;
+    let batches: Result<Vec<RecordBatch>, JournalError> = reader
+        .map(|batch| columns::conform(&batch.map_err(|error| damaged(error.to_string()))?).map_err(damaged))
+        .collect();
+    Ok((batches?, others))
 }
 
 /// What a file says of its segment.

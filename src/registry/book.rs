@@ -196,6 +196,29 @@ impl Book {
         }
     }
 
+    /// Every device that one of these vehicles ever had, as far as was ever known.
+    ///
+    /// # Errors
+    /// When the book cannot be read.
+    pub fn devices_of(&self, vehicle_ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, RegistryError> {
+        let mut statement = self.db.prepare(
+            "select distinct json_extract(body, '$.vehicle_id'), json_extract(body, '$.device_id') from row
+             where entity = ?1",
+        )?;
+        let rows = statement.query_map([Entity::Vehicles.name()], |row| {
+            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?))
+        })?;
+        let mut devices = BTreeSet::new();
+        for row in rows {
+            if let (Some(vehicle), Some(device)) = row?
+                && vehicle_ids.contains(&*vehicle)
+            {
+                devices.insert(device);
+            }
+        }
+        Ok(devices)
+    }
+
     /// A book that is gone when dropped.
     ///
     /// # Errors

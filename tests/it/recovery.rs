@@ -446,7 +446,7 @@ fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
 
 /// A backup, say, or somebody at the shell.
 #[test]
-fn while_another_serverholds_the_database_what_comes_waits() {
+fn while_another_program_holds_the_database_what_comes_waits() {
     let (city, broker) = (City::new(20), Mosquitto::start());
     let in_order = city.reports(300, hours_ago(2));
     let reports = half_late(&in_order, &mut ChaCha8Rng::seed_from_u64(6));

@@ -9,7 +9,7 @@ use super::{
     samples::{START_MS, mixed_range},
     *,
 };
-use crate::model::{Body, DeadLetter, Time};
+use crate::model::{Body, DeadLetter, Text, Time};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<String> = walk(dir).iter().map(|p| p.strip_prefix(dir).unwrap().display().to_string()).collect();
@@ -198,4 +198,47 @@ fn a_large_append_becomes_several_frames_and_one_range() {
     let rows: Vec<usize> = segment.batches().unwrap().iter().map(|batch| batch.num_rows()).collect();
     assert_eq!(rows, [2, 2, 1]);
     assert!(read_dir(dir.path(), 0) == records);
+}
+
+/// Of some devices: what reading all and leaving the others out gives, words of what is lost included.
+#[test]
+fn what_some_devices_sent_is_read_without_what_others_did() {
+    let dir = TempDir::new().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), settings()).unwrap();
+    for i in 0..40 {
+        let reports = (i..i + 7).map(report);
+        journal.append(&mixed_range(i * 5..i * 5 + 5).into_iter().chain(reports).collect::<Vec<_>>()).unwrap();
+    }
+    drop(journal);
+    let compared = |from: u64| {
+        let all: Vec<_> = Journal::read(dir.path(), from).unwrap().collect();
+        let ids: std::collections::BTreeSet<Text> = all.iter().flatten().filter_map(|(_, r)| device(r)).collect();
+        assert!(ids.len() > 2, "{ids:?}");
+        let mut lost = 0;
+        for wanted in [0, 1, 2, ids.len()] {
+            let devices: Devices = Arc::new(ids.iter().take(wanted).cloned().collect());
+            let is_wanted = |record: &Record| device(record).is_none_or(|id| devices.contains(&id));
+            let expected =
+                all.iter().filter(|item| item.as_ref().is_ok_and(|(_, record)| is_wanted(record)) || item.is_err());
+            let found: Vec<String> = Journal::read(dir.path(), from)
+                .unwrap()
+                .of_devices(Arc::clone(&devices))
+                .map(|item| format!("{item:?}"))
+                .collect();
+            assert_eq!(found, expected.map(|item| format!("{item:?}")).collect::<Vec<_>>(), "{devices:?} from {from}");
+            lost = all.iter().filter(|item| item.is_err()).count();
+        }
+        lost
+    };
+    assert_eq!((compared(0), compared(111)), (0, 0));
+    let sealed: Vec<String> = names(dir.path()).into_iter().filter(|name| name.ends_with(".parquet")).collect();
+    assert!(sealed.len() > 4, "{sealed:?}");
+    fs::remove_file(dir.path().join(&sealed[sealed.len() / 2])).unwrap();
+    fs::write(dir.path().join(&sealed[1]), "nothing").unwrap();
+    assert!(compared(0) >= 2);
+}
+
+fn device(record: &Record) -> Option<Text> {
+    let Body::Device(report) = &record.body else { return None };
+    Some(report.device_id.clone())
 }
