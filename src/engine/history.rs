@@ -197,7 +197,9 @@ impl History {
                 Err(error) => return Err(error.into()),
             };
             while let Some(change) = changes.next_if(|change| change.position <= position) {
-                rerun.judge_by(by_rules_of(&chronicle, Some(change), reference))?;
+                if *change.rules != *rerun.rules.digest() {
+                    rerun.judge_by(by_rules_of(&chronicle, Some(change), reference))?;
+                }
             }
             if steps.first().is_some_and(|step| *step <= position) {
                 steps = steps.split_off(&(position + 1));
@@ -313,9 +315,6 @@ impl Rerun {
 
     /// Judges by other rules from the next record on.
     fn judge_by(&mut self, reference: Reference) -> Result<(), HistoryError> {
-        if reference.rules.digest() == self.rules.digest() {
-            return Ok(());
-        }
         self.judge()?;
         self.rules = Arc::clone(&reference.rules);
         self.judge.replace(reference);
