@@ -15,9 +15,23 @@ use crate::{
 
 /// A server that saves its state every second.
 fn serve(city: &City, broker: &Mosquitto, data: &Path) -> Served {
+    serve_with(city, broker, data, "1024")
+}
+
+/// The same with so much memory for the past.
+fn serve_with(city: &City, broker: &Mosquitto, data: &Path, memory_mib: &str) -> Served {
     let mut program = program();
-    program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1");
+    program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
     Served::start_with(program, &broker.address(), data, &city.registry(), &city.rules())
+}
+
+/// Stops it: every alert that it told comes again from what it kept.
+fn stopped_and_explained(served: Served, data: &Path) {
+    let told = alerts(&served).len();
+    assert_eq!(served.stop(), Some(0));
+    let explained = program().args(["explain", "--all", "--data"]).arg(data).output().unwrap();
+    let said = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(said.contains(&format!("{told} of {told} alerts reproduced byte for byte, 0 differ")), "{said}");
 }
 
 /// Before any report.
@@ -176,9 +190,7 @@ fn what_comes_late_is_judged_by_the_rules_of_its_time() {
         let in_time = replayed(&city, &part(false));
         assert!(in_time.len() < expected.len(), "what is late tells nothing");
         let data = city.folder.path().join("data");
-        let mut server = program();
-        server.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
-        let served = Served::start_with(server, &broker.address(), &data, &city.registry(), &city.rules());
+        let served = serve_with(&city, &broker, &data, memory_mib);
         run(publish(&broker, &part(false)));
         wait_for("the first part", || (served.received() == part(false).len() as u64).then_some(()));
         let rules = city.rules().join("speed.yaml");
@@ -201,11 +213,7 @@ fn what_comes_late_is_judged_by_the_rules_of_its_time() {
             alerts.values().map(|alert| alert["fired_at"].as_str().unwrap().to_owned()).collect()
         };
         assert_eq!(fired(&comparable(alerts(&served))), fired(&expected));
-        let told = alerts(&served).len();
-        assert_eq!(served.stop(), Some(0));
-        let explained = program().args(["explain", "--all", "--data"]).arg(&data).output().unwrap();
-        let said = String::from_utf8_lossy(&explained.stdout).into_owned();
-        assert!(said.contains(&format!("{told} of {told} alerts reproduced byte for byte, 0 differ")), "{said}");
+        stopped_and_explained(served, &data);
     }
 }
 
@@ -250,11 +258,7 @@ fn a_correction_is_judged_again_from_memory_and_from_history_and_after_a_kill() 
         let rule = "rules:\n  - { id: listed, when: blacklisted and speed_kmh > 60, for: 20s }\n";
         fs::write(city.rules().join("listed.yaml"), rule).unwrap();
         let data = city.folder.path().join("data");
-        let start = || {
-            let mut program = program();
-            program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
-            Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
-        };
+        let start = || serve_with(&city, &broker, &data, memory_mib);
         let import = |more: &[&str]| {
             let output = program()
                 .args(["registry", "import"])
@@ -315,11 +319,7 @@ fn a_correction_is_judged_again_from_memory_and_from_history_and_after_a_kill() 
         import(&["--since", &since, "--judge-again"]);
         served = start();
         is(&served, &none);
-        let told = alerts(&served).len();
-        assert_eq!(served.stop(), Some(0));
-        let explained = program().args(["explain", "--all", "--data"]).arg(&data).output().unwrap();
-        let said = String::from_utf8_lossy(&explained.stdout).into_owned();
-        assert!(said.contains(&format!("{told} of {told} alerts reproduced byte for byte, 0 differ")), "{said}");
+        stopped_and_explained(served, &data);
     }
 }
 
@@ -352,11 +352,7 @@ fn killed_again_and_again(seed: u64, kills: usize, rounds: usize, memory_mib: &s
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let reports = half_late(&in_order, &mut rng);
     let data = city.folder.path().join("data");
-    let start = || {
-        let mut program = program();
-        program.env("MUCKWATCH_LATE__SNAPSHOT_S", "1").env("MUCKWATCH_LATE__MEMORY_MIB", memory_mib);
-        Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
-    };
+    let start = || serve_with(&city, &broker, &data, memory_mib);
     let mut served = start();
     for part in reports.chunks(reports.len() / kills + 1) {
         let (seen, some) = (served.received(), rng.random_range(0..part.len() as u64 / 2));
