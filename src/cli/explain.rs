@@ -24,7 +24,7 @@ use crate::{
     config::{Config, FILE_VARIABLE, Overrides},
     engine::{
         Archive, Asked, Clause, Course, Difference, Evidence, FoundAgain, REPLAY_BATCH, Recall, Reference, Registered,
-        Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed,
+        Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed, only_vehicle,
     },
     ingest::Format,
     model::{Alert, AlertId, AlertState, Record, Time, Zone, counted},
@@ -127,7 +127,8 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let mut book = Book::in_memory()?;
     book.import(args.registry.as_deref().unwrap_or(Path::new("")), now())?;
     let asked = args.asked(told.one(id)?, is_told);
-    let evidence = evidence(&files.course(), asked, Some(&book), files.records())?;
+    let only = only_vehicle(&files.course(), &asked.alert)?;
+    let evidence = evidence(&files.course(), asked, only, Some(&book), files.records())?;
     show(args, &evidence, &Config::for_files(&args.time_zone)?.zone())
 }
 

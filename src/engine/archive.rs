@@ -3,8 +3,8 @@
 use std::{cell::RefCell, collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use super::{
-    Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, ToldAlert, evidence,
-    evidence::needs_all, find_all,
+    Asked, Course, EngineError, Evidence, FoundAgain, LateSettings, Reference, Together, ToldAlert, evidence, find_all,
+    only_vehicle,
 };
 use crate::{
     facts,
@@ -49,8 +49,9 @@ impl Archive {
         let mut missing = Vec::new();
         let book = Book::open_to_read(&self.book)?;
         let alert = asked.alert.clone();
-        let judge =
-            |course: &Course<'_>, records: &mut dyn Iterator<Item = _>| evidence(course, asked, Some(&book), records);
+        let judge = |course: &Course<'_>, only: Option<Text>, records: &mut dyn Iterator<Item = _>| {
+            evidence(course, asked, only, Some(&book), records)
+        };
         let mut evidence = self.judged_again(until, Some(&alert), &mut missing, judge)?;
         self.tell_missing(&mut missing)?;
         evidence.missing = missing;
@@ -63,7 +64,7 @@ impl Archive {
     /// As [`Self::explain`].
     pub fn find_all(&self, until: u64) -> Result<(FoundAgain, Vec<String>), EngineError> {
         let mut missing = Vec::new();
-        let found = self.judged_again(until, None, &mut missing, |course, records| find_all(course, records))?;
+        let found = self.judged_again(until, None, &mut missing, |course, _, records| find_all(course, records))?;
         self.tell_missing(&mut missing)?;
         Ok((found, missing))
     }
@@ -76,6 +77,7 @@ impl Archive {
         missing: &mut Vec<String>,
         judge: impl FnOnce(
             &Course<'_>,
+            Option<Text>,
             &mut dyn Iterator<Item = Result<(u64, Record), EngineError>>,
         ) -> Result<T, EngineError>,
     ) -> Result<T, EngineError> {
@@ -92,10 +94,9 @@ impl Archive {
             until: Some(until),
         };
         let mut records = Journal::read(&self.journal, 0)?;
-        if let Some(alert) = alert
-            && !needs_all(&course, alert)?
-        {
-            records = records.of_devices(self.devices_of(&BTreeSet::from([&*alert.vehicle_id]))?);
+        let only = alert.map(|alert| only_vehicle(&course, alert)).transpose()?.flatten();
+        if let Some(vehicle_id) = &only {
+            records = records.of_devices(self.devices_of(&BTreeSet::from([&**vehicle_id]))?);
         }
         let mut records = records.filter_map(|entry| match entry {
             Ok(entry) => Some(Ok(entry)),
@@ -108,7 +109,7 @@ impl Archive {
             }
             Err(error) => Some(Err(error.into())),
         });
-        judge(&course, &mut records)
+        judge(&course, only, &mut records)
     }
 
     /// The devices whose reports may be of these vehicles: those that they ever had, and those that no vehicle has.
@@ -127,16 +128,12 @@ impl Archive {
     /// When the database fails.
     pub fn chronicle(&self, now: Option<&Reference>) -> Result<Chronicle<'_>, EngineError> {
         let in_force = self.store.in_force()?;
-        let known = |reference: &Reference| {
-            let (rules, registry) = (reference.rules.digest().into(), reference.registry.batch());
-            (InForce { position: u64::MAX, at: Default::default(), rules, registry }, reference.clone())
-        };
-        Ok(Chronicle { archive: self, in_force, now: now.map(known), last: RefCell::default() })
+        Ok(Chronicle { archive: self, in_force, now: now.cloned(), last: RefCell::default() })
     }
 
     /// The rules of then. What is known already is shared, so that the judge knows it again.
-    fn rules(&self, from: &InForce, known: &[&(InForce, Reference)]) -> Result<Arc<RuleSet>, EngineError> {
-        if let Some((_, reference)) = known.iter().find(|(held, _)| held.rules == from.rules) {
+    fn rules(&self, from: &InForce, known: &[&Reference]) -> Result<Arc<RuleSet>, EngineError> {
+        if let Some(reference) = known.iter().find(|held| *held.rules.digest() == *from.rules) {
             return Ok(Arc::clone(&reference.rules));
         }
         if from.rules.is_empty() {
@@ -149,10 +146,10 @@ impl Archive {
     }
 
     /// What judged then.
-    fn reference(&self, from: &InForce, known: &[&(InForce, Reference)]) -> Result<Reference, EngineError> {
+    fn reference(&self, from: &InForce, known: &[&Reference]) -> Result<Reference, EngineError> {
         let rules = self.rules(from, known)?;
-        let registry = match known.iter().find(|(held, _)| held.registry == from.registry) {
-            Some((_, reference)) => Arc::clone(&reference.registry),
+        let registry = match known.iter().find(|held| held.registry.batch() == from.registry) {
+            Some(reference) => Arc::clone(&reference.registry),
             None => Arc::new(Book::open_to_read(&self.book)?.load_as_of(from.registry)?),
         };
         Ok(Reference { registry, rules, facts: self.facts.clone(), tick_ms: self.tick_ms, late: self.late })
@@ -179,11 +176,12 @@ impl Archive {
 
 /// What was in force when, in a data folder.
 pub struct Chronicle<'a> {
-    archive: &'a Archive,
+    pub archive: &'a Archive,
     /// By position.
     pub in_force: Vec<InForce>,
-    now: Option<(InForce, Reference)>,
-    last: RefCell<Option<(InForce, Reference)>>,
+    now: Option<Reference>,
+    /// What was asked for last.
+    last: RefCell<Option<Reference>>,
 }
 
 impl Chronicle<'_> {
@@ -194,10 +192,10 @@ impl Chronicle<'_> {
     pub fn reference(&self, from: &InForce) -> Result<Reference, EngineError> {
         let reference = {
             let last = self.last.borrow();
-            let known: Vec<&(InForce, Reference)> = self.now.iter().chain(last.iter()).collect();
+            let known: Vec<&Reference> = self.now.iter().chain(last.iter()).collect();
             self.archive.reference(from, &known)?
         };
-        self.last.replace(Some((from.clone(), reference.clone())));
+        self.last.replace(Some(reference.clone()));
         Ok(reference)
     }
 
@@ -206,8 +204,7 @@ impl Chronicle<'_> {
     /// # Errors
     /// When they cannot be read.
     pub fn rules(&self, from: &InForce) -> Result<Arc<RuleSet>, EngineError> {
-        let known: Vec<&(InForce, Reference)> = self.now.iter().collect();
-        self.archive.rules(from, &known)
+        self.archive.rules(from, &self.now.iter().collect::<Vec<_>>())
     }
 
     /// By what records from a position on were judged: the first of all holds for what lies before it, too.

@@ -203,32 +203,36 @@ pub struct Report {
     pub content: Json,
 }
 
-/// Judges history again and writes down all that decided the alert.
+/// Judges history again, of one vehicle where [`only_vehicle`] says so, and writes down all that decided the alert.
 ///
 /// # Errors
 /// The first error of `records` (as it came), of judging, or of what was in force.
 pub fn evidence<E: From<EngineError>>(
     course: &Course<'_>,
     asked: Asked,
+    only: Option<Text>,
     book: Option<&Book>,
     records: impl Iterator<Item = Result<(u64, Record), E>>,
 ) -> Result<Evidence, E> {
-    let only = if needs_all(course, &asked.alert)? { None } else { Some(asked.alert.vehicle_id.clone()) };
     let mut notes = Notes::new(asked);
     let heard = retry(course, records, only, &mut notes)?;
     notes.finish(heard, book).map_err(E::from)
 }
 
-/// Whether it depends on other vehicles.
-pub(super) fn needs_all(course: &Course<'_>, alert: &Alert) -> Result<bool, EngineError> {
+/// The vehicle of an alert that depends on no other.
+///
+/// # Errors
+/// When what was in force cannot be read.
+pub fn only_vehicle(course: &Course<'_>, alert: &Alert) -> Result<Option<Text>, EngineError> {
+    let own = |needs_all: bool| Some(alert.vehicle_id.clone()).filter(|_| !needs_all);
     for from in course.in_force.iter().rev() {
         let rules = (course.reference)(from)?.rules;
         if let Some(rule) = rules.index_of(&alert.rule_id).map(|index| &rules.rules()[index]) {
             let counts = |id: &Text| rules.index_of(id).is_some_and(|index| rules.rules()[index].tally.is_some());
-            return Ok(rule.tally.is_some() || rule.inhibited_by.iter().any(counts));
+            return Ok(own(rule.tally.is_some() || rule.inhibited_by.iter().any(counts)));
         }
     }
-    Ok(alert.vehicle_id.is_empty())
+    Ok(own(alert.vehicle_id.is_empty()))
 }
 
 /// What is shown of a row besides the rule's own columns, when it is known.

@@ -16,7 +16,7 @@ use std::{
 };
 
 use super::{
-    Archive, Chronicle, EngineError, Judge, LateSettings, Reference, Seen, Snapshots,
+    Archive, Chronicle, EngineError, Judge, LateSettings, Reference, Seen, Snapshots, changed_by,
     judge::{Released, SavedVehicle},
     shards::{Subject, subject},
     snapshot::{Name, SnapshotError},
@@ -24,7 +24,6 @@ use super::{
 use crate::{
     journal::{Catalogue, Journal, JournalError},
     model::{Alert, Body, Record, Text, Time, limits},
-    rules::RuleSet,
     store::{AlertFilter, InForce, StoreError},
 };
 
@@ -196,10 +195,10 @@ impl History {
                 }
                 Err(error) => return Err(error.into()),
             };
-            while let Some(change) = changes.next_if(|change| change.position <= position) {
-                if *change.rules != *rerun.rules.digest() {
-                    rerun.judge_by(by_rules_of(&chronicle, Some(change), reference))?;
-                }
+            let change = changed_by(&mut changes, position);
+            if change.is_some_and(|change| *change.rules != *rerun.judge.rules().digest()) {
+                rerun.judge()?;
+                rerun.judge.replace(by_rules_of(&chronicle, change, reference));
             }
             if steps.first().is_some_and(|step| *step <= position) {
                 steps = steps.split_off(&(position + 1));
@@ -286,8 +285,6 @@ impl Way {
 /// A judge of its own, for a few vehicles.
 struct Rerun {
     judge: Judge,
-    /// By which it judges.
-    rules: Arc<RuleSet>,
     fold: crate::facts::Fold,
     /// By vehicle.
     ways: BTreeMap<Text, Way>,
@@ -302,7 +299,6 @@ impl Rerun {
     fn of(reference: Reference, ways: Vec<Way>) -> Self {
         Self {
             fold: reference.fold(),
-            rules: Arc::clone(&reference.rules),
             judge: Judge::new(reference),
             ways: ways.into_iter().map(|way| (way.ask.vehicle_id.clone(), way)).collect(),
             under_way: BTreeSet::new(),
@@ -311,14 +307,6 @@ impl Rerun {
             batch: Vec::new(),
             mine: Vec::new(),
         }
-    }
-
-    /// Judges by other rules from the next record on.
-    fn judge_by(&mut self, reference: Reference) -> Result<(), HistoryError> {
-        self.judge()?;
-        self.rules = Arc::clone(&reference.rules);
-        self.judge.replace(reference);
-        Ok(())
     }
 
     /// Comes to a position where a way begins or ends.

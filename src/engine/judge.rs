@@ -287,7 +287,7 @@ const VEHICLES_PER_PART: usize = 64;
 impl Judge {
     /// A judge that knows no vehicle yet.
     pub fn new(reference: Reference) -> Self {
-        let ruled = Arc::new(Ruled::of(&reference));
+        let ruled = Arc::new(Ruled::by(Arc::clone(&reference.rules), &reference));
         Self {
             reference,
             epoch: 0,
@@ -320,11 +320,15 @@ impl Judge {
         self.reference = reference;
         let reference = &self.reference;
         for ruled in self.epochs.values_mut() {
-            let reference = Reference { rules: Arc::clone(&ruled.rules), ..reference.clone() };
-            *ruled = Arc::new(Ruled::of(&reference));
+            *ruled = Arc::new(Ruled::by(Arc::clone(&ruled.rules), reference));
         }
-        self.ruled = Arc::new(Ruled::of(reference));
+        self.ruled = Arc::new(Ruled::by(Arc::clone(&reference.rules), reference));
         self.epochs.insert(self.epoch, Arc::clone(&self.ruled));
+    }
+
+    /// By which it judges.
+    pub fn rules(&self) -> &RuleSet {
+        &self.reference.rules
     }
 
     /// How many vehicles it knows.
@@ -384,15 +388,25 @@ impl Judge {
         Released { rules: used.into_iter().filter_map(rules).collect(), past }
     }
 
+    /// A past that another judge released, with the epochs that its rules have here.
+    fn adopt(&mut self, released: Released) -> Past {
+        let Released { mut past, rules } = released;
+        let epochs: BTreeMap<u32, u32> =
+            rules.into_iter().map(|(epoch, rules)| (epoch, self.epoch_of(rules))).collect();
+        for leg in &mut past.legs {
+            leg.epoch = epochs.get(&leg.epoch).copied().unwrap_or(self.epoch);
+        }
+        past
+    }
+
     /// The epoch of these rules: one of those that legs of the past were judged by, or a new one.
-    fn epoch_of(&mut self, rules: &Arc<RuleSet>) -> u32 {
+    fn epoch_of(&mut self, rules: Arc<RuleSet>) -> u32 {
         let known = self.epochs.iter().find(|(_, ruled)| ruled.rules.digest() == rules.digest());
         if let Some((epoch, _)) = known {
             return *epoch;
         }
         let epoch = self.next_epoch();
-        let reference = Reference { rules: Arc::clone(rules), ..self.reference.clone() };
-        self.epochs.insert(epoch, Arc::new(Ruled::of(&reference)));
+        self.epochs.insert(epoch, Arc::new(Ruled::by(rules, &self.reference)));
         epoch
     }
 
@@ -404,14 +418,7 @@ impl Judge {
     ///
     /// # Errors
     /// As [`Judge::judge`].
-    pub fn deepen(&mut self, mut older: Older) -> Result<(), EngineError> {
-        if let Some(released) = &mut older.past {
-            let epochs: BTreeMap<u32, u32> =
-                released.rules.iter().map(|(epoch, rules)| (*epoch, self.epoch_of(rules))).collect();
-            for leg in &mut released.past.legs {
-                leg.epoch = epochs.get(&leg.epoch).copied().unwrap_or(self.epoch);
-            }
-        }
+    pub fn deepen(&mut self, older: Older) -> Result<(), EngineError> {
         let Some(place) = self.by_id.get(&older.vehicle_id).copied() else { return Ok(()) };
         let vehicle = &mut self.vehicles[place as usize];
         let is_awaited = vehicle.asked == 1;
@@ -423,7 +430,9 @@ impl Judge {
         let waiting = std::mem::take(&mut vehicle.waiting);
         let Some(newest) = vehicle.now.newest else { return Ok(()) };
         let until = vehicle.past.begins_after().unwrap_or(newest);
-        let count = older.past.map_or(0, |released| vehicle.past.prepend(released.past, until));
+        let past = older.past.map(|released| self.adopt(released));
+        let vehicle = &mut self.vehicles[place as usize];
+        let count = past.map_or(0, |past| vehicle.past.prepend(past, until));
         let (waiting, late): (Vec<_>, Vec<_>) = waiting
             .into_iter()
             .partition(|(_, kept)| !older.is_beyond || kept.at().is_some_and(|at| vehicle.past.reaches(at)));
@@ -1172,10 +1181,11 @@ impl Vehicle {
 }
 
 impl Ruled {
-    fn of(reference: &Reference) -> Self {
-        let rules = Arc::clone(&reference.rules);
+    /// These rules, over what is registered and by the settings of another.
+    fn by(rules: Arc<RuleSet>, reference: &Reference) -> Self {
         let asks_recent = rules.columns().contains_any(&["recent_alerts"]);
-        Self { rules, fold: reference.fold(), asks_recent }
+        let fold = Reference { rules: Arc::clone(&rules), ..reference.clone() }.fold();
+        Self { rules, fold, asks_recent }
     }
 }
 

@@ -38,13 +38,15 @@ mod watch;
 pub use archive::{Archive, Chronicle};
 pub use clock::Ticker;
 pub use evidence::{
-    Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence,
+    Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence, only_vehicle,
 };
 pub use history::{Ask, History, HistoryError, Older};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};
 pub use late::LateSettings;
 pub use replay::{AHEAD as REPLAY_AHEAD, BATCH as REPLAY_BATCH, Replayed, replay};
-pub use retrial::{Course, Difference, Found as FoundAgain, Heard, Recall, Together, ToldAlert, find_all, is_missed};
+pub use retrial::{
+    Course, Difference, Found as FoundAgain, Heard, Recall, Together, ToldAlert, changed_by, find_all, is_missed,
+};
 pub use shards::{Engine, Judged, Saved};
 pub use snapshot::{Draft, Name, Part, Snapshot, SnapshotError, Snapshots};
 pub use trips::{Trip, Trips};

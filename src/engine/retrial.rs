@@ -1,6 +1,10 @@
 //! History judged again, by what was in force when it was judged first.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    iter::{self, Peekable},
+    slice,
+};
 
 use super::{EngineError, Look, Reference, Watcher, watch::Watched};
 use crate::model::{Alert, AlertId, AlertState, Record, Text, Time, Transition};
@@ -18,6 +22,11 @@ pub struct Course<'a> {
     pub together: Together,
     /// Records from this position on are not looked at.
     pub until: Option<u64>,
+}
+
+/// The last of these changes that came into force up to a position; they are gone then.
+pub fn changed_by<'c>(changes: &mut Peekable<slice::Iter<'c, InForce>>, position: u64) -> Option<&'c InForce> {
+    iter::from_fn(|| changes.next_if(|change| change.position <= position)).last()
 }
 
 /// Which records are judged together: what comes late is put in its place after each such batch.
@@ -72,10 +81,7 @@ pub(super) fn retry<E: From<EngineError>>(
             Together::Count(count) => together >= count,
             Together::Arrival => arrival != Some(record.recv_time),
         };
-        let mut change = None;
-        while let Some(next) = changes.next_if(|next| next.position <= position) {
-            change = Some(next);
-        }
+        let change = changed_by(&mut changes, position);
         if is_full || change.is_some() {
             watched.judge(listener)?;
             together = 0;

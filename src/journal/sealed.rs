@@ -73,19 +73,48 @@ fn properties(about: About) -> Result<WriterProperties, ParquetError> {
     Ok(properties.build())
 }
 
+/// A file of which is not known yet what is wanted.
+struct Opened<'a> {
+    path: &'a Path,
+    data: Bytes,
+    metadata: ArrowReaderMetadata,
+}
+
+impl<'a> Opened<'a> {
+    fn of(disk: &dyn Disk, path: &'a Path) -> Result<Self, JournalError> {
+        let data = Bytes::from(disk.read(path).map_err(|error| JournalError::io("read", path, error))?);
+        let metadata = ArrowReaderMetadata::load(&data, ArrowReaderOptions::new())
+            .map_err(|error| JournalError::Damaged { path: path.into(), problem: error.to_string() })?;
+        Ok(Self { path, data, metadata })
+    }
+
+    fn damaged(&self, problem: impl ToString) -> JournalError {
+        JournalError::Damaged { path: self.path.into(), problem: problem.to_string() }
+    }
+
+    /// The batches of what is asked of it.
+    fn batches(
+        &self,
+        ask: impl FnOnce(ParquetRecordBatchReaderBuilder<Bytes>) -> ParquetRecordBatchReaderBuilder<Bytes>,
+    ) -> Result<impl Iterator<Item = Result<RecordBatch, JournalError>>, JournalError> {
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(self.data.clone(), self.metadata.clone());
+        let reader = ask(builder.with_batch_size(ROW_GROUP_ROWS)).build().map_err(|error| self.damaged(error))?;
+        Ok(reader.map(|batch| batch.map_err(|error| self.damaged(error))))
+    }
+
+    /// Whole rows, with the columns of this version: all, or those selected.
+    fn rows(&self, selection: Option<RowSelection>) -> Result<Vec<RecordBatch>, JournalError> {
+        let batches = self.batches(|builder| match selection {
+            Some(selection) => builder.with_row_selection(selection),
+            None => builder,
+        })?;
+        batches.map(|batch| columns::conform(&batch?).map_err(|problem| self.damaged(problem))).collect()
+    }
+}
+
 /// All rows of a file, in the file's order, with the columns of this version.
 pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<RecordBatch>, JournalError> {
-    let damaged = |problem: String| JournalError::Damaged { path: path.into(), problem };
-    let data = disk.read(path).map_err(|error| JournalError::io("read", path, error))?;
-    let reader = ParquetRecordBatchReaderBuilder::try_new(Bytes::from(data))
-        .and_then(|builder| builder.with_batch_size(ROW_GROUP_ROWS).build())
-        .map_err(|error| damaged(error.to_string()))?;
-    reader
-        .map(|batch| {
-            let batch = batch.map_err(|error| damaged(error.to_string()))?;
-            columns::conform(&batch).map_err(damaged)
-        })
-        .collect()
+    Opened::of(disk, path)?.rows(None)
 }
 
 /// As [`read`], but of devices' reports only those of these; and the positions of the others. What no one wants is not unpacked:
@@ -95,28 +124,17 @@ pub(super) fn read_of(
     path: &Path,
     devices: &Devices,
 ) -> Result<(Vec<RecordBatch>, Vec<u64>), JournalError> {
-    let damaged = |problem: String| JournalError::Damaged { path: path.into(), problem };
-    let unreadable = |error: ParquetError| damaged(error.to_string());
-    let data = Bytes::from(disk.read(path).map_err(|error| JournalError::io("read", path, error))?);
-    let metadata = ArrowReaderMetadata::load(&data, ArrowReaderOptions::new()).map_err(unreadable)?;
-    let builder = || {
-        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(data.clone(), metadata.clone());
-        builder.with_batch_size(ROW_GROUP_ROWS)
-    };
-    let whose = ProjectionMask::columns(metadata.parquet_schema(), columns::WHOSE);
+    let file = Opened::of(disk, path)?;
+    let whose = ProjectionMask::columns(file.metadata.parquet_schema(), columns::WHOSE);
     let (mut wanted, mut others) = (Vec::new(), Vec::new());
-    for batch in builder().with_projection(whose).build().map_err(unreadable)? {
-        let batch = batch.map_err(|error| damaged(error.to_string()))?;
-        let mine = columns::of_devices(&batch, devices).map_err(damaged)?;
-        let positions = columns::positions(&batch).map_err(damaged)?.values().iter();
+    for batch in file.batches(|builder| builder.with_projection(whose))? {
+        let batch = batch?;
+        let mine = columns::of_devices(&batch, devices).map_err(|problem| file.damaged(problem))?;
+        let positions = columns::positions(&batch).map_err(|problem| file.damaged(problem))?.values().iter();
         others.extend(positions.zip(mine.values()).filter(|(_, is_mine)| !is_mine).map(|(position, _)| *position));
         wanted.push(mine);
     }
-    let reader = builder().with_row_selection(RowSelection::from_filters(&wanted)).build().map_err(unreadable)?;
-    let batches: Result<Vec<RecordBatch>, JournalError> = reader
-        .map(|batch| columns::conform(&batch.map_err(|error| damaged(error.to_string()))?).map_err(damaged))
-        .collect();
-    Ok((batches?, others))
+    Ok((file.rows(Some(RowSelection::from_filters(&wanted)))?, others))
 }
 
 /// What a file says of its segment.

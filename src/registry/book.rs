@@ -202,21 +202,12 @@ impl Book {
     /// When the book cannot be read.
     pub fn devices_of(&self, vehicle_ids: &BTreeSet<&str>) -> Result<BTreeSet<String>, RegistryError> {
         let mut statement = self.db.prepare(
-            "select distinct json_extract(body, '$.vehicle_id'), json_extract(body, '$.device_id') from row
-             where entity = ?1",
+            "select json_extract(body, '$.device_id') from row
+             where entity = ?1 and key in (select value from json_each(?2)) and json_extract(body, '$.device_id') is not null",
         )?;
-        let rows = statement.query_map([Entity::Vehicles.name()], |row| {
-            Ok((row.get::<_, Option<String>>(0)?, row.get::<_, Option<String>>(1)?))
-        })?;
-        let mut devices = BTreeSet::new();
-        for row in rows {
-            if let (Some(vehicle), Some(device)) = row?
-                && vehicle_ids.contains(&*vehicle)
-            {
-                devices.insert(device);
-            }
-        }
-        Ok(devices)
+        let wanted = Json::from_iter(vehicle_ids.iter().copied()).to_string();
+        let devices = statement.query_map(params![Entity::Vehicles.name(), wanted], |row| row.get(0))?;
+        Ok(devices.collect::<Result<_, _>>()?)
     }
 
     /// A book that is gone when dropped.

@@ -21,8 +21,8 @@ use crate::{
     },
     command::roster,
     engine::{
-        Ask, Chronicle, Draft, Engine, EngineError, Judged, LastPosition, LateSettings, Name, Older, Part, Reference,
-        Saved, Seen, SnapshotError, Snapshots,
+        Ask, Chronicle, Draft, Engine, EngineError, Judged, LastPosition, Name, Older, Part, Reference, Saved, Seen,
+        SnapshotError, Snapshots, changed_by,
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Backlog, Journal, JournalError},
@@ -89,8 +89,6 @@ pub struct Intake<W> {
     pub saving: Saving,
     /// To whoever reads history.
     pub asks: Sender<Asked>,
-    /// What was registered while nobody ran, and wants to be judged again.
-    pub rejudges: Vec<Rejudge>,
 }
 
 /// Vehicles that ask for their history, each up to a journal position, and what they are judged against.
@@ -135,7 +133,8 @@ struct Inbox {
 }
 
 impl<W: Watch> Intake<W> {
-    /// Takes in until it is told to stop, then leaves the brokers and ends the engine's work.
+    /// Takes in until it is told to stop, then leaves the brokers and ends the engine's work. First what was registered while nobody
+    /// ran, and wants that, is judged again.
     ///
     /// # Errors
     /// When something failed after which memory is not to be trusted: the process must start again from disk.
@@ -144,10 +143,11 @@ impl<W: Watch> Intake<W> {
         inlets: Vec<(Inlet, mpsc::Receiver<Incoming>)>,
         mut orders: mpsc::Receiver<Order>,
         mut histories: mpsc::Receiver<Vec<Older>>,
+        rejudges: Vec<Rejudge>,
     ) -> Result<(), IntakeError> {
         let (inlets, receivers): (Vec<Inlet>, Vec<_>) = inlets.into_iter().unzip();
         let mut inbox = Inbox { receivers: receivers.into_iter().enumerate().collect() };
-        let (reference, rejudges) = (self.engine.reference().clone(), std::mem::take(&mut self.rejudges));
+        let reference = self.engine.reference().clone();
         self.put_in_force(&reference, vec![Record::clock(Body::Start, now())], &rejudges).await?;
         let mut ticks = tokio::time::interval(self.tick.max(Duration::from_millis(1)));
         let mut saves = tokio::time::interval(self.saving.every.max(Duration::from_millis(1)));
@@ -383,12 +383,10 @@ impl<W: Watch> Intake<W> {
     ) -> Result<(), IntakeError> {
         let (position, at) = (self.journal.next_position(), now());
         for Rejudge { since, vehicles } in rejudges {
+            let again = |vehicle_id| Record::judge_again(vehicle_id, *since, at);
             match vehicles {
-                None => records.push(Record::judge_again(None, *since, at)),
-                Some(ids) => {
-                    let one = |id: &String| Record::judge_again(Some(id.as_str().into()), *since, at);
-                    records.extend(ids.iter().map(one));
-                }
+                None => records.push(again(None)),
+                Some(ids) => records.extend(ids.iter().map(|id| again(Some(id.as_str().into())))),
             }
         }
         let records = self.append(records).await?;
@@ -440,10 +438,7 @@ impl<W: Watch> Intake<W> {
     fn judge_as(&mut self, chronicle: &Chronicle<'_>, then: Option<&InForce>) -> Result<(), IntakeError> {
         match then.map(|then| chronicle.reference(then)) {
             None => {}
-            Some(Ok(reference)) => {
-                let late = LateSettings { has_history: true, ..reference.late };
-                self.engine.replace(&Reference { late, ..reference })?;
-            }
+            Some(Ok(reference)) => self.engine.replace(&reference)?,
             Some(Err(error)) => {
                 tracing::warn!(
                     "what is folded again is judged by the rules and the registry of today: failed to {error}"
@@ -490,10 +485,7 @@ impl<W: Watch> Intake<W> {
                 Err(error) => return Err(error.into()),
             };
             let is_parted = position != next || (position >= committed && next <= committed);
-            let mut change = None;
-            while let Some(next) = changes.next_if(|change| change.position <= position) {
-                change = Some(next);
-            }
+            let change = changed_by(&mut changes, position);
             if batch.len() >= limits::JOURNAL_BATCH || is_parted || change.is_some() {
                 self.refold(&mut batch, next, committed)?;
             }

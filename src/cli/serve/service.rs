@@ -28,7 +28,7 @@ use crate::{
     cli::{explain, front::Front, ledger, now, registry::BOOK},
     command::roster,
     config::Config,
-    engine::{Archive, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
+    engine::{Archive, Chronicle, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
     journal::{Backlog, Journal},
     metrics::{Metrics, raise_to},
@@ -156,20 +156,23 @@ impl Service {
         let (work, clerk) =
             start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
         let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
-        let archive = explain::archive(&config, store.reader());
-        let (asks, histories) = start_history(History::of(folder.clone(), archive))?;
-        let mut intake = intake(&config, &reference, &store, &folder, work, passing, asks)?;
-        if let Some(last) = store.reader().in_force()?.last() {
-            intake.rejudges = book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?;
-        }
+        let archive = Archive { late: reference.late, ..explain::archive(&config, store.reader()) };
+        let (asks, histories) = start_history(History::of(folder.clone(), archive.clone()))?;
+        let chronicle = archive.chronicle(Some(&reference))?;
+        let rejudges = match chronicle.in_force.last() {
+            Some(last) => book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?,
+            None => Vec::new(),
+        };
+        let intake = intake(&config, &reference, &chronicle, &folder, work, passing, asks)?;
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
         let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
-            let result =
-                handle.block_on(intake.run(inlets, order_queue, histories)).context("failed to go on taking reports");
+            let result = handle
+                .block_on(intake.run(inlets, order_queue, histories, rejudges))
+                .context("failed to go on taking reports");
             _ = ended.blocking_send(result);
         })?;
 
@@ -400,7 +403,7 @@ fn start_history(history: History) -> anyhow::Result<(Sender<Asked>, mpsc::Recei
 fn intake(
     config: &Config,
     reference: &Reference,
-    store: &Store,
+    chronicle: &Chronicle<'_>,
     snapshots: &Snapshots,
     work: SyncSender<Work>,
     watch: Passing,
@@ -408,7 +411,7 @@ fn intake(
 ) -> anyhow::Result<Intake<Passing>> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
     let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
-    let committed = store.reader().position()?.unwrap_or(0);
+    let committed = chronicle.archive.store.position()?.unwrap_or(0);
     anyhow::ensure!(
         committed <= recovered.next_position,
         "failed to use {}: the journal ends at position {}, but {} has committed up to {committed}; they belong to different runs",
@@ -423,8 +426,6 @@ fn intake(
     if !backlog.is_empty() {
         tracing::info!(bytes = backlog.bytes(), "messages that were put aside are judged first");
     }
-    let archive = explain::archive(config, store.reader());
-    let chronicle = archive.chronicle(Some(reference))?;
     let mut intake = Intake {
         journal,
         backlog,
@@ -436,11 +437,10 @@ fn intake(
         ends: VecDeque::new(),
         saving: Saving::every(Duration::from_secs(config.late().snapshot_s)),
         asks,
-        rejudges: Vec::new(),
     };
     let began = Instant::now();
-    let from = intake.resume(snapshots, committed, &chronicle)?;
-    let folded = intake.recover(&folder, from, committed, &chronicle)?;
+    let from = intake.resume(snapshots, committed, chronicle)?;
+    let folded = intake.recover(&folder, from, committed, chronicle)?;
     if from > 0 || folded > 0 {
         let took = began.elapsed();
         tracing::info!(from, folded, committed, torn_bytes = recovered.torn_bytes, ?took, "state is rebuilt");
