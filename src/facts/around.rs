@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::fold::Needs;
 use crate::{
     model::{Text, Time},
-    registry::Registry,
+    registry::{PlaceKind, Registry},
     spatial::Point,
 };
 
@@ -15,6 +15,8 @@ pub(super) struct Around {
     spot: Option<Point>,
     /// By kind, then id.
     pub places: Vec<u32>,
+    /// Metres to the nearest place of each kind, 0 in one; `None` without one near.
+    pub nearest_m: Option<Box<[Option<f64>; PlaceKind::ALL.len()]>>,
     /// By id.
     pub zones: Vec<u32>,
     zones_before: Vec<u32>,
@@ -49,6 +51,9 @@ impl Around {
                 });
             }
         }
+        if needs.nearest {
+            self.nearest_m = Some(Box::new(nearest_m(registry, spot, at)));
+        }
         if needs.zone {
             self.look_for_zones(registry, spot, at);
         }
@@ -73,4 +78,22 @@ impl Around {
             self.listed = None;
         }
     }
+}
+
+/// Within which distances the nearest places are looked for, one after the other, metres: most are found in the first.
+const NEAR_M: [f64; 3] = [1_000.0, 5_000.0, 20_000.0];
+
+/// Metres to the nearest place of each kind.
+fn nearest_m(registry: &Registry, spot: Point, at: Time) -> [Option<f64>; PlaceKind::ALL.len()] {
+    let mut nearest = [None; PlaceKind::ALL.len()];
+    for near_m in NEAR_M {
+        registry.places().within_m(spot, near_m, at, |_, place, metres| {
+            let known: &mut Option<f64> = &mut nearest[place.kind as usize];
+            *known = Some(known.map_or(metres, |known| known.min(metres)).max(0.0));
+        });
+        if nearest.iter().all(Option::is_some) {
+            break;
+        }
+    }
+    nearest
 }

@@ -9,6 +9,7 @@ use super::{
     around::Around,
     body::Body,
     clock::Clock,
+    crossing,
     dark::Dark,
     driving::Driving,
     gap::{self, Gap, LastFix},
@@ -61,6 +62,7 @@ pub struct VehicleState {
     driving: Driving,
     body: Body,
     stay: Option<Stay>,
+    last_place_id: Option<Text>,
     district_id: Option<Text>,
     on_road: OnRoad,
     off_route: OffRoute,
@@ -97,6 +99,10 @@ pub(super) struct Needs {
     pub aside: bool,
     pub sensors: bool,
     pub standing: bool,
+    pub company: bool,
+    pub nearest: bool,
+    pub tags: bool,
+    pub crossing: bool,
 }
 
 impl Needs {
@@ -109,14 +115,20 @@ impl Needs {
         let standing = any(&["place_status", "place_approved"]);
         let trip = any(&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_ended"])
             || any(&["trip_gross_change_kg", "source_gate", "recent_alerts"])
+            || any(&["trip_washed", "trip_stops"])
             || permit
             || aside
             || sensors;
         let limit = any(&["speed_limit_kmh"]);
+        let tags = any(&["zone_tags"]);
+        let nearest = any(&["nearest_source_m", "nearest_sink_m", "nearest_backfill_m"])
+            || any(&["nearest_transfer_m", "nearest_depot_m", "nearest_workshop_m"]);
         let zone = limit
+            || tags
             || any(&["in_forbidden", "in_restricted", "in_control", "in_water", "in_eco"])
             || any(&["outside_operating_area", "zone_ids"]);
-        let place = any(&["place_id", "place_kind", "place_dwell_s", "in_source", "in_sink", "in_approved_place"]);
+        let place = any(&["place_id", "place_kind", "place_dwell_s", "in_source", "in_sink", "in_approved_place"])
+            || any(&["last_place_id"]);
         Self {
             local: zone || permit || any(&["local_hour", "local_minute_of_day", "local_weekday"]),
             place: trip || place || standing || any(&["sink_permitted"]),
@@ -132,6 +144,10 @@ impl Needs {
             aside,
             sensors,
             standing,
+            company: any(&["company_name"]),
+            nearest,
+            tags,
+            crossing: any(&["zones_crossed", "crossed_forbidden"]),
         }
     }
 }
@@ -279,9 +295,17 @@ impl Fold {
     fn tell_registered(&self, row: &mut Facts, state: &VehicleState, at: Time, driver_id: Option<&Text>) {
         if let Some(held) = &state.held {
             held.tell(row, &self.registry, at, driver_id);
+            self.tell_company(row, at);
         }
         if self.needs.local {
             tell_local(row, self.settings.zone.local(at));
+        }
+    }
+
+    fn tell_company(&self, row: &mut Facts, at: Time) {
+        if self.needs.company {
+            let company = row.company_id.as_deref().and_then(|company_id| self.registry.company(company_id, at));
+            row.company_name = company.map(|company| company.name.clone()).filter(|name| !name.is_empty());
         }
     }
 
@@ -294,8 +318,20 @@ impl Fold {
         let registry = &*self.registry;
         state.around.look(registry, spot, at, self.needs);
         if self.needs.place {
+            let before = state.stay.clone();
             place::follow(&mut state.stay, &state.around, registry, at);
+            if let Some(left) =
+                before.filter(|before| state.stay.as_ref().is_none_or(|now| now.place_id != before.place_id))
+            {
+                state.last_place_id = Some(left.place_id);
+            }
             self.tell_place(row, state, moment);
+        }
+        if self.needs.nearest {
+            place::tell_nearest(row, &state.around);
+        }
+        if self.needs.crossing {
+            self.tell_crossing(row, state, moment);
         }
         if self.needs.cell {
             row.cell_id = Some(place::cell_id(spot));
@@ -318,7 +354,7 @@ impl Fold {
     fn tell_place(&self, row: &mut Facts, state: &VehicleState, moment: &Moment<'_>) {
         let Some(held) = &state.held else { return };
         let allows = |sink_id: &str| held.permits.allows_sink(sink_id);
-        place::tell(row, state.stay.as_ref(), moment.at);
+        place::tell(row, state.stay.as_ref(), state.last_place_id.as_ref(), moment.at);
         place::tell_flags(row, &state.around, &self.registry, allows);
         if self.needs.standing {
             place::tell_standing(row, state.stay.as_ref(), &state.around, &self.registry, moment.at);
@@ -329,9 +365,20 @@ impl Fold {
         }
     }
 
+    /// A stand is no way.
+    fn tell_crossing(&self, row: &mut Facts, state: &VehicleState, moment: &Moment<'_>) {
+        let gap = moment.gap.as_ref().filter(|_| state.motion.spot().is_none());
+        let way =
+            gap.zip(moment.fix).map(|(gap, fix)| crossing::Way { gap, fix, at: moment.at, report: moment.report });
+        crossing::tell(row, way, &self.registry, &self.settings, &self.none);
+    }
+
     fn tell_zones(&self, row: &mut Facts, state: &mut VehicleState, at: Time) -> Option<f64> {
         let local = self.settings.zone.local(at);
         let has_operating_area = state.held.as_ref().is_some_and(|held| held.has_operating_area);
+        if self.needs.tags {
+            row.zone_tags = Some(zone::tags(&state.around, &self.registry, local, &self.none));
+        }
         zone::tell(row, &mut state.around, &self.registry, local, has_operating_area, &self.none)
     }
 
@@ -346,7 +393,7 @@ impl Fold {
     /// Route, trip and permit.
     fn tell_journey(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
         let at = moment.at;
-        let VehicleState { held: Some(held), stay, trips, off_route, sensors, .. } = state else { return };
+        let VehicleState { held: Some(held), stay, trips, off_route, sensors, seen, .. } = state else { return };
         if let (true, Some(spot)) = (self.needs.route, moment.spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
             off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
@@ -359,6 +406,7 @@ impl Fold {
                 odometer_m: moment.report.odometer_m,
                 driven_m,
                 gross_kg: moment.report.gross_kg,
+                washed: seen.washed(),
             };
             trips.step(row, stay.as_ref(), leg);
         }
@@ -383,7 +431,7 @@ impl Fold {
     /// Place and district as last known.
     fn tell_kept(&self, row: &mut Facts, state: &VehicleState, at: Time) {
         if self.needs.place {
-            place::tell(row, state.stay.as_ref(), at);
+            place::tell(row, state.stay.as_ref(), state.last_place_id.as_ref(), at);
         }
         row.district_id = state.district_id.clone();
     }
@@ -405,6 +453,7 @@ impl Fold {
             None => {
                 let held = Held::of(registry, vehicle, &plate, at);
                 held.tell(row, registry, at, None);
+                self.tell_company(row, at);
                 if self.needs.local {
                     tell_local(row, self.settings.zone.local(at));
                 }
@@ -435,7 +484,7 @@ impl Fold {
         (row.lon, row.lat) = (state.last_fix.map(|fix| fix.point.lon), state.last_fix.map(|fix| fix.point.lat));
         self.tell_kept(row, state, at);
         if self.needs.trip {
-            state.trips.tell(row, at);
+            state.trips.tell(row, state.seen.washed(), at);
         }
         if let Some(held) = &state.held {
             self.tell_permit(row, held, &state.trips, at);

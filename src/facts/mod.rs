@@ -16,6 +16,7 @@
 mod around;
 mod body;
 mod clock;
+mod crossing;
 mod dark;
 mod driving;
 mod exact;

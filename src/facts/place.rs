@@ -52,11 +52,23 @@ pub(super) fn cell_id(point: Point) -> Text {
     format!("{}_{}", row as i64, column as i64).into()
 }
 
-/// Fills `place_*` with the place it is in.
-pub(super) fn tell(row: &mut Facts, stay: Option<&Stay>, at: Time) {
+/// Fills `place_*` with the place it is in, and `last_place_id`.
+pub(super) fn tell(row: &mut Facts, stay: Option<&Stay>, left: Option<&Text>, at: Time) {
+    row.last_place_id = left.cloned();
     row.place_dwell_s = Some(stay.map_or(0.0, |stay| at.s_since(stay.since)));
     row.place_id = stay.map(|stay| stay.place_id.clone());
     row.place_kind = stay.map(|stay| stay.kind.as_str());
+}
+
+/// Fills `nearest_*_m`.
+pub(super) fn tell_nearest(row: &mut Facts, around: &Around) {
+    let metres = |kind: PlaceKind| around.nearest_m.as_ref().and_then(|nearest| nearest[kind as usize]);
+    row.nearest_source_m = metres(PlaceKind::Source);
+    row.nearest_sink_m = metres(PlaceKind::Sink);
+    row.nearest_backfill_m = metres(PlaceKind::Backfill);
+    row.nearest_transfer_m = metres(PlaceKind::Transfer);
+    row.nearest_depot_m = metres(PlaceKind::Depot);
+    row.nearest_workshop_m = metres(PlaceKind::Workshop);
 }
 
 /// Fills `in_source`, `in_sink`, `in_approved_place` and `sink_permitted` from all places at the spot.

@@ -67,6 +67,11 @@ impl Seen {
 }
 
 impl Seen {
+    /// At which place's bay it was last seen washed, and when.
+    pub fn washed(&self) -> Option<(&Text, Time)> {
+        self.washed.as_ref().map(|wash| (&wash.place_id, wash.at))
+    }
+
     /// Remembers a wash and fills `sighting_wash_s`.
     fn follow_wash(&mut self, row: &mut Facts, sighting: &Sighting, at: Time) {
         let Some(place_id) = &sighting.place_id else { return };

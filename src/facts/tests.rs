@@ -73,12 +73,12 @@ fn registry() -> Arc<Registry> {
     ]);
     let zones = collection(&[
         square(
-            r#""zone_id":"night","name":"n","kind":"forbidden","schedule":"22:00-06:00","speed_limit_kmh":30"#,
+            r#""zone_id":"night","name":"n","kind":"forbidden","schedule":"22:00-06:00","speed_limit_kmh":30,"tags":["school"]"#,
             2000.,
             -200.,
             400.,
         ),
-        square(r#""zone_id":"lake","name":"l","kind":"water""#, 2200., -200., 400.),
+        square(r#""zone_id":"lake","name":"l","kind":"water","tags":"school reservoir""#, 2200., -200., 400.),
         square(r#""zone_id":"city","name":"c","kind":"operating_area""#, -20000., -20000., 60000.),
     ]);
     let routes = collection(&[line(
@@ -316,6 +316,109 @@ fn zones_hold_by_the_local_clock() {
         );
     }
     check("0 0 0\n60 90000 0", "outside_operating_area district_id", "false dist | true null");
+}
+
+/// Who made a zone may say of it what its kind does not, and a rule may ask for that.
+#[test]
+fn zones_tell_their_tags_each_once_while_their_schedule_holds() {
+    check("0 2300 0\n60 2500 900", "zone_tags", r#"["reservoir","school"] | []"#);
+    check("0 2100 0\n3600 2100 0", "zone_tags", r#"[] | ["school"]"#);
+}
+
+/// Zones of 400 m, `night` from 2,000 m east on, `lake` from 2,200 m on, both from 200 m south to 200 m north; `night` holds
+/// from 22:00, an hour after the tracks' beginning. The fixes of a minute lie before and behind them: it drove through. Where
+/// the straight way only clips a corner it may as well have driven round, and is not accused.
+#[test]
+fn a_zone_driven_through_between_two_fixes_was_driven_through() {
+    for (track, expected) in [
+        // By the odometer, by the speeds, by what roads usually are.
+        ("3600 1900 0 odometer_m=0\n3660 2700 0 odometer_m=830", r#"["lake","night"] true"#),
+        ("3600 1900 0 speed_kmh=48\n3660 2700 0 speed_kmh=48", r#"["lake","night"] true"#),
+        ("3600 1900 0\n3660 2700 0", r#"["lake","night"] true"#),
+        // The schedule does not hold yet.
+        ("3500 1900 0\n3560 2700 0", r#"["lake"] false"#),
+        ("3570 1900 0\n3630 2700 0", r#"["lake"] false"#),
+        // A fix within is a visit and no crossing.
+        ("3600 1900 0\n3660 2100 0", "[] false"),
+        ("3600 2100 0\n3660 2190 250", "[] false"),
+        // Only the corner, or along the fence.
+        ("3600 1900 100 speed_kmh=30\n3660 2150 350 speed_kmh=30", "[] false"),
+        ("3600 1900 190 speed_kmh=48\n3660 2700 190 speed_kmh=48", "[] false"),
+        // It drove far more than the straight way: it may have gone round.
+        ("3600 1900 0 odometer_m=0\n3660 2700 0 odometer_m=1400", "[] false"),
+        ("3600 1900 0 speed_kmh=90\n3660 2700 0 speed_kmh=90", "[] false"),
+        // Too far, too long or too rough to say.
+        ("3600 1500 0\n3660 2700 0", "null null"),
+        ("3600 1900 0\n4000 2700 0", "null null"),
+        ("3600 1900 0\n3660 2700 0 accuracy_m=300", "null null"),
+        ("3600 1900 0\n3660 - -", "null null"),
+    ] {
+        let rows = rows(track);
+        let told = format!("{} {}", value(&rows[1], "zones_crossed"), value(&rows[1], "crossed_forbidden"));
+        assert_eq!(told, expected, "{track}");
+    }
+}
+
+/// The source at 0, sinks 5 and 10 km east, a depot 20 km north; 300 m wide each.
+#[test]
+fn the_nearest_place_of_each_kind_is_told_and_the_one_left_last() {
+    check(
+        "0 0 0\n60 1000 0\n120 7000 0\n180 0 10000\n240 - -\n300 0 80000",
+        "nearest_source_m nearest_sink_m nearest_depot_m nearest_workshop_m",
+        "0 5000 null null | 850 4000 null null | 6850 1700 null null | 9850 11045 10000 null | null null null null | null null null null",
+    );
+    check(
+        "0 0 0\n60 1000 0\n120 5100 0\n180 7000 0\n240 - -\n300 5100 0",
+        "place_id last_place_id",
+        "src null | null src | sink src | null sink | null sink | sink sink",
+    );
+    check("0 0 0", "company_id company_name", "co Co");
+}
+
+/// It stands at the lights for two minutes, at a roadside for four, and once more for four; then it is in the sink.
+#[test]
+fn a_trip_tells_how_often_it_stood() {
+    let mut track = "0 0 0\n60 1000 0 speed_kmh=40\n".to_owned();
+    for (from, x, stands) in [(120, 1500, 4), (300, 2000, 8), (600, 3000, 8)] {
+        (0..=stands).for_each(|step| track += &format!("{} {x} 0 speed_kmh=0\n", from + step * 30));
+        track += &format!("{} {} 0 speed_kmh=40\n", from + stands * 30 + 10, x + 150);
+        track += &format!("{} {} 0 speed_kmh=40\n", from + stands * 30 + 20, x + 300);
+    }
+    let told: Vec<String> = rows(&track).iter().map(|row| value(row, "trip_stops")).collect();
+    let mut counts = told.clone();
+    counts.dedup();
+    assert_eq!(counts, ["null", "0", "1", "2"], "{told:?}");
+}
+
+/// The bay of the source sees it washed. That counts for the trip that follows, and not for the next one.
+#[test]
+fn a_trip_tells_whether_the_truck_was_washed_before_it_left() {
+    let fold = fold_of(ColumnSet::all());
+    let mut state = VehicleState::default();
+    let mut told = Vec::new();
+    for line in [
+        "0 0 0",
+        "wash 30 plate=粤B1 place_id=src kind=wash washed=true",
+        "60 1000 0",
+        "120 5100 0",
+        "600 0 0",
+        "660 1000 0",
+        // Seen only after the truck's own fix was out already.
+        "wash 661 plate=粤B1 place_id=src kind=wash washed=true",
+        "690 1400 0",
+        "720 5100 0",
+        "1200 0 0",
+        "wash 1210 plate=粤B1 place_id=other kind=wash washed=true",
+        "1260 1000 0",
+    ] {
+        if let Some(line) = line.strip_prefix("wash ") {
+            let (sighting, event_time) = sighting(line);
+            fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time });
+        } else {
+            told.extend(run(&fold, &mut state, &[report(line)]).iter().map(|row| value(row, "trip_washed")));
+        }
+    }
+    assert_eq!(told.join(" "), "null true true null false true true null false");
 }
 
 #[test]

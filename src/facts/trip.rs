@@ -14,6 +14,9 @@ const ASIDE_M: f64 = 50.0;
 /// To have come back takes half the way and so many metres: roads wind.
 const BACK_M: f64 = 500.0;
 
+/// A shorter stand may be a red light or a queue at one, seconds.
+const STAND_S: f64 = 180.0;
+
 /// The trip under way.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Trip {
@@ -33,6 +36,14 @@ struct Trip {
     gross_kg: Option<f64>,
     #[serde(default)]
     aside: Option<Box<Aside>>,
+    /// When it came to the source.
+    #[serde(default)]
+    came_at: Time,
+    /// Stands of [`STAND_S`] so far, and whether the last goes on.
+    #[serde(default)]
+    stops: u32,
+    #[serde(default)]
+    stands: bool,
 }
 
 /// The longest stand of a trip away from everything.
@@ -53,7 +64,9 @@ struct Aside {
 pub(super) struct Trips {
     /// The source it is in.
     source_id: Option<Text>,
-    trip: Option<Trip>,
+    /// When it came there.
+    came_at: Time,
+    trip: Option<Box<Trip>>,
 }
 
 /// What a report adds to a trip.
@@ -65,6 +78,8 @@ pub(super) struct Leg<'a> {
     /// Metres from the previous fix while moving, else 0.
     pub driven_m: f64,
     pub gross_kg: Option<f64>,
+    /// At which place's bay it was last seen washed, and when.
+    pub washed: Option<(&'a Text, Time)>,
 }
 
 impl Trips {
@@ -72,16 +87,19 @@ impl Trips {
     pub fn step(&mut self, row: &mut Facts, stay: Option<&Stay>, leg: Leg<'_>) {
         let source = stay.filter(|stay| stay.kind == PlaceKind::Source).map(|stay| &stay.place_id);
         if let Some(left) = self.source_id.take_if(|known| Some(&*known) != source) {
-            self.trip = Some(Trip::new(left, leg));
+            self.trip = Some(Box::new(Trip::new(left, self.came_at, leg)));
             row.source_gate = Some("out");
         } else if let Some(trip) = &mut self.trip {
             trip.add(leg);
         }
+        if let Some(trip) = &mut self.trip {
+            trip.count_stands(row, leg.at);
+        }
         if self.source_id.is_none() {
-            self.source_id = source.cloned();
+            (self.source_id, self.came_at) = (source.cloned(), leg.at);
             row.source_gate = source.map(|_| "in").or(row.source_gate);
         }
-        self.tell(row, leg.at);
+        self.tell(row, leg.washed, leg.at);
         let told = self.trip.as_ref().and_then(|trip| trip.gross_kg);
         row.trip_gross_change_kg = leg.gross_kg.zip(told).map(|(now, first)| now - first);
         let is_over = stay.is_some_and(|stay| matches!(stay.kind, PlaceKind::Sink | PlaceKind::Backfill));
@@ -108,12 +126,15 @@ impl Trips {
     }
 
     /// Fills `trip_*`.
-    pub fn tell(&self, row: &mut Facts, at: Time) {
+    pub fn tell(&self, row: &mut Facts, washed: Option<(&Text, Time)>, at: Time) {
         let Some(trip) = &self.trip else { return };
         row.trip_id = Some(trip.trip_id.clone());
         row.trip_source_id = Some(trip.source_id.clone());
         row.trip_s = Some(at.s_since(trip.opened_at));
         row.trip_distance_m = Some(trip.distance_m());
+        row.trip_washed =
+            Some(washed.is_some_and(|(place_id, washed_at)| *place_id == trip.source_id && washed_at >= trip.came_at));
+        row.trip_stops = Some(i64::from(trip.stops));
     }
 
     /// The source that the load comes from: where it is, else what the trip left.
@@ -123,7 +144,7 @@ impl Trips {
 }
 
 impl Trip {
-    fn new(source_id: Text, leg: Leg<'_>) -> Self {
+    fn new(source_id: Text, came_at: Time, leg: Leg<'_>) -> Self {
         Self {
             trip_id: format!("{}@{}", leg.vehicle_id, leg.at).into(),
             source_id,
@@ -133,6 +154,19 @@ impl Trip {
             driven_m: 0.0,
             gross_kg: leg.gross_kg,
             aside: None,
+            came_at,
+            stops: 0,
+            stands: false,
+        }
+    }
+
+    /// Counts a stand that began on the trip, once.
+    fn count_stands(&mut self, row: &Facts, at: Time) {
+        let stood_s = row.stopped_s.unwrap_or(0.0);
+        let stands = stood_s >= STAND_S && at.s_since(self.opened_at) >= stood_s;
+        self.stops += u32::from(stands && !self.stands);
+        if stands || row.moving == Some(true) {
+            self.stands = stands;
         }
     }
 

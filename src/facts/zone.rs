@@ -39,6 +39,18 @@ pub(super) fn tell(
     limit_kmh
 }
 
+/// The tags of the zones that hold, each once and in order.
+pub(super) fn tags(around: &Around, registry: &Registry, local: LocalTime, none: &Arc<[Text]>) -> Arc<[Text]> {
+    let zones = around.zones.iter().map(|number| &registry.zones().all()[*number as usize]);
+    let mut tags: Vec<&Text> = zones.filter(|zone| zone.schedule.contains(local)).flat_map(|zone| &zone.tags).collect();
+    if tags.is_empty() {
+        return Arc::clone(none);
+    }
+    tags.sort_unstable();
+    tags.dedup();
+    tags.into_iter().cloned().collect()
+}
+
 /// The ids of the zones that hold; the last list again when it is the same.
 fn list(around: &mut Around, registry: &Registry, local: LocalTime, holding: u64, none: &Arc<[Text]>) -> Arc<[Text]> {
     if holding == 0 {

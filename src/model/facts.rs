@@ -86,7 +86,7 @@ impl Column {
 
 /// A set of columns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ColumnSet(u128);
+pub struct ColumnSet([u128; 2]);
 
 impl ColumnSet {
     /// Every column.
@@ -95,11 +95,11 @@ impl ColumnSet {
     }
 
     pub fn insert(&mut self, column: Column) {
-        self.0 |= 1 << column.0;
+        self.0[usize::from(column.0 / 128)] |= 1 << (column.0 % 128);
     }
 
     pub fn contains(self, column: Column) -> bool {
-        self.0 & (1 << column.0) != 0
+        self.0[usize::from(column.0 / 128)] & (1 << (column.0 % 128)) != 0
     }
 
     /// Whether any of these names is in the set. Unknown names are not.
@@ -108,7 +108,7 @@ impl ColumnSet {
     }
 
     pub fn union(self, other: Self) -> Self {
-        Self(self.0 | other.0)
+        Self([self.0[0] | other.0[0], self.0[1] | other.0[1]])
     }
 
     /// In the order of the table.
@@ -169,6 +169,7 @@ facts! {
     vehicle_id: text = "The vehicle, from the registry; the device's id when the device is in no registry.";
     plate: text = "Its number plate; the device's id when the device is in no registry.";
     company_id: text = "The company that runs it; empty when unregistered.";
+    company_name: text maybe = "That company's name.";
     driver_id: text maybe = "Who drives, by card, face or fingerprint, else by the open manifest.";
     manifest_driver_id: text maybe = "The driver whom the open manifest names.";
     driver_mismatch: flag maybe = "Another driver reported himself than the open manifest names; NULL when either is not known.";
@@ -230,6 +231,13 @@ facts! {
     in_sink: flag = "In a sink.";
     in_approved_place: flag = "In any source, sink, backfill, transfer, depot or workshop.";
     sink_permitted: flag maybe = "Whether this sink is one of its valid permits' sinks; NULL when in none.";
+    last_place_id: text maybe = "The place that it left last.";
+    nearest_source_m: float maybe = "Metres to the nearest source; 0 in one, NULL without one within 20 km.";
+    nearest_sink_m: float maybe = "Metres to the nearest sink; 0 in one, NULL without one within 20 km.";
+    nearest_backfill_m: float maybe = "Metres to the nearest backfill site; 0 in one, NULL without one within 20 km.";
+    nearest_transfer_m: float maybe = "Metres to the nearest transfer station; 0 in one, NULL without one within 20 km.";
+    nearest_depot_m: float maybe = "Metres to the nearest depot; 0 in one, NULL without one within 20 km.";
+    nearest_workshop_m: float maybe = "Metres to the nearest workshop; 0 in one, NULL without one within 20 km.";
     in_forbidden: flag = "In a forbidden zone while its schedule holds.";
     in_restricted: flag = "In a restricted zone while its schedule holds.";
     in_control: flag = "In a zone under a control order while its schedule holds.";
@@ -237,6 +245,9 @@ facts! {
     in_eco: flag = "In an ecological protection zone.";
     outside_operating_area: flag maybe = "Outside every operating area; NULL when none is registered.";
     zone_ids: list = "The zones it is in whose schedule holds.";
+    zone_tags: list = "The tags of those zones, each once.";
+    zones_crossed: list = "The zones that it drove right through since its last fix, with no fix in them, while their schedule holds; not those that the straight way only clips.";
+    crossed_forbidden: flag = "One of those is a forbidden zone.";
     cell_id: text maybe = "The cell of 200 m by 200 m it is in: row and column of a fixed grid, such as `12532_43210`.";
     district_id: text maybe = "The district it is in.";
     road_id: text maybe = "The road it is on.";
@@ -261,6 +272,8 @@ facts! {
     trip_distance_m: float maybe = "How far it has gone, metres.";
     trip_ended: flag = "This report ends the trip: it is in a sink or a backfill site.";
     trip_gross_change_kg: float maybe = "Gross mass now less the first that was told on this trip, kg.";
+    trip_washed: flag maybe = "The wash bay of the trip's source saw it washed during that visit or since; false, too, where no bay reports.";
+    trip_stops: int maybe = "Stands of three minutes or more on this trip so far.";
     trip_aside_s: float maybe = "The longest stand of this trip more than 50 m away from every road and permitted route and outside every place, seconds; 0 without one.";
     trip_returning: flag maybe = "It has come back from that stand: half the way to the trip's source at least, and 500 m.";
     source_gate: word maybe = "It has just come into a source (`in`) or just left one (`out`); NULL otherwise.";
@@ -299,7 +312,7 @@ impl Facts {
     }
 }
 
-const _: () = assert!(COLUMNS.len() <= 128, "ColumnSet holds 128 columns");
+const _: () = assert!(COLUMNS.len() <= 256, "ColumnSet holds 256 columns");
 
 #[cfg(test)]
 mod tests {

@@ -197,6 +197,8 @@ pub struct Zone {
     pub speed_limit_kmh: Option<f64>,
     /// In local time; empty: always.
     pub schedule: Schedule,
+    /// Words of one's own, such as `school`, for rules to ask.
+    pub tags: Vec<Text>,
     pub valid: Validity,
 }
 

@@ -316,6 +316,7 @@ fn zone(cells: &mut Cells, row: &RawRow) -> Zone {
         kind,
         speed_limit_kmh,
         schedule: cells.schedule("schedule"),
+        tags: cells.ids("tags"),
         valid: row.valid,
     }
 }

@@ -182,7 +182,7 @@ impl Entity {
             }
             Self::Places => &const { [must("place_id"), may("name"), must("kind"), may("status")] },
             Self::Zones => {
-                &const { [must("zone_id"), may("name"), must("kind"), may("speed_limit_kmh"), may("schedule")] }
+                &const { [must("zone_id"), may("name"), must("kind"), may("speed_limit_kmh"), may("schedule"), may("tags")] }
             }
             Self::Routes => &const { [must("route_id"), may("name"), may("buffer_m")] },
             Self::Roads => {

@@ -23,6 +23,23 @@ const UNITS: &[(&str, &str)] = &[
 const UNKNOWN: &[(&[&str], &str)] = &[
     (&["cell_id"], "nobody knows where it is; on rows made by the clock"),
     (&["source_gate", "recent_alerts"], "it neither comes into a source nor leaves one at this report"),
+    (&["company_name"], "its company is not registered, or has no name"),
+    (&["last_place_id"], "it was in no place yet, or left none"),
+    (
+        &[
+            "nearest_source_m",
+            "nearest_sink_m",
+            "nearest_backfill_m",
+            "nearest_transfer_m",
+            "nearest_depot_m",
+            "nearest_workshop_m",
+        ],
+        "none is within 20 km, or nobody knows where it is; on rows made by the clock",
+    ),
+    (
+        &["zones_crossed", "crossed_forbidden"],
+        "the last fix is too far away to say, 1,000 m or `facts.max_gap_s`, or nobody knows where it is; on rows made by the clock",
+    ),
     (&["driver_id"], "neither a device nor an open manifest names a driver"),
     (&["lat", "lon"], "the report has no position, or none to be trusted"),
     (&["speed_kmh"], "the device reports none and the last two fixes imply none; on rows made by the clock"),
@@ -100,6 +117,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
             "in_water",
             "in_eco",
             "zone_ids",
+            "zone_tags",
         ],
         "nobody knows where it is; on rows made by the clock",
     ),
@@ -117,7 +135,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
         "no valid permit names a route, or nobody knows where it is; on rows made by the clock",
     ),
     (&["manifest_id", "manifest_open_s"], "no manifest is open"),
-    (&["trip_id", "trip_source_id", "trip_s", "trip_distance_m"], "no trip is under way"),
+    (&["trip_id", "trip_source_id", "trip_s", "trip_distance_m", "trip_washed", "trip_stops"], "no trip is under way"),
     (&["trip_aside_s", "trip_returning"], "no trip is under way; on rows made by the clock"),
     (&["silent_s"], "the row is a report"),
     (
@@ -138,7 +156,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
 /// Which settings shape which facts: keys of the configuration file.
 const SHAPED_BY: &[(&[&str], &[&str])] = &[
     (&["local_hour", "local_minute_of_day", "local_weekday"], &["time_zone"]),
-    (&["in_forbidden", "in_restricted", "in_control", "zone_ids", "in_permit_window"], &["time_zone"]),
+    (&["in_forbidden", "in_restricted", "in_control", "zone_ids", "zone_tags", "in_permit_window"], &["time_zone"]),
     (
         &["moving", "stopped_s"],
         &["facts.stop_speed_kmh", "facts.leave_speed_kmh", "facts.stop_radius_m", "facts.stop_s", "facts.drift_m"],
@@ -168,6 +186,7 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
             "facts.max_accuracy_m",
         ],
     ),
+    (&["zones_crossed", "crossed_forbidden"], &["time_zone", "facts.max_gap_s", "facts.max_accuracy_m"]),
     (&["trip_aside_s"], &["facts.road_radius_m"]),
     (&["off_route_s"], &["facts.max_gap_s"]),
     (&["driving_s"], &["facts.rest_s", "facts.max_gap_s"]),
