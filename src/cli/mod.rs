@@ -31,6 +31,7 @@ mod ledger;
 mod registry;
 mod replay;
 mod rules;
+mod score;
 mod serve;
 mod simulate;
 mod sql;

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail};
 
-use super::{fleet::Fleet, front::Front, ledger::JOURNAL, now, serve};
+use super::{fleet::Fleet, front::Front, ledger::JOURNAL, now, score, serve};
 use crate::{
     config::{Config, Overrides},
     ingest::{Decoder, Format},
@@ -35,6 +35,12 @@ pub struct SimulateArgs {
     /// Write the reports straight into the history of a data folder, as they would have been admitted, to back-test over
     #[arg(long, value_name = "DIR", conflicts_with_all = ["mqtt", "output"])]
     history: Option<PathBuf>,
+    /// Judge the fleet by a folder of rules and print what was found of what it did, and what was invented
+    #[arg(long, value_name = "RULES", conflicts_with_all = ["mqtt", "output", "history", "truth"])]
+    score: Option<PathBuf>,
+    /// With --score: run so many seeds, from --seed on
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "score")]
+    seeds: u64,
     /// What every topic begins with
     #[arg(long, default_value = PREFIX)]
     prefix: String,
@@ -47,9 +53,9 @@ pub struct SimulateArgs {
     /// For how long, by their clock, such as 90s, 30m or 2h
     #[arg(long, default_value = "1h", value_parser = duration)]
     duration: Duration,
-    /// Between two reports of a truck
-    #[arg(long, default_value = "1s", value_parser = duration)]
-    interval: Duration,
+    /// Between two reports of a truck; several, such as 1s,10s,30s, with --score
+    #[arg(long, default_value = "1s", value_parser = duration, value_delimiter = ',')]
+    interval: Vec<Duration>,
     /// When it begins [default: now over MQTT; 2026-03-01T22:00:00+08:00 in a file]
     #[arg(long, value_name = "TIME")]
     start: Option<Time>,
@@ -59,7 +65,7 @@ pub struct SimulateArgs {
     /// Nobody breaks a rule
     #[arg(long)]
     lawful: bool,
-    /// Noise to leave out: gps, drift, gaps, duplicates, weak, clocks, or all
+    /// Noise to leave out: gps, drift, gaps, duplicates, weak, clocks, damage, gates, or all
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     without: Vec<String>,
     /// Some reports are held back and come late, in batches
@@ -95,8 +101,9 @@ const START: Time = Time::from_millis(1_772_373_600_000);
 /// # Errors
 /// When nothing is asked for, or a file or broker cannot be used.
 pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
-    if args.write_city.is_none() && args.output.is_none() && args.history.is_none() && args.mqtt.is_none() {
-        bail!("nothing to do: give --write-city, --output, --history or --mqtt");
+    let is_idle = args.output.is_none() && args.history.is_none() && args.mqtt.is_none() && args.score.is_none();
+    if args.write_city.is_none() && is_idle {
+        bail!("nothing to do: give --write-city, --output, --history, --mqtt or --score");
     }
     let city = Arc::new(City::with_trucks(args.trucks));
     if let Some(dir) = &args.write_city {
@@ -109,6 +116,11 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
         let driven = serve::block_on(async { fleet.run(simulation, serve::stop_signal()?).await })?;
         say!("{} published", counted(driven.published, "message"));
         return args.write_truths(&driven.simulation).map(|()| ExitCode::SUCCESS);
+    }
+    if let Some(rules) = &args.score {
+        let settings = args.settings(args.start.unwrap_or(START))?;
+        score::run(rules, &city, &settings, args.seeds, &args.interval, args.duration)?;
+        return Ok(ExitCode::SUCCESS);
     }
     if args.output.is_some() || args.history.is_some() {
         let mut simulation = Simulation::new(Arc::clone(&city), args.settings(args.start.unwrap_or(START))?)?;
@@ -126,7 +138,11 @@ pub fn run(args: &SimulateArgs) -> anyhow::Result<ExitCode> {
 impl SimulateArgs {
     fn settings(&self, start: Time) -> anyhow::Result<Settings> {
         let noise = self.noise()?;
-        let interval_ms = i64::try_from(self.interval.as_millis()).unwrap_or(i64::MAX);
+        let interval_ms = match self.interval[..] {
+            [interval] => i64::try_from(interval.as_millis()).unwrap_or(i64::MAX),
+            _ if self.score.is_some() => Settings::default().interval_ms,
+            _ => bail!("--interval: found {} of them, expected one without --score", self.interval.len()),
+        };
         let (seed, offences, offences_per_hour) = (self.seed, !self.lawful, self.offences_per_hour);
         Ok(Settings { seed, start, interval_ms, noise, offences, offences_per_hour, units: true })
     }
@@ -144,9 +160,13 @@ impl SimulateArgs {
                 "gaps" => noise.gap_every_s = 0.0,
                 "duplicates" => noise.duplicates = 0.0,
                 "weak" => noise.weak_fixes = 0.0,
-                "clocks" => (noise.clock_s, noise.clock_ahead_s) = (0.0, 0.0),
+                "clocks" => (noise.clock_s, noise.clock_ahead_s, noise.clock_behind_s) = (0.0, 0.0, 0.0),
+                "damage" => noise.damaged = 0.0,
+                "gates" => noise.gate_m = 0.0,
                 other => {
-                    bail!("--without: found {other:?}, expected gps, drift, gaps, duplicates, weak, clocks or all")
+                    bail!(
+                        "--without: found {other:?}, expected gps, drift, gaps, duplicates, weak, clocks, damage, gates or all"
+                    )
                 }
             }
         }

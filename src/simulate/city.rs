@@ -180,6 +180,9 @@ impl City {
             network.forbid(number, &zone.area, 120.0);
         }
         let places = places(&mut network, &zones);
+        for (road, name, offset_m) in names::BESIDE {
+            network.lay_beside(road, *name, *offset_m);
+        }
         let (routes, vehicles, paths) = (Vec::new(), Vec::new(), FxHashMap::default());
         let mut city = Self { network, places, zones, routes, vehicles, paths };
         city.lay_paths();
@@ -316,9 +319,9 @@ impl City {
         shorter_m: f64,
     ) -> Option<Detour> {
         let (from, to) = (path.nodes[first].0, path.nodes[last].0);
-        let taken: Vec<usize> = path.legs.iter().map(|(edge, _)| *edge).collect();
+        let taken: Vec<usize> = path.legs.iter().map(|(edge, _)| self.network.trunk_of(*edge)).collect();
         let around = self.network.way(from, to, |number, edge| match edge.forbidden {
-            _ if taken.contains(&number) => None,
+            _ if taken.contains(&self.network.trunk_of(number)) => None,
             None => Some(edge.length_m),
             Some(zone) if kind == DetourKind::Zone && self.zones[zone].schedule.is_empty() => Some(edge.length_m * 0.2),
             Some(_) => None,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{
     city::Role,
     network::Light,
-    truck::{Street, Truck, Waiting},
+    truck::{Queue, Street, Truck, Waiting},
 };
 
 /// How hard a truck brakes when it has room, and at most, m/s².
@@ -21,7 +21,7 @@ const LENGTH_M: f64 = 12.0;
 /// Trucks that wait in a row; more stand beside the last.
 const QUEUE: u16 = 8;
 /// No truck drives faster, whatever its driver wants, m/s.
-pub(super) const TOP_MPS: f64 = 110.0 / 3.6;
+pub(super) const TOP_MPS: f64 = 150.0 / 3.6;
 
 impl Truck {
     pub(super) fn drive(&mut self, street: &mut Street<'_>, dt_s: f64, role: Role) {
@@ -50,12 +50,23 @@ impl Truck {
         self.odometer_m += moved_m;
         self.stretch = self.path.stretch(self.s, self.stretch);
         self.pass_lights(street);
+        self.queue_up(street);
         if let Some((stop_m, offence)) = self.stop
             && self.s >= stop_m - 1.0
             && self.speed_mps < 0.5
         {
             self.pull_over(offence, now_ms, street.interval_s);
         }
+    }
+
+    /// Stands in the queue at a gate until those before it are in.
+    fn queue_up(&mut self, street: &Street<'_>) {
+        let stands = self.speed_mps < 0.5 && self.gate_m(street.city).is_some_and(|gate_m| self.s > gate_m - 1.0);
+        self.queue = match self.queue {
+            Queue::Ahead { wait_ms } if stands => Queue::Standing { until_ms: street.now_ms + wait_ms },
+            Queue::Standing { until_ms } if street.now_ms >= until_ms => Queue::None,
+            queue => queue,
+        };
     }
 
     fn cruise_mps(&self, limit_mps: f64) -> f64 {
@@ -71,6 +82,9 @@ impl Truck {
         let mut end_m = path.length_m();
         if let Some((stop_m, _)) = self.stop {
             end_m = end_m.min(stop_m);
+        }
+        if let Some(gate_m) = self.gate_m(street.city) {
+            end_m = end_m.min(gate_m);
         }
         for (number, vertex) in path.vertices.iter().enumerate().skip(self.stretch + 1) {
             let ahead_m = vertex.s - self.s;

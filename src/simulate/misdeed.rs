@@ -6,6 +6,7 @@ use super::{
     city::Detour,
     drive::{BRAKE_MPS2, LOADED_MPS2, TOP_MPS},
     offence::Offence,
+    path::Vertex,
     truck::{Rush, Stage, Truck},
 };
 use crate::model::{Cover, Lift, Load};
@@ -26,6 +27,8 @@ impl Truck {
         let share = match severe {
             false => 1.15,
             true if self.limit_mps() < 45.0 / 3.6 && self.chance.happens(0.25) => 1.6,
+            // On a motorway the gravest reach 125 to 145 km/h where 80 is allowed.
+            true if self.limit_mps() > 75.0 / 3.6 && self.chance.happens(0.3) => self.chance.between(1.57, 1.8),
             true => self.chance.between(1.3, 1.36),
         };
         let goal_mps = self.limit_mps() * share;
@@ -45,11 +48,15 @@ impl Truck {
         true
     }
 
-    /// How far the road goes on with the same limit and no bend to slow down for, metres.
+    /// How far the road goes on with the same limit, no faster road beside it and no bend to slow down for, metres.
     fn runway_m(&self, goal_mps: f64) -> f64 {
         let limit_mps = self.limit_mps();
-        let ends = self.path.vertices.iter().skip(self.stretch + 1);
-        let end = ends.into_iter().find(|vertex| vertex.turn_mps < goal_mps || vertex.limit_mps != limit_mps);
+        if self.path.vertices[self.stretch].under_faster {
+            return 0.0;
+        }
+        let ends =
+            |vertex: &&Vertex| vertex.turn_mps < goal_mps || vertex.limit_mps != limit_mps || vertex.under_faster;
+        let end = self.path.vertices.iter().skip(self.stretch + 1).find(ends);
         end.map_or(0.0, |vertex| vertex.s - self.s)
     }
 

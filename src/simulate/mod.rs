@@ -25,6 +25,7 @@ mod offence;
 mod path;
 mod plane;
 mod report;
+mod score;
 mod simulation;
 #[cfg(test)]
 mod tests;
@@ -37,6 +38,7 @@ use std::{io, sync::Arc};
 pub use city::{CITY_TRUCKS, City};
 pub use noise::Noise;
 pub use offence::Offence;
+pub use score::{Score, Verdict, score};
 pub use simulation::{Settings, Simulation};
 pub use watch::Truth;
 

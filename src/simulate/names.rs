@@ -77,6 +77,20 @@ pub(super) const COLUMN_STREETS: &[RoadName] = &[
     ("人民路 Renmin Road", "tertiary", 40.0),
 ];
 
+/// A road beside or above another, so near that a fix cannot tell which: the road that it follows, its own name, class
+/// and posted limit, and how far to the right of the other it lies, metres.
+pub(super) type Beside = (&'static str, RoadName, f64);
+
+/// Service roads, slower than what they run beside, and elevated ones, faster than the street below.
+pub(super) const BESIDE: &[Beside] = &[
+    ("滨海大道 Binhai Boulevard", ("滨海大道辅路 Binhai Boulevard Service Road", "tertiary", 30.0), 14.0),
+    ("北环大道 Beihuan Boulevard", ("北环大道辅路 Beihuan Boulevard Service Road", "secondary", 40.0), -16.0),
+    ("沙河西路 Shahe West Road", ("沙河西路辅路 Shahe West Road Service Road", "tertiary", 40.0), 12.0),
+    ("机荷高速 Jihe Expressway", ("机荷高速辅道 Jihe Expressway Frontage Road", "primary", 60.0), -18.0),
+    ("深南大道 Shennan Boulevard", ("深南高架 Shennan Elevated Road", "trunk", 60.0), 3.0),
+    ("龙华大道 Longhua Boulevard", ("龙华高架 Longhua Elevated Road", "motorway", 80.0), -4.0),
+];
+
 /// Places with the spot near which they are laid out, metres from the middle of the city.
 pub(super) const SOURCES: &[(&str, f64, f64)] = &[
     ("前海地铁枢纽工地 Qianhai Metro Hub", -9_000.0, -7_000.0),

@@ -54,6 +54,16 @@ pub(super) struct Edge {
     pub length_m: f64,
     /// The forbidden zone that it touches.
     pub forbidden: Option<usize>,
+    /// The edge that it runs beside or above, so near that a fix cannot tell which of the two a truck is on.
+    pub beside: Option<usize>,
+    /// Whether a road with a higher limit is so near.
+    pub under_faster: bool,
+}
+
+impl Edge {
+    fn new(from: usize, to: usize, road: usize, shape: Vec<Spot>) -> Self {
+        Self { from, to, road, length_m: length_m(&shape), shape, forbidden: None, beside: None, under_faster: false }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -142,7 +152,7 @@ impl Network {
             let mut shape: Vec<Spot> = (0..=pieces).map(|piece| spot(along(piece))).collect();
             (shape[0], shape[pieces]) = (self.nodes[from].spot, self.nodes[to].spot);
             edges.push(self.edges.len());
-            self.edges.push(Edge { from, to, road: number, length_m: length_m(&shape), shape, forbidden: None });
+            self.edges.push(Edge::new(from, to, number, shape));
         }
         let road_id = format!("R{:03}", number + 1);
         self.roads.push(Road { road_id, name: name.0.into(), class: name.1, posted_kmh: name.2, edges });
@@ -201,11 +211,40 @@ impl Network {
         self.nodes.push(Node { spot: to, light: None });
         let shape = vec![self.nodes[from].spot, to];
         let (number, edge) = (self.roads.len(), self.edges.len());
-        self.edges.push(Edge { from, to: node, road: number, length_m: length_m(&shape), shape, forbidden: None });
+        self.edges.push(Edge::new(from, node, number, shape));
         let road_id = format!("R{:03}", number + 1);
         self.roads.push(Road { road_id, name, class: "service", posted_kmh: 20.0, edges: vec![edge] });
         self.connect();
         node
+    }
+
+    /// Lays a road along each edge of another, from node to node, `offset_m` to its right.
+    pub fn lay_beside(&mut self, road: &str, name: RoadName, offset_m: f64) {
+        let Some(main) = self.roads.iter().position(|known| known.name == road) else { return };
+        let number = self.roads.len();
+        let road_id = format!("R{:03}", number + 1);
+        let (first, count) = (self.edges.len(), self.roads[main].edges.len());
+        let edges = (first..first + count).collect();
+        self.roads.push(Road { road_id, name: name.0.into(), class: name.1, posted_kmh: name.2, edges });
+        let is_faster = self.roads[number].limit_kmh() > self.roads[main].limit_kmh();
+        for edge in self.roads[main].edges.clone() {
+            let along = &mut self.edges[edge];
+            along.under_faster |= is_faster;
+            let shape = shifted(&along.shape, offset_m);
+            let beside = Edge {
+                forbidden: along.forbidden,
+                beside: Some(edge),
+                under_faster: !is_faster,
+                ..Edge::new(along.from, along.to, number, shape)
+            };
+            self.edges.push(beside);
+        }
+        self.connect();
+    }
+
+    /// The edge itself, or the one that it runs beside.
+    pub fn trunk_of(&self, edge: usize) -> usize {
+        self.edges[edge].beside.unwrap_or(edge)
     }
 
     /// Marks the edges that come within `margin_m` of a zone.
@@ -307,6 +346,24 @@ impl PartialEq for Open {
 }
 
 impl Eq for Open {}
+
+/// Metres within which a road that runs beside another has left it, or joins it.
+const RAMP_M: f64 = 40.0;
+
+/// A line that begins and ends where another does, and else lies to the right of it.
+fn shifted(shape: &[Spot], offset_m: f64) -> Vec<Spot> {
+    let right = |at: Spot, pair: &[Spot]| {
+        let share = offset_m / pair[0].distance_m(pair[1]);
+        Spot::new(at.x + (pair[1].y - pair[0].y) * share, at.y - (pair[1].x - pair[0].x) * share).snapped()
+    };
+    let ramp = |from: Spot, to: Spot| from.towards(to, (RAMP_M / from.distance_m(to)).min(0.4));
+    let last = shape.len() - 1;
+    let mut line = vec![shape[0], right(ramp(shape[0], shape[1]), &shape[..2])];
+    line.extend(shape[..last].windows(2).map(|pair| right(pair[1], pair)));
+    line.push(right(ramp(shape[last], shape[last - 1]), &shape[last - 1..]));
+    line.push(shape[last]);
+    line
+}
 
 fn length_m(shape: &[Spot]) -> f64 {
     shape.windows(2).map(|pair| pair[0].distance_m(pair[1])).sum()

@@ -20,6 +20,13 @@ pub struct Noise {
     pub clock_s: f64,
     /// How far ahead the clock of one device in sixty is, seconds.
     pub clock_ahead_s: f64,
+    /// How far behind the clock of another one in sixty is, seconds; a third one counts its weeks from anew (1,024 weeks
+    /// behind) where this is not 0.
+    pub clock_behind_s: f64,
+    /// Share of reports in which one field says that it has no value, or makes no sense.
+    pub damaged: f64,
+    /// Farthest error along each axis, metres, of a fix near the gate of a site, each on its own: walls and cranes.
+    pub gate_m: f64,
     /// Mean time between two stretches for which a driving truck keeps its reports back, seconds; they then come at once,
     /// marked `hist`, after 60–240 s.
     pub late_every_s: f64,
@@ -35,6 +42,9 @@ impl Noise {
         weak_fixes: 0.0,
         clock_s: 0.0,
         clock_ahead_s: 0.0,
+        clock_behind_s: 0.0,
+        damaged: 0.0,
+        gate_m: 0.0,
         late_every_s: 0.0,
     };
 }
@@ -50,6 +60,9 @@ impl Default for Noise {
             weak_fixes: 0.002,
             clock_s: 3.0,
             clock_ahead_s: 3_600.0,
+            clock_behind_s: 28_800.0,
+            damaged: 0.004,
+            gate_m: 12.0,
             late_every_s: 0.0,
         }
     }
@@ -59,6 +72,8 @@ impl Default for Noise {
 const MEMORY_S: f64 = 20.0;
 /// A receiver that has stood for so long begins to jump, seconds.
 const PARKED_S: f64 = 90.0;
+/// GPS counts weeks to 1,024 and begins anew; receivers that have not heard of it are so far behind.
+const WEEKS_ANEW_MS: i64 = 1_024 * 7 * 86_400_000;
 /// Mean time between two jumps, seconds.
 const JUMP_EVERY_S: f64 = 240.0;
 
@@ -96,6 +111,8 @@ pub(super) struct Moment {
     pub speed_mps: f64,
     pub heading_deg: f64,
     pub still_s: f64,
+    /// Whether it is near the gate of a site.
+    pub at_gate: bool,
     /// Nothing gets lost while something is being planted.
     pub spared: bool,
 }
@@ -103,10 +120,11 @@ pub(super) struct Moment {
 impl Receiver {
     pub fn new(noise: &Noise, number: usize, now_ms: i64, chance: &mut Chance) -> Self {
         let offset_ms = (chance.between(-noise.clock_s, noise.clock_s) * 1000.0) as i64;
-        let clock_ms = if number % 60 == 59 && noise.clock_ahead_s > 0.0 {
-            (noise.clock_ahead_s * 1000.0) as i64
-        } else {
-            offset_ms
+        let clock_ms = match number % 60 {
+            59 if noise.clock_ahead_s > 0.0 => (noise.clock_ahead_s * 1000.0) as i64,
+            49 if noise.clock_behind_s > 0.0 => -(noise.clock_behind_s * 1000.0) as i64,
+            50 if noise.clock_behind_s > 0.0 => -WEEKS_ANEW_MS,
+            _ => offset_ms,
         };
         let error = Spot::new(chance.normal(), chance.normal());
         let nothing = i64::MIN;
@@ -143,7 +161,7 @@ impl Receiver {
     pub fn read(&mut self, noise: &Noise, moment: &Moment, chance: &mut Chance) -> Reading {
         let dt_s = (moment.now_ms - self.read_ms).max(0) as f64 / 1000.0;
         self.read_ms = moment.now_ms;
-        if noise.gps_m == 0.0 && noise.drift_m == 0.0 && noise.weak_fixes == 0.0 {
+        if noise.gps_m == 0.0 && noise.drift_m == 0.0 && noise.weak_fixes == 0.0 && noise.gate_m == 0.0 {
             return Reading::exact(moment);
         }
         let kept = 1.0 / (1.0 + dt_s / MEMORY_S);
@@ -153,7 +171,11 @@ impl Receiver {
         self.drift(noise, moment, dt_s, chance);
         // Along each axis, so that both together make the usual error.
         let scale_m = noise.gps_m * 0.75;
-        let away_m = Spot::new(self.error.x * scale_m + self.jump.x, self.error.y * scale_m + self.jump.y);
+        let mut away_m = Spot::new(self.error.x * scale_m + self.jump.x, self.error.y * scale_m + self.jump.y);
+        if moment.at_gate && noise.gate_m > 0.0 {
+            away_m.x += chance.between(-noise.gate_m, noise.gate_m);
+            away_m.y += chance.between(-noise.gate_m, noise.gate_m);
+        }
         let speed_kmh = if moment.speed_mps > 0.3 {
             (moment.speed_mps * 3.6 + chance.between(-0.4, 0.4)).max(0.0)
         } else if self.jump_until_ms > moment.now_ms {

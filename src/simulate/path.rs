@@ -18,6 +18,8 @@ pub(super) struct Vertex {
     pub heading_deg: f64,
     /// What holds on the stretch, m/s.
     pub limit_mps: f64,
+    /// Whether a faster road is so near that nobody can tell whether the truck is on that one.
+    pub under_faster: bool,
     /// The most at this point, m/s.
     pub turn_mps: f64,
     /// Lights at this point, and whether they are met along the row.
@@ -58,11 +60,12 @@ impl Path {
             if !forward {
                 shape.reverse();
             }
-            let limit_kmh = network.limit_kmh(edge);
+            let (limit_kmh, under_faster) = (network.limit_kmh(edge), network.edges[edge].under_faster);
             for (number, pair) in shape.windows(2).enumerate() {
                 let at_node = (number == 0 && !vertices.is_empty()).then_some(nodes[nodes.len() - 1].0);
                 let light = at_node.and_then(|node| network.nodes[node].light);
-                vertices.push(vertex(vertices.last(), pair, limit_kmh, light, ground(pair[0], pair[1])));
+                let vertex = vertex(vertices.last(), pair, limit_kmh, light, ground(pair[0], pair[1]));
+                vertices.push(Vertex { under_faster, ..vertex });
             }
             nodes.push((network.end(*leg), vertices.len()));
         }
@@ -134,6 +137,7 @@ fn vertex(before: Option<&Vertex>, pair: &[Spot], limit_kmh: f64, light: Option<
         s: before.map_or(0.0, |before| before.s + before.spot.distance_m(pair[0])),
         heading_deg,
         limit_mps: ground.zone_kmh.map_or(limit_kmh, |zone| zone.min(limit_kmh)) / 3.6,
+        under_faster: false,
         turn_mps: turn_kmh / 3.6,
         light: light.map(|light| (light, along_row)),
         deviation_m: 0.0,

@@ -15,51 +15,106 @@ pub(super) struct DeviceReport<'a> {
     /// `None` without sensors.
     pub body: Option<(Load, Cover, Lift)>,
     pub hist: bool,
+    /// A field that comes damaged, and what stands in it.
+    pub damage: Option<Damage>,
 }
+
+/// Fields, and what stands in them instead of their values.
+pub(super) type Damage = (&'static [&'static str], &'static str);
+
+/// What terminals send where they have no value, and what is left of one on the way.
+pub(super) const DAMAGES: &[Damage] = &[
+    (&["lat", "lon"], "0"),
+    (&["accuracy_m"], "-1"),
+    (&["hdop"], "\"NaN\""),
+    (&["sats"], "255"),
+    (&["speed_kmh"], "-1"),
+    (&["speed_kmh"], "65535"),
+    (&["speed_kmh"], "999"),
+    (&["speed_kmh"], "\"n/a\""),
+    (&["heading_deg"], "-1"),
+    (&["heading_deg"], "511"),
+    (&["heading_deg"], "65535"),
+    (&["odometer_m"], "4294967295"),
+    (&["odometer_m"], "-1"),
+    (&["odometer_m"], "0"),
+    (&["ignition"], "255"),
+    (&["load"], "255"),
+    (&["cover"], "\"ERROR\""),
+    (&["lift"], "null"),
+    (&["driver_id"], "[]"),
+];
 
 impl DeviceReport<'_> {
     /// As one JSON object.
     pub fn to_json(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(400);
-        text(&mut out, b"{\"device_id\":\"", self.device_id);
-        out.extend_from_slice(b"\",\"device_time\":\"");
-        push_time(&mut out, self.device_time);
-        out.push(b'"');
-        whole(&mut out, b",\"seq\":", self.seq);
-        number(&mut out, b",\"lat\":", self.reading.spot.lat(), 6);
-        number(&mut out, b",\"lon\":", self.reading.spot.lon(), 6);
-        out.extend_from_slice(b",\"fix\":\"3d\"");
-        number(&mut out, b",\"accuracy_m\":", self.reading.accuracy_m, 1);
-        number(&mut out, b",\"hdop\":", self.reading.hdop, 1);
-        whole(&mut out, b",\"sats\":", u64::from(self.reading.sats));
-        number(&mut out, b",\"speed_kmh\":", self.reading.speed_kmh, 1);
-        number(&mut out, b",\"heading_deg\":", self.reading.heading_deg, 1);
-        number(&mut out, b",\"odometer_m\":", self.odometer_m, 0);
-        out.extend_from_slice(if self.ignition { b",\"ignition\":true" } else { b",\"ignition\":false" });
-        if let Some((load, cover, lift)) = self.body {
-            text(&mut out, b",\"load\":\"", load.as_str());
-            text(&mut out, b"\",\"cover\":\"", cover.as_str());
-            text(&mut out, b"\",\"lift\":\"", lift.as_str());
+        let mut object = Object { out: Vec::with_capacity(400), damage: self.damage.as_ref() };
+        let reading = &self.reading;
+        object.text("device_id", self.device_id);
+        object.member("device_time", |out| {
             out.push(b'"');
+            push_time(out, self.device_time);
+            out.push(b'"');
+        });
+        object.member("seq", |out| push_whole(out, self.seq));
+        object.number("lat", reading.spot.lat(), 6);
+        object.number("lon", reading.spot.lon(), 6);
+        object.text("fix", "3d");
+        object.number("accuracy_m", reading.accuracy_m, 1);
+        object.number("hdop", reading.hdop, 1);
+        object.member("sats", |out| push_whole(out, u64::from(reading.sats)));
+        object.number("speed_kmh", reading.speed_kmh, 1);
+        object.number("heading_deg", reading.heading_deg, 1);
+        object.number("odometer_m", self.odometer_m, 0);
+        object.flag("ignition", self.ignition);
+        if let Some((load, cover, lift)) = self.body {
+            object.text("load", load.as_str());
+            object.text("cover", cover.as_str());
+            object.text("lift", lift.as_str());
         }
-        text(&mut out, b",\"driver_id\":\"", self.driver_id);
-        out.push(b'"');
+        object.text("driver_id", self.driver_id);
         if self.hist {
-            out.extend_from_slice(b",\"hist\":true");
+            object.flag("hist", true);
         }
-        out.push(b'}');
-        out
+        object.out.push(b'}');
+        object.out
     }
 }
 
-fn text(out: &mut Vec<u8>, before: &[u8], text: &str) {
-    out.extend_from_slice(before);
-    out.extend_from_slice(text.as_bytes());
+/// An object being written.
+struct Object<'a> {
+    out: Vec<u8>,
+    damage: Option<&'a Damage>,
 }
 
-fn whole(out: &mut Vec<u8>, before: &[u8], value: u64) {
-    out.extend_from_slice(before);
-    push_whole(out, value);
+impl Object<'_> {
+    fn member(&mut self, name: &str, write: impl FnOnce(&mut Vec<u8>)) {
+        let out = &mut self.out;
+        out.extend_from_slice(if out.is_empty() { b"{\"" } else { b",\"" });
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        match self.damage {
+            Some((fields, raw)) if fields.contains(&name) => out.extend_from_slice(raw.as_bytes()),
+            _ => write(out),
+        }
+    }
+
+    /// Text without characters that JSON escapes.
+    fn text(&mut self, name: &str, text: &str) {
+        self.member(name, |out| {
+            out.push(b'"');
+            out.extend_from_slice(text.as_bytes());
+            out.push(b'"');
+        });
+    }
+
+    fn number(&mut self, name: &str, value: f64, decimals: u32) {
+        self.member(name, |out| number(out, value, decimals));
+    }
+
+    fn flag(&mut self, name: &str, value: bool) {
+        self.member(name, |out| out.extend_from_slice(if value { b"true" } else { b"false" }));
+    }
 }
 
 fn push_whole(out: &mut Vec<u8>, mut value: u64) {
@@ -77,8 +132,7 @@ fn push_whole(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// A number with so many decimals, rounded.
-fn number(out: &mut Vec<u8>, before: &[u8], value: f64, decimals: u32) {
-    out.extend_from_slice(before);
+fn number(out: &mut Vec<u8>, value: f64, decimals: u32) {
     if value < 0.0 {
         out.push(b'-');
     }
@@ -148,7 +202,7 @@ mod tests {
             [(22.600_000_4, 6, "22.600000"), (-0.05, 2, "-0.05"), (9.96, 1, "10.0"), (3.5, 0, "4"), (0.0, 1, "0.0")]
         {
             let mut out = Vec::new();
-            number(&mut out, b"", value, decimals);
+            number(&mut out, value, decimals);
             assert_eq!(String::from_utf8(out).unwrap(), expected);
         }
     }

@@ -11,7 +11,7 @@ use super::{
     city::{City, Detour, DetourKind, Role, Vehicle},
     noise::{Moment, Noise, Receiver},
     offence::Offence,
-    report::DeviceReport,
+    report::{DAMAGES, DeviceReport},
     truck::{Street, Truck},
     units::Units,
     watch::{Done, Sight, Watch, truths},
@@ -301,7 +301,7 @@ impl Simulation {
             driven.truck.step(&mut street, vehicle, dt_s);
             driven.watch_over(&city, vehicle, now, minute);
             if (self.steps + number as i64) % self.every == 0 {
-                let message = driven.report(vehicle, &self.settings.noise, now_ms);
+                let message = driven.report(&city, vehicle, &self.settings.noise, now_ms);
                 if let Some(message) = message {
                     self.send(message, number);
                 }
@@ -458,7 +458,7 @@ impl Driven {
     }
 
     /// What the device sends, if anything gets out.
-    fn report(&mut self, vehicle: &Vehicle, noise: &Noise, now_ms: i64) -> Option<Message> {
+    fn report(&mut self, city: &City, vehicle: &Vehicle, noise: &Noise, now_ms: i64) -> Option<Message> {
         let truck = &self.truck;
         let moment = Moment {
             now_ms,
@@ -466,6 +466,7 @@ impl Driven {
             speed_mps: truck.speed_mps,
             heading_deg: truck.heading_deg(),
             still_s: self.still_s(now_ms),
+            at_gate: truck.is_at_gate(city),
             spared: truck.offence().is_some() || !matches!(vehicle.role, Role::Worker | Role::Bare),
         };
         let dark = now_ms < truck.dark_until_ms;
@@ -476,6 +477,8 @@ impl Driven {
         self.seq += 1;
         let late = now_ms < self.receiver.late_until_ms;
         let measured = Time::from_millis(now_ms + self.odd_ms);
+        let is_damaged = noise.damaged > 0.0 && self.noise.happens(noise.damaged);
+        let damage = if is_damaged { self.noise.pick(DAMAGES).copied() } else { None };
         let body = (vehicle.role != Role::Bare).then_some((truck.load, truck.cover, truck.lift));
         let report = DeviceReport {
             device_id: &vehicle.device_id,
@@ -487,6 +490,7 @@ impl Driven {
             ignition: truck.ignition,
             body,
             hist: late,
+            damage,
         };
         let at = if late {
             // All at once, in order, when the network is back.

@@ -58,6 +58,25 @@ pub(super) struct Waiting {
     pub vertex: usize,
 }
 
+/// At the gate of a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// It will stand there for so long.
+    Ahead {
+        wait_ms: i64,
+    },
+    Standing {
+        until_ms: i64,
+    },
+    /// Nobody is before it.
+    None,
+}
+
+/// Half of the trucks find others at the gate, and stand there for up to so many seconds.
+const QUEUE_S: (f64, f64) = (30.0, 150.0);
+/// Where the queue ends, as a share of a site's radius: about at its fence.
+const FENCE: f64 = 0.96;
+
 /// What trucks share.
 pub(super) struct Street<'a> {
     pub city: &'a City,
@@ -89,6 +108,8 @@ pub(super) struct Truck {
     pub still_since_ms: i64,
     pub(super) waiting: Option<Waiting>,
     pub(super) rush: Option<Rush>,
+    /// Whether it still has to queue at the gate of the site that it drives to, and until when it stands there.
+    pub(super) queue: Queue,
     /// Where it will stand at the roadside, and for what.
     pub(super) stop: Option<(f64, Offence)>,
     pub(super) leaves_open: bool,
@@ -118,6 +139,7 @@ impl Truck {
             still_since_ms: i64::MIN,
             waiting: None,
             rush: None,
+            queue: Queue::None,
             stop: None,
             leaves_open: false,
             dark_until_ms: i64::MIN,
@@ -185,6 +207,26 @@ impl Truck {
     fn take(&mut self, path: &Arc<Path>, ends: (usize, usize)) {
         (self.path, self.stretch, self.s) = (Arc::clone(path), 0, 0.0);
         (self.from, self.to) = ends;
+        let wait_ms = self.chance.span_ms(QUEUE_S.0, QUEUE_S.1);
+        self.queue = if self.chance.happens(0.5) { Queue::Ahead { wait_ms } } else { Queue::None };
+    }
+
+    /// Where it stands in the queue at the gate of the site that it drives to, metres along its way; `None` when it need
+    /// not, or no longer can.
+    pub(super) fn gate_m(&self, city: &City) -> Option<f64> {
+        let site = &city.places[self.to];
+        let at_m = self.path.length_m() - site.radius_m * FENCE;
+        let is_site = matches!(site.kind, "source" | "sink");
+        (is_site && self.queue != Queue::None && at_m > self.s - 0.1).then_some(at_m)
+    }
+
+    /// Whether it is within some metres of the fence of the site that it comes from or drives to.
+    pub fn is_at_gate(&self, city: &City) -> bool {
+        let near = |end: usize, away_m: f64| {
+            let site = &city.places[end];
+            matches!(site.kind, "source" | "sink") && (away_m - site.radius_m * FENCE).abs() < 40.0
+        };
+        near(self.from, self.s) || near(self.to, self.path.length_m() - self.s)
     }
 
     pub(super) fn jump_to(&mut self, s: f64) {
