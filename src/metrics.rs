@@ -24,6 +24,7 @@ pub struct Metrics {
     /// Seconds from the event time of the report that completes an alert to its commit.
     pub alert_delay_seconds: Histogram,
     pub dead_letters: IntCounter,
+    odd_fields: IntCounterVec,
     /// Seconds that a sync of the journal takes.
     pub journal_sync_seconds: Histogram,
     /// 1 while the disk has no room.
@@ -79,6 +80,12 @@ impl Metrics {
                 "Time from the event time of the report that completes an alert to its commit.",
             ),
             dead_letters: counter(r, "dead_letters_total", "Messages that could not be read; they are kept whole."),
+            odd_fields: counters(
+                r,
+                "odd_fields_total",
+                "Fields of reports that made no sense and are unknown; they are kept in ext as they came.",
+                &["field"],
+            ),
             journal_sync_seconds: histogram(r, "journal_sync_seconds", "Time to write and sync a journal batch."),
             journal_disk_full: gauge(
                 r,
@@ -138,6 +145,13 @@ impl Metrics {
             metrics.dispatch_orders.with_label_values(&[state.as_str()]);
         }
         metrics
+    }
+
+    /// Counts fields that made no sense.
+    pub fn odd_fields(&self, fields: impl IntoIterator<Item = (&'static str, u64)>) {
+        for (field, count) in fields {
+            self.odd_fields.with_label_values(&[field]).inc_by(count);
+        }
     }
 
     /// Brings the counters of reports to what the ledger says. A ledger never counts down.

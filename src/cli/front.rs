@@ -1,6 +1,6 @@
 //! What stands before the journal, for brokers and files alike: decode, convert to WGS-84, admit, and keep the arrival clock.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +20,7 @@ pub struct Front {
     lines: Decoder,
     arrival: FileClock,
     decoded: Vec<Decoded>,
+    odd: BTreeMap<&'static str, u64>,
 }
 
 /// What is remembered of what came.
@@ -38,6 +39,7 @@ impl Front {
             lines: Decoder::new(Format::Native, "", Datum::Wgs84),
             arrival: FileClock::default(),
             decoded: Vec::new(),
+            odd: BTreeMap::new(),
         }
     }
 
@@ -97,6 +99,11 @@ impl Front {
         self.decoded = decoded;
     }
 
+    /// How often each field made no sense since this was last asked.
+    pub fn take_odd(&mut self) -> BTreeMap<&'static str, u64> {
+        std::mem::take(&mut self.odd)
+    }
+
     /// Appends the ticks up to `now`.
     pub fn tick(&mut self, now: Time, out: &mut Vec<Record>) {
         out.extend(self.ticker.advance(now).map(|at| Record::clock(Body::Tick, at)));
@@ -104,6 +111,8 @@ impl Front {
 
     fn admit(&mut self, mut decoded: Decoded, recv_time: Time, out: &mut Vec<Record>) {
         convert(&mut decoded.body);
+        self.admission.settings().sense(&mut decoded);
+        decoded.odd.iter().for_each(|field| *self.odd.entry(field).or_default() += 1);
         let registry = &self.registry;
         out.push(self.admission.admit(decoded, recv_time, |device_id| registry.device_is_registered(device_id)));
     }
@@ -114,11 +123,7 @@ fn convert(body: &mut Body) {
     match body {
         Body::Device(report) => convert_position(&mut report.lat, &mut report.lon, &mut report.datum),
         Body::Sighting(sighting) => convert_position(&mut sighting.lat, &mut sighting.lon, &mut sighting.datum),
-        Body::Unit(unit) => {
-            let (mut lat, mut lon) = (Some(unit.lat), Some(unit.lon));
-            convert_position(&mut lat, &mut lon, &mut unit.datum);
-            (unit.lat, unit.lon) = (lat.unwrap_or(unit.lat), lon.unwrap_or(unit.lon));
-        }
+        Body::Unit(unit) => convert_position(&mut unit.lat, &mut unit.lon, &mut unit.datum),
         Body::Reply(_) | Body::DeadLetter(_) | Body::Tick | Body::Start | Body::JudgeAgain(_) => {}
     }
 }
@@ -182,7 +187,9 @@ mod tests {
         let mut at = |&(device, recv): &(i64, Option<i64>)| {
             let report = DeviceReport { device_time: Time::from_millis(device), ..DeviceReport::default() };
             let recv_time = recv.map(Time::from_millis);
-            clock.at(&Decoded { body: Body::Device(report), reason: Reason::Ok, recv_time }).as_millis()
+            clock
+                .at(&Decoded { body: Body::Device(report), reason: Reason::Ok, recv_time, odd: Vec::new() })
+                .as_millis()
         };
         lines.iter().map(&mut at).collect()
     }

@@ -8,7 +8,7 @@ use super::{UnitInfo, globe::Globe, messages, settings::Settings, settings::kind
 use crate::{
     model::{
         self, Alert, Datum, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search, Severity, Text,
-        Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits,
+        Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits, place,
     },
     spatial::to_wgs84,
     store::Standing,
@@ -322,17 +322,27 @@ impl Queue {
         self.file(dispatch_id);
     }
 
+    /// Its status counts although its position doesn't: it is then where it was. A unit that never told where it is cannot be
+    /// sent.
     fn unit_reported(&mut self, report: &UnitReport, now: Time) {
-        let on_earth = (-90.0..=90.0).contains(&report.lat) && (-180.0..=180.0).contains(&report.lon);
         let at = report.device_time.min(now);
         let known = self.globe.get(&report.unit_id);
         let older = known.is_some_and(|known| at <= known.at);
-        if !on_earth || older || (known.is_none() && self.globe.len() >= limits::UNITS) {
+        if older || (known.is_none() && self.globe.len() >= limits::UNITS) {
             return;
         }
         let unit_id = report.unit_id.clone();
-        let here = to_wgs84(report.datum.unwrap_or(Datum::Wgs84), report.lon, report.lat);
-        let unit = UnitState { unit_id: unit_id.clone(), at, lat: here.lat, lon: here.lon, status: report.status };
+        let here =
+            place(report.lat, report.lon).map(|(lat, lon)| to_wgs84(report.datum.unwrap_or(Datum::Wgs84), lon, lat));
+        let unit = match (here, known) {
+            (Some(here), _) => {
+                UnitState { unit_id: unit_id.clone(), at, lat: here.lat, lon: here.lon, status: report.status }
+            }
+            (None, Some(known)) if known.status != report.status => {
+                UnitState { status: report.status, ..known.clone() }
+            }
+            (None, _) => return,
+        };
         self.changes.units.push(unit.clone());
         self.globe.put(unit);
         self.offer_waiting_to(&unit_id, now);

@@ -127,8 +127,8 @@ impl World {
         let report = UnitReport {
             unit_id: id.into(),
             device_time: self.now,
-            lat: LAT + metres / 111_195.08,
-            lon: LON,
+            lat: Some(LAT + metres / 111_195.08),
+            lon: Some(LON),
             datum: None,
             status: UnitStatus::parse(status.unwrap_or("available")).unwrap(),
         };
@@ -693,16 +693,32 @@ fn an_older_unit_report_does_not_move_the_unit() {
     world.now = world.now.plus_ms(-5_000);
     assert_eq!(world.report("S1", "900", None), []);
     world.now = world.now.plus_ms(10_000);
-    let nowhere = UnitReport {
-        unit_id: "S1".into(),
-        device_time: world.now,
-        lat: f64::NAN,
-        lon: 0.0,
-        datum: None,
-        status: UnitStatus::Available,
-    };
-    assert_eq!(world.queue.apply(Event::Unit(&nowhere), world.now), []);
     assert_eq!(world.units, before);
+}
+
+/// A receiver without a fix says (0, 0). The squad's status counts all the same, and it is where it was: sending one from
+/// 40 km away because the near one seemed to be in the Gulf of Guinea helps nobody.
+#[test]
+fn a_unit_without_a_usable_position_is_where_it_was() {
+    for (lat, lon) in [
+        (Some(0.0), Some(0.0)),
+        (None, None),
+        (Some(f64::NAN), Some(0.0)),
+        (Some(91.0), Some(114.0)),
+        (None, Some(114.0)),
+    ] {
+        let mut world = World::new(Settings::default(), false);
+        world.step("squad S1 police 100");
+        let before = world.units["S1"].clone();
+        world.now = world.now.plus_ms(10_000);
+        let report =
+            |status| UnitReport { unit_id: "S1".into(), device_time: world.now, lat, lon, datum: None, status };
+        let (same, busy) = (report(UnitStatus::Available), report(UnitStatus::Busy));
+        assert_eq!(world.queue.apply(Event::Unit(&same), world.now), []);
+        let effects = world.queue.apply(Event::Unit(&busy), world.now);
+        let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };
+        assert_eq!((unit.status, unit.lat, unit.lon), (UnitStatus::Busy, before.lat, before.lon), "{lat:?} {lon:?}");
+    }
 }
 
 #[test]
@@ -711,8 +727,8 @@ fn a_unit_that_reports_in_another_datum_is_where_it_is() {
     let report = UnitReport {
         unit_id: "S1".into(),
         device_time: world.now,
-        lat: LAT,
-        lon: LON,
+        lat: Some(LAT),
+        lon: Some(LON),
         datum: Some(crate::model::Datum::Gcj02),
         status: UnitStatus::Available,
     };

@@ -453,7 +453,9 @@ impl Listener for Notes {
             event_time: record.event_time,
             recv_time: record.recv_time,
             used: record.outcome == Outcome::Evaluated || record.reason == Reason::ImplausibleJump,
-            position_used: record.use_position || record.reason == Reason::ImplausibleJump,
+            // Of a jump that bears an alarm the position is not used; of another one it may be, in order of event time.
+            position_used: record.use_position
+                || (record.outcome, record.reason) == (Outcome::Filtered, Reason::ImplausibleJump),
             outcome: record.outcome.as_str(),
             reason: record.reason.as_str(),
             kind,

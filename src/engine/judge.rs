@@ -665,15 +665,20 @@ impl Judge {
         self.reference.late.bytes() / self.vehicles.len().max(1)
     }
 
-    /// Folds one input and keeps the row; whether there is one. A fix that the truck cannot have driven to is none.
-    fn step(&mut self, origin: Origin, input: Input<'_>, fixed: Option<Fixed>) -> bool {
+    /// Folds one input and keeps the row; whether there is one. A report of where the truck cannot have driven to is none, but
+    /// for its alarms and events: with such, it is one without a position.
+    fn step(&mut self, origin: Origin, mut input: Input<'_>, fixed: Option<Fixed>) -> bool {
         let vehicle = &mut self.vehicles[origin.vehicle as usize];
         if let Some(fixed) = fixed {
-            if !vehicle.now.jumps.believes(&fixed, self.reference.late.jumps) {
+            if vehicle.now.jumps.believes(&fixed, self.reference.late.jumps) {
+                vehicle.now.jumps.believe(fixed);
+            } else {
                 vehicle.now.jumps.doubt(fixed, self.reference.late.jumps);
-                return false;
+                match &mut input {
+                    Input::Report { report, use_position, .. } if report.bears_alarm() => *use_position = false,
+                    _ => return false,
+                }
             }
-            vehicle.now.jumps.believe(fixed);
         }
         let row = self.rows.push_mut(Facts::default());
         self.ruled.fold.fill(row, &mut vehicle.now.state, input);

@@ -11,10 +11,11 @@
 //! 3. The same content again: `duplicate`. Only a report that is not newer than the device's last needs to be looked up.
 //! 4. Older than the device's last event time: judged where it belongs (`out_of_order`), or `late`, `too_old`, when it is older
 //!    on arrival than what is judged at all. Equal event time with other content is judged.
-//! 5. A speed, or a jump between fixes, that no truck makes: filtered.
+//! 5. A jump between fixes that no truck makes: filtered; with alarms or events in it, judged, position unused: somebody pressed
+//!    that button.
 //! 6. Without a position, or with one that can't be used: judged, position unused.
 //!
-//! What is a jump: [`crate::model::Jumps`].
+//! A speed that no truck reaches is unknown, and the rest of the report counts. What is a jump: [`crate::model::Jumps`].
 
 use std::{
     collections::VecDeque,
@@ -28,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use super::decode::Decoded;
 use crate::model::{
     Body, DeviceReport, Fix, Fixed, JumpLimits, Jumps, Outcome, Reason, Record, Sighting, Time, UnitReply, limits,
+    place,
 };
 
 /// How often, by the arrival clock, unregistered devices that are silent make room.
@@ -37,7 +39,7 @@ const SWEEP_MS: i64 = 60_000;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdmissionSettings {
-    /// Faster, or negative: filtered.
+    /// No truck drives faster: a speed over it is unknown.
     pub max_speed_kmh: f64,
     /// Faster between two fixes: filtered.
     pub max_implied_speed_kmh: f64,
@@ -58,8 +60,8 @@ pub struct AdmissionSettings {
 impl Default for AdmissionSettings {
     fn default() -> Self {
         Self {
-            max_speed_kmh: 120.0,
-            max_implied_speed_kmh: 150.0,
+            max_speed_kmh: 200.0,
+            max_implied_speed_kmh: 200.0,
             jump_floor_m: 200.0,
             max_ahead_s: 120,
             max_age_s: 72 * 3600,
@@ -74,6 +76,15 @@ impl AdmissionSettings {
     /// How far a truck gets between two fixes.
     pub fn jumps(&self) -> JumpLimits {
         JumpLimits { max_implied_speed_kmh: self.max_implied_speed_kmh, jump_floor_m: self.jump_floor_m }
+    }
+
+    /// Takes out of a report what cannot be so; it stays in `ext`. A second time it changes nothing.
+    pub fn sense(&self, decoded: &mut Decoded) {
+        let Body::Device(report) = &mut decoded.body else { return };
+        if let Some(speed_kmh) = report.speed_kmh.take_if(|kmh| !(0.0..=self.max_speed_kmh).contains(kmh)) {
+            report.ext.insert("speed_kmh".to_owned(), speed_kmh.into());
+            decoded.odd.push("speed_kmh");
+        }
     }
 }
 
@@ -129,7 +140,8 @@ impl Admission {
     }
 
     /// Makes the record of what was decoded. A replayed file's own arrival time goes before `recv_time`.
-    pub fn admit(&mut self, decoded: Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Record {
+    pub fn admit(&mut self, mut decoded: Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Record {
+        self.settings.sense(&mut decoded);
         let recv_time = decoded.recv_time.unwrap_or(recv_time);
         let verdict = self.judge(&decoded, recv_time, &registered);
         let Verdict { outcome, reason, event_time, use_position } = verdict;
@@ -166,7 +178,10 @@ impl Admission {
         match &decoded.body {
             Body::Device(report) => self.judge_report(report, recv_time, registered),
             Body::Sighting(sighting) => self.judge_sighting(sighting, recv_time),
-            Body::Unit(unit) => other(Outcome::Evaluated, Reason::Ok, unit.device_time, is_place(unit.lat, unit.lon)),
+            Body::Unit(unit) => {
+                let use_position = place(unit.lat, unit.lon).is_some();
+                other(Outcome::Evaluated, Reason::Ok, unit.device_time, use_position)
+            }
             Body::Reply(reply) if self.replies.contains(&reply_fingerprint(reply)) => {
                 other(Outcome::Duplicate, Reason::Duplicate, reply.device_time, false)
             }
@@ -181,7 +196,7 @@ impl Admission {
     }
 
     fn judge_sighting(&self, sighting: &Sighting, recv_time: Time) -> Verdict {
-        let use_position = sighting.lat.zip(sighting.lon).is_some_and(|(lat, lon)| is_place(lat, lon));
+        let use_position = place(sighting.lat, sighting.lon).is_some();
         let age_ms = recv_time.ms_since(sighting.device_time);
         let (outcome, reason, event_time) = if age_ms < -self.settings.max_ahead_s * 1000 {
             (Outcome::Evaluated, Reason::ClockSkew, recv_time)
@@ -222,30 +237,21 @@ impl Admission {
         if recv_time.ms_since(report.device_time) > self.settings.max_age_s * 1000 {
             return verdict(Outcome::Late, Reason::TooOld, false);
         }
-        if !self.has_plausible_speed(report) {
-            return verdict(Outcome::Filtered, Reason::ImplausibleSpeed, false);
-        }
         match self.position(report) {
             Ok(_) => verdict(Outcome::Evaluated, Reason::OutOfOrder, true),
             Err(reason) => verdict(Outcome::Evaluated, reason, false),
         }
     }
 
-    fn has_plausible_speed(&self, report: &DeviceReport) -> bool {
-        report.speed_kmh.is_none_or(|speed| (0.0..=self.settings.max_speed_kmh).contains(&speed))
-    }
-
     fn judge_content(&self, report: &DeviceReport, device: &Device, event_time: Time, skewed: bool) -> Verdict {
         let verdict = |outcome, reason, use_position| Verdict { outcome, reason, event_time, use_position };
-        if !self.has_plausible_speed(report) {
-            return verdict(Outcome::Filtered, Reason::ImplausibleSpeed, false);
-        }
         let position = self.position(report);
         match position {
             Ok((lat, lon))
                 if !skewed && !device.jumps.believes(&Fixed { at: event_time, lat, lon }, self.settings.jumps()) =>
             {
-                verdict(Outcome::Filtered, Reason::ImplausibleJump, false)
+                let outcome = if report.bears_alarm() { Outcome::Evaluated } else { Outcome::Filtered };
+                verdict(outcome, Reason::ImplausibleJump, false)
             }
             _ if skewed => verdict(Outcome::Evaluated, Reason::ClockSkew, position.is_ok()),
             Ok(_) => verdict(Outcome::Evaluated, Reason::Ok, true),
@@ -255,12 +261,10 @@ impl Admission {
 
     /// The position, or why it can't be used.
     fn position(&self, report: &DeviceReport) -> Result<(f64, f64), Reason> {
-        let (lat, lon) = report.lat.zip(report.lon).ok_or(Reason::NoPosition)?;
-        if report.fix == Some(Fix::None) || (lat == 0.0 && lon == 0.0) {
-            Err(Reason::NoPosition)
-        } else if !is_place(lat, lon) {
-            Err(Reason::PositionOutOfRange)
-        } else if report.sats.is_some_and(|sats| sats < self.settings.min_sats)
+        let given = report.lat.zip(report.lon).filter(|given| *given != (0.0, 0.0));
+        given.filter(|_| report.fix != Some(Fix::None)).ok_or(Reason::NoPosition)?;
+        let (lat, lon) = place(report.lat, report.lon).ok_or(Reason::PositionOutOfRange)?;
+        if report.sats.is_some_and(|sats| sats < self.settings.min_sats)
             || report.hdop.is_some_and(|hdop| hdop > self.settings.max_hdop)
         {
             Err(Reason::WeakFix)
@@ -344,18 +348,28 @@ fn fixed(report: &DeviceReport, at: Time) -> Option<Fixed> {
     report.lat.zip(report.lon).map(|(lat, lon)| Fixed { at, lat, lon })
 }
 
-fn is_place(lat: f64, lon: f64) -> bool {
-    lat.abs() <= 90.0 && lon.abs() <= 180.0 && (lat != 0.0 || lon != 0.0)
-}
-
-/// What makes a report the same report again: its time, position, alarms, events, driver and body state. Not its counter and
-/// not `hist`, which change when a device sends it once more.
+/// What makes a report the same report again: all that it measured and says. Not its counter and not `hist`, which change when a
+/// device sends it once more, and not what vendors add.
 fn fingerprint(report: &DeviceReport) -> [u16; 3] {
     let mut hash = DefaultHasher::new();
-    (report.device_time, report.lat.map(f64::to_bits), report.lon.map(f64::to_bits)).hash(&mut hash);
+    let numbers = [
+        report.lat,
+        report.lon,
+        report.accuracy_m,
+        report.hdop,
+        report.speed_kmh,
+        report.heading_deg,
+        report.alt_m,
+        report.odometer_m,
+        report.speed_recorder_kmh,
+        report.gross_kg,
+    ];
+    (report.device_time, numbers.map(|number| number.map(f64::to_bits)), report.fix, report.sats).hash(&mut hash);
     (report.ignition, report.power, report.antenna, report.load, report.cover, report.lift).hash(&mut hash);
     (&report.alarms, &report.driver_id).hash(&mut hash);
-    report.events.iter().for_each(|event| (&event.kind, event.phase, event.level).hash(&mut hash));
+    report.events.iter().for_each(|event| {
+        (&event.kind, event.phase, event.level, event.speed_kmh.map(f64::to_bits)).hash(&mut hash);
+    });
     let bits = hash.finish();
     [bits as u16, (bits >> 16) as u16, (bits >> 32) as u16]
 }

@@ -129,13 +129,13 @@ columns! {
     lat: Float64Array, true, SENT, |rows| floats(rows, |r| match &r.body {
         Body::Device(d) => d.lat,
         Body::Sighting(s) => s.lat,
-        Body::Unit(u) => Some(u.lat),
+        Body::Unit(u) => u.lat,
         _ => None,
     });
     lon: Float64Array, true, SENT, |rows| floats(rows, |r| match &r.body {
         Body::Device(d) => d.lon,
         Body::Sighting(s) => s.lon,
-        Body::Unit(u) => Some(u.lon),
+        Body::Unit(u) => u.lon,
         _ => None,
     });
     datum: StringArray, true, SENT, |rows| texts(rows, |r| match &r.body {

@@ -134,8 +134,8 @@ impl Row<'_> {
         Ok(UnitReport {
             unit_id: self.needed("source_id", self.text(c.source_id))?,
             device_time: self.time("device_time", c.device_time)?,
-            lat: self.needed("lat", self.number(c.lat))?,
-            lon: self.needed("lon", self.number(c.lon))?,
+            lat: self.number(c.lat),
+            lon: self.number(c.lon),
             datum: self.datum()?,
             status: self.needed("unit_status", self.word("unit_status", c.unit_status, UnitStatus::parse)?)?,
         })

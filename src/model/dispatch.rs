@@ -30,8 +30,11 @@ pub struct UnitReport {
     #[serde(default = "empty")]
     pub unit_id: Arc<str>,
     pub device_time: Time,
-    pub lat: f64,
-    pub lon: f64,
+    /// Degrees; without a usable position its status counts, and it is where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lat: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lon: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datum: Option<Datum>,
     pub status: UnitStatus,

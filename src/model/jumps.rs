@@ -25,7 +25,7 @@ pub struct JumpLimits {
 
 impl Default for JumpLimits {
     fn default() -> Self {
-        Self { max_implied_speed_kmh: 150.0, jump_floor_m: 200.0 }
+        Self { max_implied_speed_kmh: 200.0, jump_floor_m: 200.0 }
     }
 }
 

@@ -29,7 +29,7 @@ pub use plural::counted;
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
 pub(crate) use report::words;
 pub use report::{
-    Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind,
+    Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind, place,
 };
 pub use rule::{CountWindow, Departments, Incident, Tally, Timing, Verdict, Window};
 pub use schedule::{Schedule, ScheduleError};

@@ -146,6 +146,19 @@ pub struct DeviceReport {
     pub ext: Map<String, Json>,
 }
 
+impl DeviceReport {
+    /// Whether somebody pressed a button or a device noticed something: that is true whatever its position and clock say.
+    pub fn bears_alarm(&self) -> bool {
+        !self.alarms.is_empty() || !self.events.is_empty()
+    }
+}
+
+/// Latitude and longitude in degrees, where they may be a position: on the globe, and not (0, 0), which means no fix.
+pub fn place(lat: Option<f64>, lon: Option<f64>) -> Option<(f64, f64)> {
+    let (lat, lon) = lat.zip(lon)?;
+    (lat.abs() <= 90.0 && lon.abs() <= 180.0 && (lat, lon) != (0.0, 0.0)).then_some((lat, lon))
+}
+
 /// Something a dashcam noticed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {

@@ -210,8 +210,8 @@ impl Unit {
         let report = UnitReport {
             unit_id: Arc::clone(&self.unit_id),
             device_time: Time::from_millis(now_ms),
-            lat: round(self.spot.lat()),
-            lon: round(self.spot.lon()),
+            lat: Some(round(self.spot.lat())),
+            lon: Some(round(self.spot.lon())),
             datum: None,
             status,
         };

@@ -1,7 +1,7 @@
 //! From the brokers to the shards: admit, journal, acknowledge, hand over. One thread; order of receipt is kept.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     sync::{
         Arc,
@@ -51,6 +51,8 @@ pub enum Order {
 pub trait Watch: Send {
     /// Appended to the journal, and how long that took.
     fn journalled(&mut self, records: &[Record], took: Duration);
+    /// How often each field made no sense in what was appended.
+    fn odd(&mut self, fields: BTreeMap<&'static str, u64>);
     /// Judged, before it is committed.
     fn judged(&mut self, judged: &Judged);
     /// Where vehicles were last seen, to be told again after a start.
@@ -224,6 +226,7 @@ impl<W: Watch> Intake<W> {
             self.front.message(&inlet.decoder, incoming.topic(), incoming.payload(), incoming.recv_time, &mut records);
         }
         self.put_aside(&aside).await?;
+        self.watch.odd(self.front.take_odd());
         let records = self.append(records).await?;
         inlet.source.acknowledge(chunk.iter().map(|incoming| incoming.ack));
         if !records.is_empty() {
@@ -243,6 +246,7 @@ impl<W: Watch> Intake<W> {
                 self.front.message(&inlet.decoder, &message.topic, &message.payload, at, &mut records);
             }
         }
+        self.watch.odd(self.front.take_odd());
         self.keep(records).await?;
         self.backlog.forget();
         self.watch.waiting(self.backlog.bytes());

@@ -1,6 +1,7 @@
 //! What happened, told to metrics, to the stream and to whoever listens in this process.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, mpsc::SyncSender},
     time::Duration,
 };
@@ -46,6 +47,10 @@ impl Watch for Passing {
             }
         }
         judged.seen.risks.iter().for_each(|assessed| self.risks.see(assessed));
+    }
+
+    fn odd(&mut self, fields: BTreeMap<&'static str, u64>) {
+        self.metrics.odd_fields(fields);
     }
 
     fn positions(&self) -> Vec<LastPosition> {

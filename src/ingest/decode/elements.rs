@@ -31,6 +31,34 @@ pub(super) fn split(payload: &[u8]) -> Result<Vec<&[u8]>, String> {
     Err("found the end of the message, expected the end of the array".to_owned())
 }
 
+/// The same text with every word and number that JSON doesn't know (`NaN`, `True`, `0xFFFF`, `1e999`, `+5`) as a string; `None`
+/// when there is none.
+pub(super) fn quoted(text: &[u8]) -> Option<Vec<u8>> {
+    let mut scan = Scan { depth: 0, in_string: false, escaped: false };
+    let (mut out, mut copied, mut at) = (Vec::new(), 0, 0);
+    let is_bare = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_');
+    while at < text.len() {
+        if scan.in_string || !is_bare(&text[at]) {
+            scan.step(text[at]);
+            at += 1;
+            continue;
+        }
+        let end = text[at..].iter().position(|byte| !is_bare(byte)).map_or(text.len(), |length| at + length);
+        if serde_json::from_slice::<serde_json::Value>(&text[at..end]).is_err() {
+            out.extend_from_slice(&text[copied..at]);
+            out.push(b'"');
+            out.extend_from_slice(&text[at..end]);
+            out.push(b'"');
+            copied = end;
+        }
+        at = end;
+    }
+    (copied > 0).then(|| {
+        out.extend_from_slice(&text[copied..]);
+        out
+    })
+}
+
 /// Where a byte stands in the array.
 enum Mark {
     Inside,

@@ -13,8 +13,8 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Content, Context, Foreign,
-    fields::{Fields, agreed},
+    Content, Context, Foreign, Report,
+    fields::{Fields, FromJson as _, agreed, is_nothing},
 };
 use crate::model::{Antenna, DeviceReport, Event, EventPhase, Fix, Load, Power, Time};
 
@@ -29,15 +29,15 @@ const BATCH: i64 = 0x0704;
 
 pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     let mut message = Fields::parse(bytes)?;
-    let mut header = message.object("header")?;
-    let mut body = message.object("body")?;
+    let mut header = message.object("header");
+    let mut body = message.object("body");
     let terminal = Terminal::of(context, &mut header).map_err(|problem| format!("header.{problem}"))?;
-    let one = |location: Result<Fields, String>| {
-        let report = location.and_then(|location| terminal.report(location, false));
+    let one = |location: Fields| {
+        let report = terminal.report(location, false);
         report.map(Content::from).map_err(|problem| format!("body.{problem}"))
     };
     match header.need("msg_id").map_err(|problem| format!("header.{problem}"))? {
-        LOCATION => one(Ok(body)),
+        LOCATION => one(body),
         LOCATION_ANSWER => one(body.object("params")),
         CONTROL_ANSWER => one(body.object("location")),
         BATCH => terminal.batch(body).map_err(|problem| format!("body.{problem}")),
@@ -55,19 +55,19 @@ struct Terminal<'a> {
 
 impl<'a> Terminal<'a> {
     fn of(context: Context<'a>, header: &mut Fields) -> Result<Self, String> {
-        let own = header.name("phone")?.map(|phone| unpadded(&phone));
+        let own = header.take::<String>("phone").map(|phone| unpadded(&phone));
         let topic = context.id.map(|id| unpadded(id));
         Ok(Self {
             context,
             device_id: agreed("phone", own, topic.as_ref())?,
-            seq: header.take("msg_sn")?,
-            is_2019: header.take::<i64>("proto_ver")?.is_some(),
+            seq: header.take("msg_sn"),
+            is_2019: header.take::<i64>("proto_ver").is_some(),
         })
     }
 
     fn batch(&self, mut body: Fields) -> Foreign {
-        let is_buffered = body.take::<i64>("type")? == Some(1);
-        let locations = match body.0.remove("location") {
+        let is_buffered = body.take::<i64>("type") == Some(1);
+        let locations = match body.map.remove("location") {
             Some(Json::Array(locations)) => locations,
             other => return Err(format!("location: found {}, expected an array", other.unwrap_or_default())),
         };
@@ -76,64 +76,66 @@ impl<'a> Terminal<'a> {
             let Json::Object(fields) = location else {
                 return Err((bytes, format!("body.location[{index}]: found no object")));
             };
-            self.report(Fields(fields), is_buffered)
+            self.report(Fields::of(fields), is_buffered)
                 .map_err(|problem| (bytes, format!("body.location[{index}].{problem}")))
         };
         Ok(Content::Batch(locations.into_iter().enumerate().map(read).collect()))
     }
 
-    fn report(&self, mut body: Fields, hist: bool) -> Result<DeviceReport, String> {
-        let (alarm, status) = (Bits::take(&mut body, "alarm")?, Bits::take(&mut body, "status")?);
-        let mut extra = body.object("extra")?;
-        let is_encrypted = status.has(5);
-        let mut degrees = |name, is_negative| -> Result<Option<f64>, String> {
-            if is_encrypted {
-                return Ok(None);
-            }
-            let millionths: Option<f64> = body.take(name)?;
-            Ok(millionths.map(|raw| if is_negative { -raw } else { raw } / 1e6))
-        };
-        let (lat, lon) = (degrees("latitude", status.has(2))?, degrees("longitude", status.has(3))?);
+    fn report(&self, mut body: Fields, hist: bool) -> Result<Report, String> {
+        let (alarm, status) = (Bits::take(&mut body, "alarm"), Bits::take(&mut body, "status"));
+        let mut extra = body.object("extra");
+        let position = position(&mut body, status);
         let tenths = |value: Option<f64>| value.map(|value| value / 10.0);
+        let bits = (alarm.unwrap_or_default(), status.unwrap_or_default());
+        let (alarms, events) = (self.alarms(bits.0, &extra), self.events(bits.0, bits.1, &extra));
+        let said = body.map.remove("time").unwrap_or_default();
+        let device_time = match String::of(&said).and_then(|text| self.time(&text)) {
+            Some(time) => time,
+            None if !alarms.is_empty() || !events.is_empty() => {
+                body.keep("time", said);
+                Time::default()
+            }
+            None if is_nothing(&said) => return Err("time: found nothing, expected a time as YYMMDDhhmmss".to_owned()),
+            None => return Err(format!("time: found {said}, expected a time as YYMMDDhhmmss")),
+        };
         let report = DeviceReport {
             device_id: Arc::clone(&self.device_id),
-            device_time: self.time(&body.need::<String>("time")?)?,
+            device_time,
             seq: self.seq,
-            lat,
-            lon,
+            lat: position.map(|(lat, _)| lat),
+            lon: position.map(|(_, lon)| lon),
             datum: self.context.foreign_datum(),
             // A terminal without a fix repeats its last position.
-            fix: (!status.has(1)).then_some(Fix::None),
-            sats: extra.take("gnss_sat_num")?,
-            speed_kmh: tenths(body.take("speed")?),
-            heading_deg: body.take("direction")?,
-            alt_m: body.take("altitude")?,
-            odometer_m: extra.take::<f64>("mileage")?.map(|mileage| mileage * 100.0),
-            speed_recorder_kmh: tenths(extra.take("speed")?),
-            ignition: Some(status.has(0)),
-            power: Some(power(alarm)),
-            antenna: Some(antenna(alarm)),
-            load: load(status),
-            alarms: self.alarms(alarm, &extra),
-            events: self.events(alarm, status, &extra),
+            fix: status.is_none_or(|status| !status.has(1)).then_some(Fix::None),
+            sats: extra.take("gnss_sat_num"),
+            speed_kmh: tenths(body.take("speed")),
+            heading_deg: body.take("direction"),
+            alt_m: body.take("altitude"),
+            odometer_m: extra.take::<f64>("mileage").map(|mileage| mileage * 100.0),
+            speed_recorder_kmh: tenths(extra.take("speed")),
+            ignition: status.map(|status| status.has(0)),
+            power: alarm.map(power),
+            antenna: alarm.map(antenna),
+            load: status.and_then(load),
+            alarms,
+            events,
             hist,
             ..DeviceReport::default()
         };
-        Ok(DeviceReport { ext: ext(alarm, status, body, extra), ..report })
+        let mut odd = std::mem::take(&mut body.odd);
+        odd.append(&mut extra.odd);
+        Ok(Report { report: DeviceReport { ext: ext(alarm, status, body, extra), ..report }, odd })
     }
 
     /// From `YYMMDDhhmmss` by the terminal's clock.
-    fn time(&self, text: &str) -> Result<Time, String> {
+    fn time(&self, text: &str) -> Option<Time> {
         let digits: Vec<&str> = (0..6).filter_map(|pair| text.get(2 * pair..2 * pair + 2)).collect();
         let offset_h = self.context.utc_offset_h;
         let sign = if offset_h < 0 { '-' } else { '+' };
-        let rfc3339 = match *digits {
-            [year, month, day, hour, minute, second] if text.len() == 12 => {
-                format!("20{year}-{month}-{day}T{hour}:{minute}:{second}{sign}{:02}:00", offset_h.unsigned_abs())
-            }
-            _ => String::new(),
-        };
-        rfc3339.parse().map_err(|_| format!("time: found {text:?}, expected a time as YYMMDDhhmmss"))
+        let [year, month, day, hour, minute, second] = *digits else { return None };
+        let rfc3339 = format!("20{year}-{month}-{day}T{hour}:{minute}:{second}{sign}{:02}:00", offset_h.unsigned_abs());
+        rfc3339.parse().ok().filter(|_| text.len() == 12)
     }
 
     fn alarms(&self, alarm: Bits, extra: &Fields) -> Vec<Arc<str>> {
@@ -167,15 +169,36 @@ fn unpadded(phone: &str) -> Arc<str> {
     phone.trim_start_matches('0').into()
 }
 
+/// Both in millionths of a degree and without a sign, which the status has. What has a fraction, or lies within a hundred
+/// metres of (0, 0), is degrees by mistake and no position: a truck in Shenzhen would seem to be in the Gulf of Guinea.
+fn position(body: &mut Fields, status: Option<Bits>) -> Option<(f64, f64)> {
+    // Encrypted, they are none of our numbers.
+    let status = status.filter(|status| !status.has(5))?;
+    let (lat, lon): (Option<f64>, Option<f64>) = (body.take("latitude"), body.take("longitude"));
+    let (lat, lon) = lat.zip(lon)?;
+    let is_whole = lat.fract() == 0.0 && lon.fract() == 0.0;
+    let is_near_zero = lat.abs() < 1_000.0 && lon.abs() < 1_000.0 && (lat, lon) != (0.0, 0.0);
+    if !is_whole || is_near_zero {
+        body.keep("latitude", lat.into());
+        body.keep("longitude", lon.into());
+        return None;
+    }
+    let signed = |millionths: f64, bit| if status.has(bit) { -millionths / 1e6 } else { millionths / 1e6 };
+    Some((signed(lat, 2), signed(lon, 3)))
+}
+
 /// A double word of the wire.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Bits(u32);
 
 impl Bits {
-    fn take(body: &mut Fields, name: &str) -> Result<Self, String> {
-        let number: i64 = body.need(name)?;
-        let bits = u32::try_from(number);
-        bits.map(Self).map_err(|_| format!("{name}: found {number}, expected a number of 32 bits"))
+    fn take(body: &mut Fields, name: &'static str) -> Option<Self> {
+        let number: i64 = body.take(name)?;
+        let bits = u32::try_from(number).ok().map(Self);
+        if bits.is_none() {
+            body.keep(name, number.into());
+        }
+        bits
     }
 
     fn has(self, bit: usize) -> bool {
@@ -327,13 +350,14 @@ fn is_any_set(extra: &Fields, item: &str) -> bool {
 
 /// An item that the gateway does not know.
 fn binary(extra: &Fields, item: &str) -> Option<Vec<u8>> {
-    BASE64_STANDARD.decode(extra.0.get(item)?.as_str()?).ok()
+    BASE64_STANDARD.decode(extra.map.get(item)?.as_str()?).ok()
 }
 
-fn ext(alarm: Bits, status: Bits, body: Fields, extra: Fields) -> Map<String, Json> {
+fn ext(alarm: Option<Bits>, status: Option<Bits>, body: Fields, extra: Fields) -> Map<String, Json> {
     let mut ext = body.rest();
-    ext.insert("alarm".to_owned(), alarm.0.into());
-    ext.insert("status".to_owned(), status.0.into());
+    for (name, bits) in [("alarm", alarm), ("status", status)] {
+        ext.extend(bits.map(|bits| (name.to_owned(), bits.0.into())));
+    }
     let extra = extra.rest();
     if !extra.is_empty() {
         ext.insert("extra".to_owned(), extra.into());

@@ -1,6 +1,6 @@
 //! Values of single fields: what is accepted, and how what is not is told.
 
-use std::{fmt, marker::PhantomData, sync::Arc};
+use std::{borrow::Cow, fmt, marker::PhantomData, sync::Arc};
 
 use serde::{Deserialize, Deserializer, de};
 use serde_json::{Map, Value as Json};
@@ -42,16 +42,22 @@ pub(super) enum Word<T> {
     Other(String),
 }
 
-/// The closed sets.
+/// The closed sets. Case and blanks around a word don't count.
 pub(super) trait Words: Sized {
     const EXPECTED: &'static str;
     fn of(word: &str) -> Option<Self>;
 }
 
+/// Of a word as sent, the spelling of our sets.
+pub(super) fn spelling(word: &str) -> Cow<'_, str> {
+    let word = word.trim();
+    if word.bytes().any(|byte| byte.is_ascii_uppercase()) { word.to_ascii_lowercase().into() } else { word.into() }
+}
+
 macro_rules! closed_sets {
     ($($name:ident: $expected:literal),+ $(,)?) => { $(impl Words for $name {
         const EXPECTED: &'static str = $expected;
-        fn of(word: &str) -> Option<Self> { $name::parse(word) }
+        fn of(word: &str) -> Option<Self> { $name::parse(&spelling(word)) }
     })+ };
 }
 closed_sets! {
@@ -70,7 +76,7 @@ closed_sets! {
 impl Words for Datum {
     const EXPECTED: &'static str = "wgs84, gcj02 or bd09";
     fn of(word: &str) -> Option<Self> {
-        match word {
+        match &*spelling(word) {
             "wgs84" => Some(Datum::Wgs84),
             "gcj02" => Some(Datum::Gcj02),
             "bd09" => Some(Datum::Bd09),
@@ -79,10 +85,17 @@ impl Words for Datum {
     }
 }
 
-/// A field's value; `None` for `null`, which is the same as absent.
-pub(super) struct Maybe<T>(pub Option<T>);
+/// What a field holds.
+pub(super) enum Maybe<T> {
+    Known(T),
+    /// `null`, an empty text or an empty list: the same as absent.
+    Nothing,
+    /// What makes no sense there, as it came.
+    Odd(Json),
+}
 
-/// What a field's value may be.
+/// What a field's value may be. Senders are loose with types, so what can be meant in one way only is read: a number written
+/// as text, a flag written as 0 or 1, a number that names something.
 pub(super) trait Scalar: Sized {
     const EXPECTED: &'static str;
     fn number(_: f64) -> Option<Self> {
@@ -107,6 +120,9 @@ impl Scalar for f64 {
     fn integer(number: i64) -> Option<Self> {
         Some(number as f64)
     }
+    fn text(text: &str) -> Option<Self> {
+        text.trim().parse().ok().filter(|number: &f64| number.is_finite())
+    }
 }
 
 /// Up to this, every integer is a number of its own in JSON's doubles.
@@ -120,28 +136,47 @@ impl Scalar for i64 {
     fn integer(number: i64) -> Option<Self> {
         Some(number)
     }
+    fn text(text: &str) -> Option<Self> {
+        let text = text.trim();
+        text.parse().ok().or_else(|| Self::number(text.parse().ok()?))
+    }
 }
 
 impl Scalar for bool {
     const EXPECTED: &'static str = "true or false";
+    fn integer(number: i64) -> Option<Self> {
+        matches!(number, 0 | 1).then_some(number == 1)
+    }
+    fn number(number: f64) -> Option<Self> {
+        i64::number(number).and_then(Self::integer)
+    }
     fn flag(flag: bool) -> Option<Self> {
         Some(flag)
     }
-}
-
-impl Scalar for Arc<str> {
-    const EXPECTED: &'static str = "a string";
     fn text(text: &str) -> Option<Self> {
-        Some(text.into())
+        match &*spelling(text) {
+            "true" | "1" | "on" | "yes" => Some(true),
+            "false" | "0" | "off" | "no" => Some(false),
+            _ => None,
+        }
     }
 }
 
-impl Scalar for String {
-    const EXPECTED: &'static str = "a string";
-    fn text(text: &str) -> Option<Self> {
-        Some(text.to_owned())
-    }
+macro_rules! texts {
+    ($($name:ty),+) => { $(impl Scalar for $name {
+        const EXPECTED: &'static str = "a string";
+        fn integer(number: i64) -> Option<Self> {
+            Some(number.to_string().into())
+        }
+        fn number(number: f64) -> Option<Self> {
+            i64::number(number).and_then(Self::integer)
+        }
+        fn text(text: &str) -> Option<Self> {
+            Some(text.into())
+        }
+    })+ };
 }
+texts!(Arc<str>, String);
 
 impl<T: Words> Scalar for Word<T> {
     const EXPECTED: &'static str = T::EXPECTED;
@@ -164,10 +199,61 @@ impl Scalar for Time {
     const EXPECTED: &'static str = "an RFC 3339 time or integer milliseconds since 1970 UTC";
     fn integer(ms: i64) -> Option<Self> {
         let time = Time::from_millis(ms);
-        (time.as_millis() == ms).then_some(time)
+        (time.as_millis() == ms && !is_seconds(ms)).then_some(time)
+    }
+    fn number(number: f64) -> Option<Self> {
+        i64::number(number).and_then(Self::integer)
     }
     fn text(text: &str) -> Option<Self> {
-        text.parse().ok()
+        let text = text.trim();
+        text.parse().ok().or_else(|| Self::integer(i64::text(text)?))
+    }
+}
+
+/// Whether a number is more likely seconds than milliseconds since 1970: the seconds of 2001 to 2286 are the milliseconds
+/// of some weeks of 1970.
+pub(super) fn is_seconds(number: i64) -> bool {
+    (1_000_000_000..10_000_000_000).contains(&number)
+}
+
+/// Why a time could not be read.
+pub(super) fn time_problem(name: &str, found: &Json) -> String {
+    match i64::of(found) {
+        Some(number) if is_seconds(number) => {
+            format!(
+                "{name}: found {found}, which are seconds since 1970; expected milliseconds ({number}000), or RFC 3339"
+            )
+        }
+        _ => format!("{name}: found {found}, expected {}", Time::EXPECTED),
+    }
+}
+
+/// Reading out of JSON that is there already.
+pub(super) trait FromJson: Scalar {
+    /// `None` when it makes no sense.
+    fn of(json: &Json) -> Option<Self> {
+        match json {
+            Json::Bool(flag) => Self::flag(*flag),
+            Json::String(text) => Self::text(text),
+            Json::Number(number) => match number.as_i64() {
+                Some(integer) => Self::integer(integer),
+                None => number.as_f64().and_then(Self::number),
+            },
+            Json::Null | Json::Array(_) | Json::Object(_) => None,
+        }
+    }
+}
+
+impl<T: Scalar> FromJson for T {}
+
+/// Whether JSON says no more than nothing: `null`, an empty text, list or object.
+pub(super) fn is_nothing(json: &Json) -> bool {
+    match json {
+        Json::Null => true,
+        Json::String(text) => text.trim().is_empty(),
+        Json::Array(items) => items.is_empty(),
+        Json::Object(map) => map.is_empty(),
+        Json::Bool(_) | Json::Number(_) => false,
     }
 }
 
@@ -179,12 +265,13 @@ impl<'de, T: Scalar> Deserialize<'de> for Maybe<T> {
 
 struct Visit<T>(PhantomData<T>);
 
-impl<T: Scalar> Visit<T> {
-    fn or<E: de::Error>(found: Option<T>, unexpected: de::Unexpected) -> Result<Maybe<T>, E> {
-        match found {
-            Some(value) => Ok(Maybe(Some(value))),
-            None => Err(E::invalid_value(unexpected, &T::EXPECTED)),
-        }
+impl<T> Visit<T> {
+    fn or(found: Option<T>, json: impl FnOnce() -> Json) -> Maybe<T> {
+        found.map_or_else(|| Maybe::Odd(json()), Maybe::Known)
+    }
+
+    fn composite(json: Json) -> Maybe<T> {
+        if is_nothing(&json) { Maybe::Nothing } else { Maybe::Odd(json) }
     }
 }
 
@@ -194,90 +281,115 @@ impl<'de, T: Scalar> de::Visitor<'de> for Visit<T> {
         f.write_str(T::EXPECTED)
     }
     fn visit_unit<E>(self) -> Result<Maybe<T>, E> {
-        Ok(Maybe(None))
+        Ok(Maybe::Nothing)
     }
     fn visit_f64<E: de::Error>(self, number: f64) -> Result<Maybe<T>, E> {
-        Self::or(T::number(number), de::Unexpected::Float(number))
+        Ok(Self::or(T::number(number), || number.into()))
     }
     fn visit_i64<E: de::Error>(self, number: i64) -> Result<Maybe<T>, E> {
-        Self::or(T::integer(number), de::Unexpected::Signed(number))
+        Ok(Self::or(T::integer(number), || number.into()))
     }
     fn visit_u64<E: de::Error>(self, number: u64) -> Result<Maybe<T>, E> {
         let found = i64::try_from(number).map_or_else(|_| T::number(number as f64), T::integer);
-        Self::or(found, de::Unexpected::Unsigned(number))
+        Ok(Self::or(found, || number.into()))
     }
     fn visit_bool<E: de::Error>(self, flag: bool) -> Result<Maybe<T>, E> {
-        Self::or(T::flag(flag), de::Unexpected::Bool(flag))
+        Ok(Self::or(T::flag(flag), || flag.into()))
     }
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Maybe<T>, E> {
-        Self::or(T::text(text), de::Unexpected::Str(text))
+        if text.trim().is_empty() {
+            return Ok(Maybe::Nothing);
+        }
+        Ok(Self::or(T::text(text), || text.into()))
+    }
+    fn visit_seq<S: de::SeqAccess<'de>>(self, items: S) -> Result<Maybe<T>, S::Error> {
+        Json::deserialize(de::value::SeqAccessDeserializer::new(items)).map(Self::composite)
+    }
+    fn visit_map<M: de::MapAccess<'de>>(self, map: M) -> Result<Maybe<T>, M::Error> {
+        Json::deserialize(de::value::MapAccessDeserializer::new(map)).map(Self::composite)
     }
 }
 
-/// The fields of an object that is not worth a parser of its own, taken out one by one.
-pub(super) struct Fields(pub Map<String, Json>);
+/// The fields of an object that is not worth a parser of its own, taken out one by one. A field that makes no sense stays, so
+/// that it ends up in `ext` as it came, and is named in `odd`.
+#[derive(Default)]
+pub(super) struct Fields {
+    pub map: Map<String, Json>,
+    pub odd: Vec<&'static str>,
+}
 
 impl Fields {
+    pub fn of(map: Map<String, Json>) -> Self {
+        Self { map, odd: Vec::new() }
+    }
+
     /// # Errors
     /// What was found instead of an object.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
-        serde_json::from_slice(bytes).map(Fields).map_err(|error| told(&error))
+        serde_json::from_slice(bytes).map(Self::of).map_err(|error| told(&error))
+    }
+
+    /// The value of a field; `None` when it is absent, says nothing or makes no sense.
+    pub fn take<T: Scalar>(&mut self, name: &'static str) -> Option<T> {
+        let json = self.map.remove(name)?;
+        if is_nothing(&json) {
+            return None;
+        }
+        let value = T::of(&json);
+        if value.is_none() {
+            self.keep(name, json);
+        }
+        value
+    }
+
+    /// Keeps what makes no sense.
+    pub fn keep(&mut self, name: &'static str, json: Json) {
+        self.map.insert(name.to_owned(), json);
+        self.odd.push(name);
     }
 
     /// # Errors
-    /// The field, what was found and what was expected.
-    pub fn take<T: Scalar>(&mut self, name: &str) -> Result<Option<T>, String> {
-        match self.0.remove(name) {
-            None => Ok(None),
-            Some(json) => {
-                let value: Result<Maybe<T>, _> = serde_json::from_value(json);
-                value.map(|maybe| maybe.0).map_err(|error| format!("{name}: {}", told(&error)))
+    /// When a field is missing or makes no sense.
+    pub fn need<T: Scalar>(&mut self, name: &'static str) -> Result<T, String> {
+        let missing = || format!("{name}: found nothing, expected {}", T::EXPECTED);
+        self.take(name).ok_or_else(|| match self.map.get(name) {
+            Some(found) => format!("{name}: found {found}, expected {}", T::EXPECTED),
+            None => missing(),
+        })
+    }
+
+    /// A time that must be there.
+    ///
+    /// # Errors
+    /// When it is missing, or none.
+    pub fn time(&mut self, name: &'static str) -> Result<Time, String> {
+        let found = self.map.get(name).cloned();
+        self.need(name).map_err(|problem| found.map_or(problem, |found| time_problem(name, &found)))
+    }
+
+    /// The fields of an object in this one; none when it is absent, or something else.
+    pub fn object(&mut self, name: &'static str) -> Self {
+        match self.map.remove(name) {
+            Some(Json::Object(map)) => Self::of(map),
+            Some(other) if !is_nothing(&other) => {
+                self.keep(name, other);
+                Self::default()
             }
-        }
-    }
-
-    /// # Errors
-    /// As [`Fields::take`], and when it is missing.
-    pub fn need<T: Scalar>(&mut self, name: &str) -> Result<T, String> {
-        self.take(name)?.ok_or_else(|| format!("{name}: found nothing, expected {}", T::EXPECTED))
-    }
-
-    /// The fields of an object in this one; none when it is absent.
-    ///
-    /// # Errors
-    /// The field, and what was found instead of an object.
-    pub fn object(&mut self, name: &str) -> Result<Self, String> {
-        match self.0.remove(name) {
-            None | Some(Json::Null) => Ok(Self(Map::new())),
-            Some(Json::Object(map)) => Ok(Self(map)),
-            Some(other) => Err(format!("{name}: found {other}, expected an object")),
-        }
-    }
-
-    /// An identity written as a text or as a number; `None` when it is empty.
-    ///
-    /// # Errors
-    /// The field and what was found.
-    pub fn name(&mut self, name: &str) -> Result<Option<Arc<str>>, String> {
-        match self.0.remove(name) {
-            None | Some(Json::Null) => Ok(None),
-            Some(Json::String(text)) => Ok((!text.is_empty()).then(|| text.into())),
-            Some(Json::Number(number)) if number.is_u64() => Ok(Some(number.to_string().into())),
-            Some(other) => Err(format!("{name}: found {other}, expected a text or a whole number")),
+            _ => Self::default(),
         }
     }
 
     /// What nobody took and is not null.
     pub fn rest(self) -> Map<String, Json> {
-        self.0.into_iter().filter(|(_, value)| !value.is_null()).collect()
+        self.map.into_iter().filter(|(_, value)| !value.is_null()).collect()
     }
 
     /// The sender's id: from the object, from the topic, or from both when they agree.
     ///
     /// # Errors
     /// When there is none, or two, or it is none that we take.
-    pub fn id(&mut self, name: &str, topic: Option<&Arc<str>>) -> Result<Arc<str>, String> {
-        agreed(name, self.take(name)?, topic)
+    pub fn id(&mut self, name: &'static str, topic: Option<&Arc<str>>) -> Result<Arc<str>, String> {
+        agreed(name, self.take(name), topic)
     }
 }
 

@@ -5,6 +5,7 @@ mod emqx_jt808;
 mod fields;
 mod native;
 mod owntracks;
+mod sense;
 mod teltonika;
 mod topics;
 mod traccar;
@@ -71,7 +72,12 @@ pub struct Decoded {
     pub reason: Reason,
     /// Arrival as a replayed file says it; never set for messages.
     pub recv_time: Option<Time>,
+    /// Fields that made no sense and are unknown: by our name, or the dialect's where a value could not be read at all.
+    pub odd: Odd,
 }
+
+/// Names of fields that made no sense. Most reports have none.
+pub type Odd = Vec<&'static str>;
 
 /// Reads messages and lines of one dialect.
 ///
@@ -102,14 +108,28 @@ impl Context<'_> {
     }
 }
 
-/// The reading of one element of our own JSON: the body and, in files, its arrival.
-type Read = Result<(Body, Option<Time>), String>;
+/// What one element of our own JSON says.
+struct Native {
+    body: Body,
+    /// In files.
+    recv_time: Option<Time>,
+    odd: Odd,
+}
+
+/// The reading of one element of our own JSON.
+type Read = Result<Native, String>;
+
+/// A report of another dialect.
+struct Report {
+    report: DeviceReport,
+    odd: Odd,
+}
 
 /// What an element of another dialect holds.
 enum Content {
-    Report(Box<DeviceReport>),
+    Report(Box<Report>),
     /// In the device's order; what cannot be read of it as it came, with what is wrong with it.
-    Batch(Vec<Result<DeviceReport, (Vec<u8>, String)>>),
+    Batch(Vec<Result<Report, (Vec<u8>, String)>>),
     /// Well said, but no report: what it is instead.
     Other(String),
 }
@@ -117,8 +137,8 @@ enum Content {
 /// The reading of one element of another dialect, or what is wrong with it.
 type Foreign = Result<Content, String>;
 
-impl From<DeviceReport> for Content {
-    fn from(report: DeviceReport) -> Self {
+impl From<Report> for Content {
+    fn from(report: Report) -> Self {
         Self::Report(Box::new(report))
     }
 }
@@ -210,22 +230,46 @@ impl Decoder {
         Context { kind, id, datum: self.datum, utc_offset_h: self.utc_offset_h }
     }
 
-    /// Appends what one element holds.
+    /// Appends what one element holds. What is no JSON is tried again with the words and numbers that JSON doesn't know as
+    /// texts: some senders write `NaN`, `True` or `0xFFFF`.
     fn read(&self, context: Context, origin: &str, bytes: &[u8], out: &mut Vec<Decoded>) {
+        let first = out.len();
+        self.read_json(context, origin, bytes, out);
+        let is_dead = |decoded: &Decoded| decoded.reason == Reason::Undecodable;
+        if out.len() == first + 1
+            && is_dead(&out[first])
+            && let Some(mended) = elements::quoted(bytes)
+        {
+            let dead = out.pop();
+            self.read_json(context, origin, &mended, out);
+            if out[first..].iter().any(is_dead) {
+                // It is kept as it came.
+                out.truncate(first);
+                out.extend(dead);
+            }
+        }
+    }
+
+    fn read_json(&self, context: Context, origin: &str, bytes: &[u8], out: &mut Vec<Decoded>) {
         let content = match self.format {
-            Format::Native => return out.push(native_read(context, origin, bytes)),
+            Format::Native => {
+                return out.push(match native::read(context, bytes) {
+                    Ok(Native { body, recv_time, odd }) => readable(body, recv_time, odd),
+                    Err(problem) => dead(origin, bytes, Reason::Undecodable, problem),
+                });
+            }
             Format::EmqxJt808 => emqx_jt808::read(context, bytes),
             Format::Owntracks => owntracks::read(context, bytes),
             Format::Traccar => traccar::read(context, bytes),
             Format::Teltonika => teltonika::read(context, bytes),
         };
         match content {
-            Ok(Content::Report(report)) => out.push(readable(Body::Device(measured(*report)), None)),
+            Ok(Content::Report(report)) => out.push(foreign(*report)),
             Ok(Content::Batch(reports)) if reports.len() > limits::REPORTS_PER_PAYLOAD => {
                 out.push(dead(origin, bytes, Reason::TooLarge, too_many(reports.len())));
             }
             Ok(Content::Batch(reports)) => out.extend(reports.into_iter().map(|report| match report {
-                Ok(report) => readable(Body::Device(measured(report)), None),
+                Ok(report) => foreign(report),
                 Err((bytes, problem)) => dead(origin, &bytes, Reason::Undecodable, problem),
             })),
             Ok(Content::Other(what)) => out.push(dead(origin, bytes, Reason::NoReport, what)),
@@ -234,15 +278,17 @@ impl Decoder {
     }
 }
 
-fn native_read(context: Context, origin: &str, bytes: &[u8]) -> Decoded {
-    match native::read(context, bytes) {
-        Ok((body, recv_time)) => readable(body, recv_time),
-        Err(problem) => dead(origin, bytes, Reason::Undecodable, problem),
-    }
+fn foreign(Report { report, odd }: Report) -> Decoded {
+    readable(Body::Device(measured(report)), None, odd)
 }
 
-fn readable(body: Body, recv_time: Option<Time>) -> Decoded {
-    Decoded { body, reason: Reason::Ok, recv_time }
+fn readable(mut body: Body, recv_time: Option<Time>, mut odd: Odd) -> Decoded {
+    match &mut body {
+        Body::Device(report) => sense::device(report, &mut odd),
+        Body::Sighting(sighting) => sense::sighting(sighting, &mut odd),
+        _ => {}
+    }
+    Decoded { body, reason: Reason::Ok, recv_time, odd }
 }
 
 /// Without what a receiver that has no fix says of speed and course: it is what it said last, or 0. That stays in `ext`.
@@ -265,6 +311,10 @@ fn each_element(topic: &str, payload: &[u8], out: &mut Vec<Decoded>, mut read: i
         let problem = format!("found {} bytes, expected at most {}", payload.len(), limits::PAYLOAD_BYTES);
         return out.push(dead(topic, payload, Reason::TooLarge, problem));
     }
+    // Some begin with a byte order mark, or end as texts of C do.
+    let payload = payload.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(payload);
+    let end = payload.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let payload = &payload[..end];
     if payload.trim_ascii_start().first() != Some(&b'[') {
         return read(payload, out);
     }
@@ -286,5 +336,5 @@ fn dead(topic: &str, payload: &[u8], reason: Reason, mut problem: String) -> Dec
         problem.push('…');
     }
     let letter = DeadLetter { topic: topic.into(), payload: payload.to_vec(), problem };
-    Decoded { body: Body::DeadLetter(letter), reason, recv_time: None }
+    Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new() }
 }

@@ -2,21 +2,27 @@
 //!
 //! Device reports are read in one pass straight into the report. The rest is rare and goes through a map.
 //!
-//! A field given twice counts as given last. `null` is the same as absent. A word outside a closed set is read as unknown
-//! and kept in `ext` under the field's name. Three sets have no unknown to fall back to, so there it is an error: `datum` (the
-//! position would be silently wrong), a unit's `status` and `answer`, a reply's `verdict`.
+//! A field given twice counts as given last. `null` is the same as absent. A field that makes no sense, or a word outside a
+//! closed set, is read as unknown, named as odd and kept in `ext` as it came: a verdict is about a field, not about the report.
+//! Without a readable `datum` the position is unknown. Only where a message says nothing without it is a word that we don't know
+//! an error: a sighting's `kind`, a unit's `status` and `answer`, a reply's `verdict`.
+//!
+//! A report without a readable time is refused, but for one that bears alarms or events: those count at arrival, which a
+//! time of 0 (1970) says.
 
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, SeqAccess},
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess},
 };
 use serde_json::{Map, Value as Json};
 
 use super::{
-    Context, Kind, Read,
-    fields::{Fields, Maybe, Scalar, Strict, Word, Words, agreed, told},
+    Context, Kind, Native, Read,
+    fields::{
+        Fields, FromJson as _, Maybe, Scalar, Strict, Word, Words, agreed, is_nothing, spelling, time_problem, told,
+    },
 };
 use crate::model::{
     Answer, Body, Cover, Datum, DeviceReport, Event, EventPhase, Lift, Load, Sighting, Time, UnitReply, UnitReport,
@@ -58,52 +64,61 @@ pub(super) fn kind_of_line(bytes: &[u8]) -> Kind {
 
 fn with_arrival(context: Context, bytes: &[u8], read: impl FnOnce(&mut Fields) -> Result<Body, String>) -> Read {
     let mut fields = Fields::parse(bytes)?;
-    let arrival = match context.id {
+    let recv_time = match context.id {
         None => {
-            fields.0.remove("type");
-            fields.take("recv_time")?
+            fields.map.remove("type");
+            fields.take("recv_time")
         }
         Some(_) => {
-            fields.0.remove("recv_time");
+            fields.map.remove("recv_time");
             None
         }
     };
-    Ok((read(&mut fields)?, arrival))
+    Ok(Native { body: read(&mut fields)?, recv_time, odd: fields.odd })
 }
 
 fn sighting(context: Context, fields: &mut Fields) -> Result<Sighting, String> {
-    let mut unknown = Map::new();
+    let mut ext = fields.object("ext").map;
+    let media = urls(fields);
     let mut sighting = Sighting {
         sensor_id: fields.id("sensor_id", context.id)?,
-        device_time: fields.need("device_time")?,
+        device_time: fields.time("device_time")?,
         kind: fields.need("kind").map(|Strict(kind)| kind)?,
-        plate: fields.take("plate")?,
-        plate_confidence: fields.take("plate_confidence")?,
-        place_id: fields.take("place_id")?,
-        lat: fields.take("lat")?,
-        lon: fields.take("lon")?,
-        datum: effective(fields.take("datum")?, context),
-        direction: fields.take("direction")?,
-        cover: word_or(fields.take("cover")?, Some(Cover::Unknown), "cover", &mut unknown),
-        dirty: fields.take("dirty")?,
-        washed: fields.take("washed")?,
-        gross_kg: fields.take("gross_kg")?,
-        media: urls(fields.0.remove("media"))?,
-        cloned: fields.take("cloned")?,
-        ext: fields.object("ext")?.0,
+        plate: fields.take("plate"),
+        plate_confidence: fields.take("plate_confidence"),
+        place_id: fields.take("place_id"),
+        lat: fields.take("lat"),
+        lon: fields.take("lon"),
+        datum: effective(fields.take("datum"), context),
+        direction: fields.take("direction"),
+        cover: word_or(fields, "cover", Some(Cover::Unknown)),
+        dirty: fields.take("dirty"),
+        washed: fields.take("washed"),
+        gross_kg: fields.take("gross_kg"),
+        media,
+        cloned: fields.take("cloned"),
+        ext: Map::new(),
     };
-    unknown.append(&mut fields.0);
-    keep(&mut sighting.ext, unknown);
+    if fields.odd.contains(&"datum") {
+        for (name, value) in [("lat", sighting.lat.take()), ("lon", sighting.lon.take())] {
+            fields.map.extend(value.map(|degrees| (name.to_owned(), degrees.into())));
+        }
+    }
+    keep(&mut ext, std::mem::take(&mut fields.map));
+    sighting.ext = ext;
     Ok(sighting)
 }
 
 fn unit(context: Context, fields: &mut Fields) -> Result<UnitReport, String> {
+    let (lat, lon) = (fields.take("lat"), fields.take("lon"));
+    let datum = effective(fields.take("datum"), context);
+    let has_datum = !fields.odd.contains(&"datum");
     Ok(UnitReport {
         unit_id: fields.id("unit_id", context.id)?,
-        device_time: fields.need("device_time")?,
-        lat: fields.need("lat")?,
-        lon: fields.need("lon")?,
-        datum: effective(fields.take("datum")?, context),
+        device_time: fields.time("device_time")?,
+        lat: lat.filter(|_| has_datum),
+        lon: lon.filter(|_| has_datum),
+        datum,
         status: fields.need("status").map(|Strict(status)| status)?,
     })
 }
@@ -112,12 +127,15 @@ fn reply(context: Context, fields: &mut Fields) -> Result<UnitReply, String> {
     Ok(UnitReply {
         unit_id: fields.id("unit_id", context.id)?,
         dispatch_id: fields.need("dispatch_id")?,
-        device_time: fields.need("device_time")?,
+        device_time: fields.time("device_time")?,
         answer: fields.need("answer").map(|Strict(answer): Strict<Answer>| answer)?,
-        reason: fields.take("reason")?,
-        verdict: fields.take("verdict")?.map(|Strict(verdict)| verdict),
-        note: fields.take("note")?,
-        media: fields.0.remove("media").filter(|media| !media.is_null()),
+        reason: fields.take("reason"),
+        verdict: match fields.map.get("verdict") {
+            Some(verdict) if !is_nothing(verdict) => Some(fields.need("verdict").map(|Strict(verdict)| verdict)?),
+            _ => None,
+        },
+        note: fields.take("note"),
+        media: fields.map.remove("media").filter(|media| !media.is_null()),
     })
 }
 
@@ -125,20 +143,19 @@ fn effective(given: Option<Strict<Datum>>, context: Context) -> Option<Datum> {
     given.map(|Strict(datum)| datum).or(context.foreign_datum())
 }
 
-fn urls(json: Option<Json>) -> Result<Vec<Arc<str>>, String> {
-    let expected = |found: Json| format!("media: found {found}, expected an array of strings");
-    match json {
-        None | Some(Json::Null) => Ok(Vec::new()),
-        Some(Json::String(url)) => Ok(vec![url.into()]),
-        Some(Json::Array(items)) => items
-            .into_iter()
-            .map(|item| match item {
-                Json::String(url) => Ok(url.into()),
-                other => Err(expected(other)),
-            })
-            .collect(),
-        Some(other) => Err(expected(other)),
+/// The texts of `media`: one, or a list of them. Others stay.
+fn urls(fields: &mut Fields) -> Vec<Arc<str>> {
+    let items = match fields.map.remove("media") {
+        None => Vec::new(),
+        Some(Json::Array(items)) => items,
+        Some(one) => vec![one],
+    };
+    let (urls, odd): (Vec<Json>, Vec<Json>) =
+        items.into_iter().filter(|item| !is_nothing(item)).partition(Json::is_string);
+    if !odd.is_empty() {
+        fields.keep("media", Json::Array(odd));
     }
+    urls.iter().filter_map(Json::as_str).map(Arc::from).collect()
 }
 
 /// Adds what we do not know to the given `ext`, which wins.
@@ -148,18 +165,16 @@ fn keep(ext: &mut Map<String, Json>, unknown: Map<String, Json>) {
     }
 }
 
-fn word_or<T: Words>(
-    word: Option<Word<T>>,
-    other: Option<T>,
-    name: &str,
-    unknown: &mut Map<String, Json>,
-) -> Option<T> {
-    match word? {
-        Word::Known(known) => Some(known),
-        Word::Other(raw) => {
-            unknown.insert(name.to_owned(), Json::String(raw));
+/// A word of a set, or `other` for one that it doesn't know, which stays.
+fn word_or<T: Words>(fields: &mut Fields, name: &'static str, other: Option<T>) -> Option<T> {
+    match fields.take(name) {
+        Some(Word::Known(known)) => Some(known),
+        Some(Word::Other(raw)) => {
+            fields.keep(name, Json::String(raw));
             other
         }
+        None if fields.map.contains_key(name) => other,
+        None => None,
     }
 }
 
@@ -181,8 +196,10 @@ struct Reading<'a> {
     id: Option<Arc<str>>,
     time: Option<Time>,
     arrival: Option<Time>,
-    /// Fields and words that we do not know, and what is over the limits.
+    /// Fields that we do not know or that make no sense, and what is over the limits.
     unknown: Map<String, Json>,
+    /// The names of those that make no sense.
+    odd: Vec<&'static str>,
     /// The field being read, for an error.
     field: &'static str,
 }
@@ -191,15 +208,8 @@ struct Reading<'a> {
 macro_rules! straight {
     ($reading:ident, $map:ident, $name:ident, { $($plain:ident)* }, { $($word:ident => $other:expr,)* }, $rest:expr) => {
         match &*$name {
-            $(stringify!($plain) => {
-                $reading.field = stringify!($plain);
-                $reading.report.$plain = $map.next_value::<Maybe<_>>()?.0;
-            })*
-            $(stringify!($word) => {
-                $reading.field = stringify!($word);
-                let word = $map.next_value::<Maybe<Word<_>>>()?.0;
-                $reading.report.$word = word_or(word, $other, stringify!($word), &mut $reading.unknown);
-            })*
+            $(stringify!($plain) => $reading.report.$plain = $reading.value(stringify!($plain), $map)?,)*
+            $(stringify!($word) => $reading.report.$word = $reading.word(stringify!($word), $map, $other)?,)*
             _ => $rest,
         }
     };
@@ -214,6 +224,7 @@ impl<'a> Reading<'a> {
             time: None,
             arrival: None,
             unknown: Map::new(),
+            odd: Vec::new(),
             field: "",
         }
     }
@@ -240,7 +251,49 @@ impl<'a> Reading<'a> {
         map: &mut M,
     ) -> Result<Option<T>, M::Error> {
         self.field = name;
-        Ok(map.next_value::<Maybe<T>>()?.0)
+        match map.next_value()? {
+            Maybe::Known(value) => {
+                self.forget(name);
+                Ok(Some(value))
+            }
+            Maybe::Nothing => Ok(None),
+            Maybe::Odd(json) => {
+                self.keep(name, json);
+                Ok(None)
+            }
+        }
+    }
+
+    fn word<'de, T: Words, M: MapAccess<'de>>(
+        &mut self,
+        name: &'static str,
+        map: &mut M,
+        other: Option<T>,
+    ) -> Result<Option<T>, M::Error> {
+        match self.value(name, map)? {
+            Some(Word::Known(word)) => Ok(Some(word)),
+            Some(Word::Other(raw)) => {
+                self.keep(name, Json::String(raw));
+                Ok(other)
+            }
+            None if self.odd.contains(&name) => Ok(other),
+            None => Ok(None),
+        }
+    }
+
+    /// Keeps what makes no sense.
+    fn keep(&mut self, name: &'static str, json: Json) {
+        self.forget(name);
+        self.odd.push(name);
+        self.unknown.insert(name.to_owned(), json);
+    }
+
+    /// What was given before counts no longer.
+    fn forget(&mut self, name: &str) {
+        if self.odd.contains(&name) {
+            self.odd.retain(|odd| *odd != name);
+            self.unknown.remove(name);
+        }
     }
 
     fn other<'de, M: MapAccess<'de>>(&mut self, name: Cow<'de, str>, map: &mut M) -> Result<(), M::Error> {
@@ -248,15 +301,12 @@ impl<'a> Reading<'a> {
             "device_id" => self.id = self.value("device_id", map)?,
             "device_time" => self.time = self.value("device_time", map)?,
             "datum" => self.report.datum = self.value("datum", map)?.map(|Strict(datum)| datum),
-            "driver_id" => {
-                self.report.driver_id = self.value("driver_id", map)?.filter(|id: &Arc<str>| !id.is_empty());
-            }
+            "driver_id" => self.report.driver_id = self.value("driver_id", map)?,
             "hist" => self.report.hist = self.value("hist", map)?.unwrap_or(false),
             "alarms" => {
                 self.field = "alarms";
                 let List { kept, over } = map.next_value()?;
-                self.report.alarms = kept.into_iter().map(|Alarm(name)| name).collect();
-                self.over("alarms", over);
+                self.alarms(kept, over);
             }
             "events" => {
                 self.field = "events";
@@ -265,7 +315,11 @@ impl<'a> Reading<'a> {
             }
             "ext" => {
                 self.field = "ext";
-                self.report.ext = map.next_value::<Option<Map<String, Json>>>()?.unwrap_or_default();
+                match map.next_value()? {
+                    Json::Object(ext) => self.report.ext = ext,
+                    json if is_nothing(&json) => self.report.ext = Map::new(),
+                    json => self.keep("ext", json),
+                }
             }
             "recv_time" if self.context.id.is_some() => drop(map.next_value::<IgnoredAny>()?),
             "recv_time" => self.arrival = self.value("recv_time", map)?,
@@ -277,34 +331,84 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// What is over the limit, or not known, stays in `ext`.
-    fn over(&mut self, name: &str, over: Vec<Json>) {
+    /// What is over the limit, or makes no sense, stays in `ext`.
+    fn over(&mut self, name: &'static str, over: Vec<Json>, is_odd: bool) {
+        self.forget(name);
         if over.is_empty() {
             self.unknown.remove(name);
         } else {
             self.unknown.insert(name.to_owned(), Json::Array(over));
         }
+        self.odd.extend(is_odd.then_some(name));
     }
 
-    fn events(&mut self, kept: Vec<Happening>, mut over: Vec<Json>) {
-        self.report.events = Vec::with_capacity(kept.len());
-        for happening in kept {
-            over.extend(happening.rest.map(Json::Object));
-            self.report.events.push(happening.event);
+    fn alarms(&mut self, kept: Vec<Json>, mut over: Vec<Json>) {
+        let odd_before = over.len();
+        self.report.alarms = Vec::with_capacity(kept.len());
+        for json in kept {
+            match json {
+                Json::Object(flags) if flags.values().all(|flag| bool::of(flag).is_some()) => {
+                    let raised = flags.iter().filter(|(_, flag)| bool::of(flag) == Some(true));
+                    self.report.alarms.extend(raised.map(|(name, _)| Arc::from(&*spelling(name))));
+                }
+                json => match Arc::<str>::of(&json) {
+                    Some(name) => self.report.alarms.push(spelling(&name).into()),
+                    None => over.push(json),
+                },
+            }
         }
-        self.over("events", over);
+        self.over_alarms(over, odd_before);
+    }
+
+    fn over_alarms(&mut self, mut over: Vec<Json>, odd_before: usize) {
+        let is_odd = over.len() > odd_before;
+        if self.report.alarms.len() > limits::EVENTS_PER_REPORT {
+            let rest = self.report.alarms.split_off(limits::EVENTS_PER_REPORT);
+            over.extend(rest.iter().map(|name| Json::from(&**name)));
+        }
+        self.over("alarms", over, is_odd);
+    }
+
+    fn events(&mut self, kept: Vec<Json>, mut over: Vec<Json>) {
+        self.report.events = Vec::with_capacity(kept.len());
+        let mut is_odd = false;
+        for json in kept {
+            match happening(json) {
+                Ok(happening) => {
+                    is_odd |= happening.is_odd;
+                    over.extend(happening.rest.map(Json::Object));
+                    self.report.events.push(happening.event);
+                }
+                Err(json) => {
+                    is_odd = true;
+                    over.push(json);
+                }
+            }
+        }
+        self.over("events", over, is_odd);
     }
 
     fn finish(mut self) -> Read {
         self.report.device_id = agreed("device_id", self.id, self.context.id)?;
-        self.report.device_time =
-            self.time.ok_or_else(|| format!("device_time: found nothing, expected {}", Time::EXPECTED))?;
+        let bears_alarm = !self.report.alarms.is_empty() || !self.report.events.is_empty();
+        self.report.device_time = match (self.time, self.unknown.get("device_time")) {
+            (Some(time), _) => time,
+            // What was pressed or seen is true whatever the clock says: it is judged at arrival.
+            (None, _) if bears_alarm => Time::default(),
+            (None, Some(found)) => return Err(time_problem("device_time", found)),
+            (None, None) => return Err(format!("device_time: found nothing, expected {}", Time::EXPECTED)),
+        };
+        if self.odd.contains(&"datum") {
+            for (name, value) in [("lat", self.report.lat.take()), ("lon", self.report.lon.take())] {
+                self.unknown.extend(value.map(|degrees| (name.to_owned(), degrees.into())));
+            }
+        }
         self.report.datum = effective(self.report.datum.map(Strict), self.context);
         if self.context.id.is_none() && is_kind_of_device(self.unknown.get("type")) {
             self.unknown.remove("type");
         }
         keep(&mut self.report.ext, self.unknown);
-        Ok((Body::Device(self.report), self.arrival))
+        Ok(Native { body: Body::Device(self.report), recv_time: self.arrival, odd: self.odd })
     }
 }
 
@@ -356,48 +460,32 @@ impl<'de> Deserialize<'de> for Name<'de> {
     }
 }
 
-/// The first [`limits::EVENTS_PER_REPORT`] of an array, and the rest as it came. `null` elements are left out.
-struct List<T> {
-    kept: Vec<T>,
+/// The first [`limits::EVENTS_PER_REPORT`] of an array, and the rest; what is no array is an array of one. `null`, `false` and
+/// empty texts are left out.
+#[derive(Default)]
+struct List {
+    kept: Vec<Json>,
     over: Vec<Json>,
 }
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for List<T> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Visit<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visit<T> {
-            type Value = List<T>;
-            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-                f.write_str("an array")
-            }
-            fn visit_unit<E>(self) -> Result<List<T>, E> {
-                Ok(List { kept: Vec::new(), over: Vec::new() })
-            }
-            fn visit_seq<S: SeqAccess<'de>>(self, mut items: S) -> Result<List<T>, S::Error> {
-                let mut list = List { kept: Vec::new(), over: Vec::new() };
-                while list.kept.len() < limits::EVENTS_PER_REPORT {
-                    match items.next_element::<Option<T>>()? {
-                        Some(item) => list.kept.extend(item),
-                        None => return Ok(list),
-                    }
-                }
-                while let Some(item) = items.next_element()? {
-                    list.over.push(item);
-                }
-                Ok(list)
-            }
+impl List {
+    fn push(&mut self, json: Json) {
+        if is_nothing(&json) || json == false {
+            return;
         }
-        from.deserialize_any(Visit(std::marker::PhantomData))
+        let to = if self.kept.len() < limits::EVENTS_PER_REPORT { &mut self.kept } else { &mut self.over };
+        to.push(json);
     }
 }
 
-/// The name of an alarm.
-struct Alarm(Arc<str>);
-
-impl<'de> Deserialize<'de> for Alarm {
+impl<'de> Deserialize<'de> for List {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let name = Maybe::<Arc<str>>::deserialize(from)?.0;
-        name.map(Alarm).ok_or_else(|| de::Error::invalid_type(de::Unexpected::Unit, &"a string"))
+        let mut list = Self::default();
+        match Json::deserialize(from)? {
+            Json::Array(items) => items.into_iter().for_each(|item| list.push(item)),
+            one => list.push(one),
+        }
+        Ok(list)
     }
 }
 
@@ -405,28 +493,29 @@ impl<'de> Deserialize<'de> for Alarm {
 struct Happening {
     event: Event,
     rest: Option<Map<String, Json>>,
+    /// Something of the rest makes no sense where it stands.
+    is_odd: bool,
 }
 
-impl<'de> Deserialize<'de> for Happening {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let mut fields = Fields(Map::deserialize(from)?);
-        happening(&mut fields).map_err(de::Error::custom)
-    }
-}
-
-fn happening(fields: &mut Fields) -> Result<Happening, String> {
-    let mut rest = Map::new();
-    let event = Event {
-        kind: fields.need("kind")?,
-        level: fields.take("level")?,
-        phase: word_or::<EventPhase>(fields.take("phase")?, None, "phase", &mut rest),
-        speed_kmh: fields.take("speed_kmh")?,
-        media: fields.0.remove("media").filter(|media| !media.is_null()),
+/// An event from an object, or from its kind alone; anything else comes back.
+fn happening(json: Json) -> Result<Happening, Json> {
+    let Json::Object(map) = json else {
+        let kind = Arc::<str>::of(&json).ok_or(json)?;
+        return Ok(Happening { event: Event::of(&spelling(&kind)), rest: None, is_odd: false });
     };
-    rest.append(&mut fields.0);
+    let mut fields = Fields::of(map);
+    let Some(kind) = fields.take::<Arc<str>>("kind") else { return Err(Json::Object(fields.map)) };
+    let event = Event {
+        level: fields.take("level"),
+        phase: word_or::<EventPhase>(&mut fields, "phase", None),
+        speed_kmh: fields.take("speed_kmh"),
+        media: fields.map.remove("media").filter(|media| !media.is_null()),
+        ..Event::of(&spelling(&kind))
+    };
+    let (mut rest, is_odd) = (fields.map, !fields.odd.is_empty());
     let rest = (!rest.is_empty()).then(|| {
         rest.insert("kind".to_owned(), Json::from(&*event.kind));
         rest
     });
-    Ok(Happening { event, rest })
+    Ok(Happening { event, rest, is_odd })
 }

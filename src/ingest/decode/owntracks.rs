@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::{
-    Content, Context, Foreign,
+    Content, Context, Foreign, Report,
     fields::{Fields, agreed},
 };
 use crate::model::{DeviceReport, Fix, Power, Time};
@@ -39,9 +39,9 @@ pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     }
 }
 
-fn location(context: Context, mut message: Fields) -> Result<DeviceReport, String> {
+fn location(context: Context, mut message: Fields) -> Result<Report, String> {
     let device_id = agreed("topic", own_id(&message), context.id)?;
-    let trigger = message.0.get("t").and_then(|trigger| trigger.as_str());
+    let trigger = message.map.get("t").and_then(|trigger| trigger.as_str());
     // A Greenwich says so when it has lost its fix (`l`) or is about to be switched off (`L`).
     let fix = trigger.is_some_and(|trigger| matches!(trigger, "l" | "L")).then_some(Fix::None);
     // A Queclink says so when its external power goes (`e`) and comes (`E`).
@@ -50,31 +50,32 @@ fn location(context: Context, mut message: Fields) -> Result<DeviceReport, Strin
         Some("E") => Some(Power::Ok),
         _ => None,
     };
-    let mut measured = |name| -> Result<Option<f64>, String> { Ok(message.take(name)?.filter(|value| *value >= 0.0)) };
-    let (speed_kmh, heading_deg, accuracy_m) = (measured("vel")?, measured("cog")?, measured("acc")?);
+    let mut measured = |name| message.take(name).filter(|value: &f64| *value >= 0.0);
+    let (speed_kmh, heading_deg, accuracy_m) = (measured("vel"), measured("cog"), measured("acc"));
     let report = DeviceReport {
         device_id,
         device_time: seconds(message.need("tst")?)?,
-        lat: message.take("lat")?,
-        lon: message.take("lon")?,
+        lat: message.take("lat"),
+        lon: message.take("lon"),
         datum: context.foreign_datum(),
         fix,
         accuracy_m,
         speed_kmh,
         heading_deg,
-        alt_m: message.take("alt")?,
-        odometer_m: message.take::<f64>("odometer")?.map(|km| km * 1000.0),
-        ignition: message.take("ign")?,
+        alt_m: message.take("alt"),
+        odometer_m: message.take::<f64>("odometer").map(|km| km * 1000.0),
+        ignition: message.take("ign"),
         power,
         alarms: power.filter(|power| *power == Power::Lost).map(|_| "power_lost".into()).into_iter().collect(),
         ..DeviceReport::default()
     };
-    Ok(DeviceReport { ext: message.rest(), ..report })
+    let odd = std::mem::take(&mut message.odd);
+    Ok(Report { report: DeviceReport { ext: message.rest(), ..report }, odd })
 }
 
 /// `user/device` of the topic that messages over HTTP bear, which is how they are recorded.
 fn own_id(message: &Fields) -> Option<Arc<str>> {
-    let topic = message.0.get("topic")?.as_str()?;
+    let topic = message.map.get("topic")?.as_str()?;
     let begin = topic.rmatch_indices('/').nth(1).map_or(0, |(at, _)| at + 1);
     Some(topic[begin..].into())
 }

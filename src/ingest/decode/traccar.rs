@@ -9,8 +9,8 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{
-    Content, Context, Foreign,
-    fields::{Fields, agreed},
+    Content, Context, Foreign, Report,
+    fields::{Fields, agreed, time_problem},
 };
 use crate::model::{Antenna, DeviceReport, Event, Fix, Power, Time};
 
@@ -19,62 +19,67 @@ const KNOT_KMH: f64 = 1.852;
 
 pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     let mut message = Fields::parse(bytes)?;
-    if let Some(event) = message.0.get("event").filter(|event| !event.is_null()) {
+    if let Some(event) = message.map.get("event").filter(|event| !event.is_null()) {
         let kind = event.get("type").and_then(Json::as_str).unwrap_or("unknown");
         return Ok(Content::Other(format!("found an event of the server ({kind}), which is no position")));
     }
-    let mut device = message.object("device")?;
-    let own = device.name("uniqueId").map_err(|problem| format!("device.{problem}"))?;
-    let device_id = agreed("device.uniqueId", own, context.id)?;
-    let position = message.object("position")?;
-    let mut report = position_of(context, position).map_err(|problem| format!("position.{problem}"))?;
-    report.device_id = device_id;
+    let mut device = message.object("device");
+    let device_id = agreed("device.uniqueId", device.take("uniqueId"), context.id)?;
+    let position = message.object("position");
+    let mut read = position_of(context, position).map_err(|problem| format!("position.{problem}"))?;
+    read.report.device_id = device_id;
     let device = device.rest();
     if !device.is_empty() {
-        report.ext.insert("device".to_owned(), device.into());
+        read.report.ext.insert("device".to_owned(), device.into());
     }
-    Ok(report.into())
+    Ok(read.into())
 }
 
-fn position_of(context: Context, mut position: Fields) -> Result<DeviceReport, String> {
-    let mut attributes = position.object("attributes")?;
-    let of_attribute = |problem: String| format!("attributes.{problem}");
-    let alarms: Option<String> = attributes.take("alarm").map_err(of_attribute)?;
+fn position_of(context: Context, mut position: Fields) -> Result<Report, String> {
+    let mut attributes = position.object("attributes");
+    let alarms: Option<String> = attributes.take("alarm");
     let alarms = Alarms::of(&alarms.unwrap_or_default());
-    let is_outdated = position.take("outdated")?.unwrap_or(false);
-    let (fix_time, device_time): (Option<Time>, Option<Time>) =
-        (position.take("fixTime")?, position.take("deviceTime")?);
+    let is_outdated = position.take("outdated").unwrap_or(false);
+    let (fix_time, device_time): (Option<Time>, Option<Time>) = (position.take("fixTime"), position.take("deviceTime"));
     let device_time = if is_outdated { device_time.or(fix_time) } else { fix_time.or(device_time) };
-    let has_fix = position.take("valid")? != Some(false) && !is_outdated;
+    let has_fix = position.take("valid") != Some(false) && !is_outdated;
+    let device_time = match (device_time, position.map.get("fixTime")) {
+        (Some(time), _) => time,
+        (None, _) if alarms.is_any() => Time::default(),
+        (None, Some(found)) => return Err(time_problem("fixTime", found)),
+        (None, None) => return Err("fixTime: found nothing, expected a time".to_owned()),
+    };
     let report = DeviceReport {
-        device_time: device_time.ok_or("fixTime: found nothing, expected a time")?,
-        lat: position.take("latitude")?,
-        lon: position.take("longitude")?,
+        device_time,
+        lat: position.take("latitude"),
+        lon: position.take("longitude"),
         datum: context.foreign_datum(),
         fix: (!has_fix).then_some(Fix::None),
         // 0 is what the server writes when the device said nothing.
-        accuracy_m: position.take("accuracy")?.filter(|accuracy| *accuracy > 0.0),
-        hdop: attributes.take("hdop").map_err(of_attribute)?,
-        sats: attributes.take("sat").map_err(of_attribute)?,
-        speed_kmh: position.take::<f64>("speed")?.map(|knots| knots * KNOT_KMH),
-        heading_deg: position.take("course")?,
-        alt_m: position.take("altitude")?,
-        odometer_m: attributes.take("odometer").map_err(of_attribute)?,
-        ignition: attributes.take("ignition").map_err(of_attribute)?,
+        accuracy_m: position.take("accuracy").filter(|accuracy| *accuracy != 0.0),
+        hdop: attributes.take("hdop"),
+        sats: attributes.take("sat"),
+        speed_kmh: position.take::<f64>("speed").map(|knots| knots * KNOT_KMH),
+        heading_deg: position.take("course"),
+        alt_m: position.take("altitude"),
+        odometer_m: attributes.take("odometer"),
+        ignition: attributes.take("ignition"),
         power: alarms.power,
         antenna: alarms.antenna,
-        driver_id: attributes.name("driverUniqueId").map_err(of_attribute)?,
+        driver_id: attributes.take("driverUniqueId"),
         alarms: alarms.names,
         events: alarms.events,
-        hist: attributes.take("archive").map_err(of_attribute)?.unwrap_or(false),
+        hist: attributes.take("archive").unwrap_or(false),
         ..DeviceReport::default()
     };
+    let mut odd = std::mem::take(&mut position.odd);
+    odd.append(&mut attributes.odd);
     let mut ext = position.rest();
     let attributes = attributes.rest();
     if !attributes.is_empty() {
         ext.insert("attributes".to_owned(), attributes.into());
     }
-    Ok(DeviceReport { ext, ..report })
+    Ok(Report { report: DeviceReport { ext, ..report }, odd })
 }
 
 /// What the server's word for alarms says.
@@ -92,6 +97,10 @@ impl Alarms {
         let mut alarms = Self::default();
         text.split(',').map(str::trim).filter(|name| !name.is_empty()).for_each(|name| alarms.add(name));
         alarms
+    }
+
+    fn is_any(&self) -> bool {
+        !self.names.is_empty() || !self.events.is_empty()
     }
 
     fn add(&mut self, name: &str) {

@@ -158,7 +158,7 @@ prop_compose! {
 fn body() -> impl Strategy<Value = Body> {
     let unit = (shared(), time(), number(), number(), datum(), word(UnitStatus::ALL)).prop_map(
         |(unit_id, device_time, lat, lon, datum, status)| {
-            Body::Unit(UnitReport { unit_id, device_time, lat, lon, datum, status })
+            Body::Unit(UnitReport { unit_id, device_time, lat: Some(lat), lon: Some(lon), datum, status })
         },
     );
     let words = option::of("[a-z ]{0,6}");
