@@ -244,6 +244,8 @@ const CONTEXT: &[&str] = &[
     "road_id",
     "road_name",
     "road_distance_m",
+    "road_confidence",
+    "road_ambiguous",
     "route_id",
     "route_deviation_m",
     "off_route",

@@ -20,9 +20,17 @@ fn is_loaded(load: Load) -> bool {
     matches!(load, Load::Half | Load::Full | Load::Loaded)
 }
 
+/// How much less than its tare a truck may seem to weigh, as a share: the error of an axle's scale.
+const LEAST_OF_TARE: f64 = 0.9;
+
+/// What it weighs; `None` when that is less than it weighs empty: tonnes for kilograms, or one axle for the whole.
+pub(super) fn weight(gross_kg: Option<f64>, tare_kg: Option<f64>) -> Option<f64> {
+    gross_kg.filter(|gross_kg| tare_kg.is_none_or(|tare_kg| *gross_kg >= tare_kg * LEAST_OF_TARE))
+}
+
 impl Body {
     /// Fills load, cover, lift, their faults, mass and ignition, as reported.
-    pub fn step(&mut self, row: &mut Facts, report: &DeviceReport, at: Time) {
+    pub fn step(&mut self, row: &mut Facts, report: &DeviceReport, tare_kg: Option<f64>, at: Time) {
         let load = report.load.filter(|load| !matches!(load, Load::Fault | Load::Unknown));
         self.tell_load(row, load);
         row.load_drop = Some(load == Some(Load::Empty) && self.load.is_some_and(is_loaded));
@@ -34,7 +42,7 @@ impl Body {
         let lift = report.lift.filter(|lift| !matches!(lift, Lift::Fault | Lift::Unknown));
         row.lift = lift.map(Lift::as_str);
         row.lift_fault = Some(report.lift == Some(Lift::Fault));
-        row.gross_kg = report.gross_kg;
+        row.gross_kg = weight(report.gross_kg, tare_kg);
         row.ignition = report.ignition;
         row.power = report.power.map(|power| power.as_str());
         row.antenna = report.antenna.map(|antenna| antenna.as_str());

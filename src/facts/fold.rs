@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Settings,
     around::Around,
-    body::Body,
+    body::{self, Body},
     clock::Clock,
     crossing,
     dark::Dark,
@@ -26,7 +26,9 @@ use super::{
     zone,
 };
 use crate::{
-    model::{ColumnSet, DeviceReport, EventPhase, Facts, Sighting, Text, Time, limits::EVENTS_PER_REPORT},
+    model::{
+        ColumnSet, DeviceReport, EventPhase, Facts, Sighting, Text, Time, limits::EVENTS_PER_REPORT, place as place_of,
+    },
     registry::Registry,
     spatial::Point,
 };
@@ -135,7 +137,9 @@ impl Needs {
             zone,
             cell: any(&["cell_id"]),
             district: any(&["district_id"]),
-            road: limit || aside || any(&["road_id", "road_name", "road_class", "road_distance_m"]),
+            road: limit
+                || aside
+                || any(&["road_id", "road_name", "road_class", "road_distance_m", "road_confidence", "road_ambiguous"]),
             permit,
             route: aside || any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
@@ -167,10 +171,28 @@ struct Moment<'a> {
     report: &'a DeviceReport,
     at: Time,
     recv_time: Time,
+    /// Whether a receiver gave a position at all.
+    has_fix: bool,
+    /// Where it is good enough to follow the truck by.
     fix: Option<Point>,
     gap: Option<Gap>,
     /// Where the truck is judged to be: the centre of its stand, else the fix.
-    spot: Option<Point>,
+    spot: Option<Spot>,
+}
+
+/// Where the truck is judged to be, and how wrong that may be.
+#[derive(Clone, Copy, Debug)]
+struct Spot {
+    point: Point,
+    /// Metres; 0 where it is near enough for every place.
+    error_m: f64,
+}
+
+/// What a spot can say.
+#[derive(Clone, Copy, Debug)]
+struct Sure {
+    of_places: bool,
+    of_zones: bool,
 }
 
 impl Fold {
@@ -211,10 +233,13 @@ impl Fold {
     pub fn fill(&self, row: &mut Facts, state: &mut VehicleState, input: Input<'_>) {
         match input {
             Input::Report { report, event_time, recv_time, use_position } => {
-                let fix = report.lon.zip(report.lat).filter(|_| use_position).map(|(lon, lat)| Point::new(lon, lat));
-                let fix = fix.filter(|fix| fix.is_on_globe());
+                let given = place_of(report.lat, report.lon).filter(|_| use_position);
+                let given = given.map(|(lat, lon)| Point::new(lon, lat));
+                // What may be farther off than a parked receiver jumps says nothing of how the truck moves.
+                let fix = given.filter(|_| report.accuracy_m.is_none_or(|m| m <= self.settings.drift_m));
                 let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, event_time, fix)));
-                self.fold_report(row, state, Moment { report, at: event_time, recv_time, fix, gap, spot: None });
+                let (at, has_fix) = (event_time, given.is_some());
+                self.fold_report(row, state, Moment { report, at, recv_time, has_fix, fix, gap, spot: None });
             }
             Input::Sighting { sighting, event_time } => self.fold_sighting(row, state, sighting, event_time),
             Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
@@ -232,12 +257,15 @@ impl Fold {
         if self.needs.clock {
             state.clock.step(row, report, moment.recv_time);
         }
-        state.dark.step(row, report, fix.is_some(), at);
-        state.body.step(row, report, at);
+        state.dark.step(row, report, moment.has_fix, at);
+        let tare_kg = state.held.as_ref().and_then(|held| held.tare_kg);
+        state.body.step(row, report, tare_kg, at);
         if self.needs.turn {
             turn::follow(&mut state.turn, row, moment.gap.as_ref(), report, at);
         }
         moment.spot = self.follow_motion(row, state, &moment);
+        let may_stand = row.moving == Some(false) || state.motion.is_in_doubt();
+        gap::tell_speed(row, moment.gap.as_ref(), report, may_stand, &self.settings);
         state.driving.step(row, at, &self.settings);
         self.tell_registered(row, state, at, report.driver_id.as_ref());
         self.tell_surroundings(row, state, &moment);
@@ -275,20 +303,23 @@ impl Fold {
             row.event_level = going_on().take(EVENTS_PER_REPORT).filter_map(|event| event.level).max();
             going_on().take(EVENTS_PER_REPORT).map(|event| event.kind.clone()).collect()
         });
-        gap::tell(row, moment.gap.as_ref(), report, &self.settings);
+        gap::tell(row, moment.gap.as_ref(), report);
     }
 
     /// Fills motion and gives the spot at which the rest is judged; `None` when nobody knows where it is.
-    fn follow_motion(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) -> Option<Point> {
+    fn follow_motion(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) -> Option<Spot> {
+        let exact = |point| Spot { point, error_m: 0.0 };
         let Some(fix) = moment.fix else {
             let speed_kmh = moment.report.speed_kmh;
             state.motion.tell_blind(row, moment.at, speed_kmh, &self.settings);
-            return state.motion.spot().filter(|_| row.moving == Some(false));
+            return state.motion.spot().filter(|_| row.moving == Some(false)).map(exact);
         };
         let (speed_kmh, ignition) = (moment.report.speed_kmh, moment.report.ignition);
         state.motion.step(Sight { at: moment.at, fix, speed_kmh, ignition }, &self.settings);
         state.motion.tell(row, moment.at);
-        (!state.motion.is_in_doubt()).then(|| state.motion.spot().unwrap_or(fix))
+        let error_m = moment.report.accuracy_m.filter(|m| *m > self.settings.max_accuracy_m).unwrap_or(0.0);
+        let here = || state.motion.spot().map_or(Spot { point: fix, error_m }, exact);
+        (!state.motion.is_in_doubt()).then(here)
     }
 
     /// What is registered about the vehicle, and the local clock.
@@ -316,16 +347,19 @@ impl Fold {
             return self.tell_kept(row, state, at);
         };
         let registry = &*self.registry;
-        state.around.look(registry, spot, at, self.needs);
-        if self.needs.place {
+        state.around.look(registry, spot.point, at, self.needs);
+        let is_sure = self.is_sure(registry, spot, at);
+        if self.needs.place && is_sure.of_places {
             let before = state.stay.clone();
-            place::follow(&mut state.stay, &state.around, registry, at);
+            place::follow(&mut state.stay, &mut state.around, registry, spot.point, at, &self.settings);
             if let Some(left) =
                 before.filter(|before| state.stay.as_ref().is_none_or(|now| now.place_id != before.place_id))
             {
                 state.last_place_id = Some(left.place_id);
             }
             self.tell_place(row, state, moment);
+        } else if self.needs.place {
+            place::tell(row, state.stay.as_ref(), at);
         }
         if self.needs.nearest {
             place::tell_nearest(row, &state.around);
@@ -333,8 +367,8 @@ impl Fold {
         if self.needs.crossing {
             self.tell_crossing(row, state, moment);
         }
-        if self.needs.cell {
-            row.cell_id = Some(place::cell_id(spot));
+        if self.needs.cell && spot.error_m == 0.0 {
+            row.cell_id = Some(place::cell_id(spot.point));
         }
         if self.needs.district {
             let district = state.around.district.map(|number| &registry.districts().get(number as usize).district_id);
@@ -343,12 +377,28 @@ impl Fold {
             }
             row.district_id = state.district_id.clone();
         }
-        let zone_kmh = self.needs.zone.then(|| self.tell_zones(row, state, at)).flatten();
-        let road_kmh = self.needs.road.then(|| self.tell_road(row, state, moment, spot)).flatten();
+        let zone_kmh = (self.needs.zone && is_sure.of_zones).then(|| self.tell_zones(row, state, at)).flatten();
+        // A standing receiver wanders, so places are judged by the centre of its stand; a truck that leaves one is on the road
+        // where its fix is.
+        let on_road = moment.fix.unwrap_or(spot.point);
+        let has_road = self.needs.road && spot.error_m <= self.settings.road_radius_m;
+        let road_kmh = has_road.then(|| self.tell_road(row, state, moment, on_road)).flatten();
         row.speed_limit_kmh = match (zone_kmh, road_kmh) {
             (Some(zone), Some(road)) => Some(zone.min(road)),
             (zone, road) => zone.or(road),
         };
+    }
+
+    /// Whether the spot is wherever the truck may truly be, as far as places and zones go: a fix that may be 100 m wrong says
+    /// nothing about a gate 50 m away, and all about an operating area whose edge is a kilometre off.
+    fn is_sure(&self, registry: &Registry, spot: Spot, at: Time) -> Sure {
+        let mut sure = Sure { of_places: true, of_zones: true };
+        if spot.error_m > 0.0 {
+            let is_near = |distance_m: f64| distance_m.abs() < spot.error_m;
+            registry.places().within_m(spot.point, spot.error_m, at, |_, _, m| sure.of_places &= !is_near(m));
+            registry.zones().within_m(spot.point, spot.error_m, at, |_, _, m| sure.of_zones &= !is_near(m));
+        }
+        sure
     }
 
     fn tell_place(&self, row: &mut Facts, state: &VehicleState, moment: &Moment<'_>) {
@@ -394,7 +444,8 @@ impl Fold {
     fn tell_journey(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
         let at = moment.at;
         let VehicleState { held: Some(held), stay, trips, off_route, sensors, seen, .. } = state else { return };
-        if let (true, Some(spot)) = (self.needs.route, moment.spot) {
+        let spot = moment.spot.map(|spot| spot.point);
+        if let (true, Some(spot)) = (self.needs.route, spot) {
             let (registry, in_force) = (&*self.registry, &held.permits);
             off_route.step(row, &Course { registry, in_force, spot, at }, &self.settings);
         }
@@ -405,13 +456,13 @@ impl Fold {
                 at,
                 odometer_m: moment.report.odometer_m,
                 driven_m,
-                gross_kg: moment.report.gross_kg,
+                gross_kg: row.gross_kg,
                 washed: seen.washed(),
             };
             trips.step(row, stay.as_ref(), leg);
         }
         if self.needs.aside {
-            trips.look_aside(row, &self.registry, moment.spot, at);
+            trips.look_aside(row, &self.registry, spot, at);
         }
         if self.needs.sensors {
             sensors.step(row, moment.report.cover);
@@ -462,9 +513,10 @@ impl Fold {
         let gate = sighting.place_id.as_deref().map(|place_id| registry.places().named(place_id, at));
         row.sighting_place_registered = gate.map(|gate| gate.is_some()).filter(|_| !registry.places().is_empty());
         let gate = gate.flatten().map(|(number, _)| registry.places().index().area(number).middle());
-        let point = sighting.lon.zip(sighting.lat).map(|(lon, lat)| Point::new(lon, lat));
-        let point = point.filter(|point| point.is_on_globe()).or(gate);
+        // A sensor that does not know where it is stands at its place.
+        let point = place_of(sighting.lat, sighting.lon).map(|(lat, lon)| Point::new(lon, lat)).or(gate);
         state.seen.step(row, sighting, point, state.last_fix.as_ref(), at);
+        row.sighting_gross_kg = body::weight(sighting.gross_kg, vehicle.and_then(|vehicle| vehicle.tare_kg));
         if let Some(held) = state.held.as_ref().filter(|_| by_device.is_some()) {
             self.tell_permit(row, held, &state.trips, at);
         }

@@ -48,17 +48,54 @@ impl Gap {
     }
 }
 
-/// Fills `gap_*`, `implied_speed_kmh`, `speed_kmh` and `acceleration_mps2`.
-pub(super) fn tell(row: &mut Facts, gap: Option<&Gap>, report: &DeviceReport, settings: &Settings) {
+/// Error of a fix whose accuracy nobody tells, metres: of a good receiver among houses.
+const USUAL_ERROR_M: f64 = 10.0;
+/// How hard a truck can gather speed, m/s²: an empty one does 1, none does more than this.
+const MOST_MPS2: f64 = 3.0;
+/// Faster, a truck is believed only when its fixes show that it goes, km/h: no load of muck was ever driven so fast for long.
+const SURELY_SEEN_KMH: f64 = 120.0;
+/// A truck's way is longer than the straight line by this at most, while it is fast.
+const WINDING: f64 = 1.2;
+
+/// Fills `gap_*`.
+pub(super) fn tell(row: &mut Facts, gap: Option<&Gap>, report: &DeviceReport) {
     row.speed_kmh = report.speed_kmh;
+    row.gap_s = gap.map(|gap| gap.s);
+    row.gap_m = gap.map(|gap| gap.m);
+}
+
+/// Fills `implied_speed_kmh`, `speed_kmh` and `acceleration_mps2`, once it is told whether it moves.
+///
+/// No speed is implied of what stands or may stand, nor from a way that the errors of two fixes explain. A reported speed that the fixes
+/// contradict is unknown: to have it now, the truck must have come farther.
+pub(super) fn tell_speed(
+    row: &mut Facts,
+    gap: Option<&Gap>,
+    report: &DeviceReport,
+    may_stand: bool,
+    settings: &Settings,
+) {
     let Some(gap) = gap else { return };
-    row.gap_s = Some(gap.s);
-    row.gap_m = Some(gap.m);
-    row.implied_speed_kmh = gap.kmh();
-    if gap.is_short(settings) {
-        row.speed_kmh = report.speed_kmh.or(row.implied_speed_kmh);
-        if let (Some(now), Some(before), true) = (report.speed_kmh, gap.from.speed_kmh, gap.s > 0.0) {
-            row.acceleration_mps2 = Some((now - before) / 3.6 / gap.s);
-        }
+    let error_m = 2.0 * report.accuracy_m.unwrap_or(USUAL_ERROR_M);
+    row.implied_speed_kmh = gap.kmh().filter(|_| !may_stand && gap.m > error_m);
+    if !gap.is_short(settings) {
+        return;
     }
+    // A position to the last digit the same is the old one once more, and contradicts nothing that may be.
+    let is_new = gap.m > 0.0 || report.speed_kmh.is_some_and(|kmh| kmh > SURELY_SEEN_KMH);
+    let is_contradicted = |kmh: f64| is_new && least_m(kmh / 3.6, gap.s) > WINDING * (gap.m + error_m);
+    row.speed_kmh = match report.speed_kmh {
+        Some(kmh) if gap.s > 0.0 && is_contradicted(kmh) => None,
+        told => told.or(row.implied_speed_kmh),
+    };
+    if let (Some(now), Some(before), true) = (report.speed_kmh, gap.from.speed_kmh, gap.s > 0.0) {
+        row.acceleration_mps2 = Some((now - before) / 3.6 / gap.s);
+    }
+}
+
+/// How far a truck has come at least in so many seconds, metres, when it is so fast at their end: it may have stood until it had
+/// to set off.
+fn least_m(mps: f64, s: f64) -> f64 {
+    let gathering_s = (mps / MOST_MPS2).min(s);
+    mps * gathering_s - MOST_MPS2 * gathering_s * gathering_s / 2.0
 }

@@ -21,6 +21,7 @@ pub(super) struct Held {
     company_id: Text,
     status: Text,
     max_gross_kg: Option<f64>,
+    pub tare_kg: Option<f64>,
     blacklisted: bool,
     outage_filed: bool,
     /// The vehicle's manifests, and which of them is open.
@@ -62,6 +63,7 @@ impl Held {
             plate: vehicle.map_or(device_id, |vehicle| &vehicle.plate).clone(),
             status: Text::from(vehicle.map_or("unregistered", |vehicle| vehicle.status.as_str())),
             max_gross_kg: vehicle.and_then(|vehicle| vehicle.max_gross_kg),
+            tare_kg: vehicle.and_then(|vehicle| vehicle.tare_kg),
             blacklisted: registry.blacklisted(&vehicle_id, &company_id, None, at),
             outage_filed: registry.outage_filed(&vehicle_id, at),
             manifest: manifest.map(|number| (Arc::clone(manifests), number)),

@@ -55,12 +55,13 @@ impl InForce {
         self.valid().any(|permit| permit.sink_ids.iter().any(|sink| **sink == *sink_id))
     }
 
-    /// Fills `permit_id`, `permit_status` and `in_permit_window`. Of several valid permits the one counts whose window
-    /// holds, then the one from the source of the load, then the one that the manifest names, then the first.
+    /// Fills `permit_id`, `permit_status` and `in_permit_window`. Of several valid permits the one counts that the open manifest
+    /// names, for its hours are those of this load; then the one whose window holds, then the one from the source of the load,
+    /// then the first.
     pub fn tell(&self, row: &mut Facts, local: LocalTime, load: Load<'_>) {
         let worth = |permit: &Permit| {
             let from_source = load.source_id == Some(&*permit.source_id);
-            (permit.windows.contains(local), from_source, load.permit_id == Some(&*permit.permit_id))
+            (load.permit_id == Some(&*permit.permit_id), permit.windows.contains(local), from_source)
         };
         let better = |best: &'_ Permit, permit: &'_ Permit| worth(permit) > worth(best);
         let best = self.valid().reduce(|best, permit| if better(best, permit) { permit } else { best });

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{around::Around, gap::Gap};
+use super::{Settings, around::Around, gap::Gap};
 use crate::{
     model::{Facts, Text, Time},
     registry::{Permit, PlaceKind, Registry},
@@ -28,14 +28,35 @@ fn read_kind<'de, D: Deserializer<'de>>(from: D) -> Result<PlaceKind, D::Error> 
 }
 
 /// Follows the truck into and out of places. Of several places at a spot the one it is in already counts, else the
-/// first by kind and id.
-pub(super) fn follow(stay: &mut Option<Stay>, around: &Around, registry: &Registry, at: Time) {
+/// first by kind and id. It leaves a place when it is well beyond its fence ([`Settings::place_margin_m`]): a fix that wanders at
+/// the gate is no way out and in. Until then the place is among those around.
+pub(super) fn follow(
+    stay: &mut Option<Stay>,
+    around: &mut Around,
+    registry: &Registry,
+    spot: Point,
+    at: Time,
+    settings: &Settings,
+) {
     let all = registry.places().all();
-    let here = || around.places.iter().map(|number| &all[*number as usize]);
-    if stay.as_ref().is_some_and(|stay| here().any(|place| place.place_id == stay.place_id)) {
-        return;
+    if let Some(stay) = stay {
+        let is_it = |number: &u32| all[*number as usize].place_id == stay.place_id;
+        if around.places.iter().any(is_it) {
+            return;
+        }
+        let known = registry.places().named(&stay.place_id, at);
+        let left_m = known.map(|(number, _)| (number, registry.places().index().area(number).signed_distance_m(spot)));
+        if let Some((number, _)) = left_m.filter(|(_, metres)| *metres <= settings.place_margin_m) {
+            around.places.push(number as u32);
+            around.places.sort_unstable_by_key(|number| {
+                let place = &all[*number as usize];
+                (place.kind as u8, &place.place_id)
+            });
+            return;
+        }
     }
-    *stay = here().next().map(|place| Stay { place_id: place.place_id.clone(), kind: place.kind, since: at });
+    let here = around.places.first().map(|number| &all[*number as usize]);
+    *stay = here.map(|place| Stay { place_id: place.place_id.clone(), kind: place.kind, since: at });
 }
 
 /// Side of a cell of [`cell_id`], metres.

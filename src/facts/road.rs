@@ -22,10 +22,17 @@ use crate::{
     spatial::{LineHit, Network, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
 };
 
-/// A road that leads against the course that the truck reports is none it drives on, degrees.
-const MAX_TURN_DEG: f64 = 90.0;
 /// A course against which no road can be told costs no more than this, in units of log-probability.
 const MAX_TURN_COST: f64 = 6.0;
+/// What it costs to drive against a one-way road, in units of log-probability: 1 in 20. Rare, not impossible, and maps err.
+const AGAINST_COST: f64 = 3.0;
+/// Roads that explain the fixes nearly as well as the likeliest, in units of log-probability: at least 1 in 20.
+const AS_WELL: f64 = 3.0;
+/// A road beside the likeliest that leads the same way within this angle, degrees ...
+const BESIDE_DEG: f64 = 30.0;
+/// ... and lies no more than this much farther from the fix, metres, explains it as well, whatever led there: half a wide
+/// road's width and a receiver's error, which is alike over many fixes and so no witness that could be believed.
+const BESIDE_M: f64 = 12.0;
 /// The straight way between two fixes is a course when they lie so far apart, metres: more than their error, less
 /// than streets between two corners.
 const CHORD_M: std::ops::RangeInclusive<f64> = 10.0..=60.0;
@@ -73,7 +80,7 @@ pub(super) struct Passage {
     pub at: Time,
     /// Neither standing nor slower than that.
     pub is_moving: bool,
-    /// Reported, degrees from north.
+    /// Reported, degrees from north; `None` when it is none.
     pub heading_deg: Option<f64>,
 }
 
@@ -100,7 +107,8 @@ thread_local! {
 }
 
 impl OnRoad {
-    /// Fills `road_*`; gives the road's limit, km/h. No road within reach: `None` all.
+    /// Fills `road_*`; gives the limit, km/h: the highest of all roads that explain the fixes about as well, for nobody is accused
+    /// of what nobody can know. No road within reach: `None` all.
     pub fn step(&mut self, row: &mut Facts, registry: &Registry, passage: Passage, settings: &Settings) -> Option<f64> {
         if registry.roads().is_empty() {
             return None;
@@ -121,11 +129,25 @@ impl OnRoad {
         row.road_name = best.road.name.clone();
         row.road_class = Some(best.road.class.clone());
         row.road_distance_m = Some(best.hit.distance_m);
-        Some(best.road.limit_kmh())
+        let rivals = || found[1..].iter().filter(|other| other.explains_as_well_as(best));
+        let is_other = |other: &Candidate<'_>| {
+            other.road.name != best.road.name || other.road.limit_kmh() != best.road.limit_kmh()
+        };
+        row.road_ambiguous = Some(rivals().any(is_other));
+        let weight = |candidate: &Candidate<'_>| (best.cost - candidate.cost).exp();
+        row.road_confidence = Some(1.0 / found.iter().map(weight).sum::<f64>());
+        Some(rivals().map(|other| other.road.limit_kmh()).fold(best.road.limit_kmh(), f64::max))
     }
 }
 
 impl Candidate<'_> {
+    /// Whether nobody can tell it from the likeliest.
+    fn explains_as_well_as(&self, best: &Self) -> bool {
+        let turn = heading_difference_deg(self.hit.heading_deg, best.hit.heading_deg);
+        let is_beside = turn.min(180.0 - turn) <= BESIDE_DEG && self.hit.distance_m <= best.hit.distance_m + BESIDE_M;
+        is_beside || self.cost - best.cost <= AS_WELL
+    }
+
     /// The likelier first; ties go to the nearer, then to the smaller id.
     fn order(&self, other: &Self) -> Ordering {
         let cost = self.cost.total_cmp(&other.cost);
@@ -148,11 +170,7 @@ fn candidates<'a>(
     let reported_deg = passage.heading_deg.filter(|_| passage.is_moving);
     let mut found: Vec<Candidate<'a>> = Vec::with_capacity(limits::ROAD_CANDIDATES);
     registry.roads().near(passage.spot, settings.road_radius_m, passage.at, |road, hit| {
-        let turn = |course_deg: f64| turn_deg(road, hit.heading_deg, course_deg);
-        if reported_deg.is_some_and(|deg| turn(deg) > MAX_TURN_DEG) {
-            return;
-        }
-        let turn_cost = reported_deg.or(chord_deg).map_or(0.0, |deg| turn_cost(turn(deg), settings));
+        let turn_cost = reported_deg.or(chord_deg).map_or(0.0, |deg| turn_cost(road, hit.heading_deg, deg, settings));
         let Some(spot) = spot_of(network, &hit) else { return };
         let cost = (hit.distance_m / settings.road_sigma_m).powi(2) / 2.0 + turn_cost;
         add(&mut found, Candidate { road, hit, spot, cost });
@@ -183,14 +201,12 @@ fn spot_of(network: &Network, hit: &LineHit) -> Option<Spot> {
     Some(Spot { segment, along_m: hit.share * network.length_m(segment) })
 }
 
-/// The angle between course and road, either way along it unless it is one-way.
-fn turn_deg(road: &Road, heading_deg: f64, course_deg: f64) -> f64 {
-    let turn = heading_difference_deg(heading_deg, course_deg);
-    if road.oneway { turn } else { turn.min(180.0 - turn) }
-}
-
-fn turn_cost(turn_deg: f64, settings: &Settings) -> f64 {
-    ((turn_deg / settings.road_course_deg).powi(2) / 2.0).min(MAX_TURN_COST)
+/// What a course costs on a road that leads another way; against a one-way road some more.
+fn turn_cost(road: &Road, heading_deg: f64, course_deg: f64, settings: &Settings) -> f64 {
+    let cost = |turn_deg: f64| ((turn_deg / settings.road_course_deg).powi(2) / 2.0).min(MAX_TURN_COST);
+    let turn_deg = heading_difference_deg(heading_deg, course_deg);
+    let against = cost(180.0 - turn_deg) + if road.oneway { AGAINST_COST } else { 0.0 };
+    cost(turn_deg).min(against)
 }
 
 impl Anchor {

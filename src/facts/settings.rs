@@ -59,8 +59,11 @@ pub struct Settings {
     pub route_end_grace_m: f64,
     /// A plate read with less confidence than this names nobody. Default 0.8.
     pub plate_confidence: f64,
-    /// A fix less accurate than this changes nothing about the route, metres. Default 35.
+    /// A fix less accurate than this changes nothing about the route, and says of places and zones only what holds wherever
+    /// it may truly be, metres. Default 35.
     pub max_accuracy_m: f64,
+    /// A truck has left a place when it is so far beyond its fence, metres: what a fix wanders at a gate. Default 20.
+    pub place_margin_m: f64,
 }
 
 impl Default for Settings {
@@ -89,6 +92,7 @@ impl Default for Settings {
             route_end_grace_m: 500.0,
             plate_confidence: 0.8,
             max_accuracy_m: 35.0,
+            place_margin_m: 20.0,
         }
     }
 }

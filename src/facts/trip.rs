@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{exact, place::Stay};
+use super::{dark::is_possible, exact, place::Stay};
 use crate::{
     model::{Facts, Text, Time},
     registry::{PlaceKind, Registry},
@@ -28,6 +28,8 @@ struct Trip {
     odometer_start_m: Option<f64>,
     #[serde(with = "exact::option")]
     odometer_m: Option<f64>,
+    #[serde(default)]
+    odometer_told: Option<Time>,
     /// Metres between fixes while moving.
     #[serde(with = "exact")]
     driven_m: f64,
@@ -151,6 +153,7 @@ impl Trip {
             opened_at: leg.at,
             odometer_start_m: leg.odometer_m,
             odometer_m: leg.odometer_m,
+            odometer_told: leg.odometer_m.map(|_| leg.at),
             driven_m: 0.0,
             gross_kg: leg.gross_kg,
             aside: None,
@@ -184,6 +187,13 @@ impl Trip {
     fn add(&mut self, leg: Leg<'_>) {
         self.driven_m += leg.driven_m;
         self.gross_kg = self.gross_kg.or(leg.gross_kg);
+        if let (Some(now_m), Some(before_m), Some(start_m)) = (leg.odometer_m, self.odometer_m, self.odometer_start_m)
+            && !is_possible(now_m - before_m, leg.at.s_since(self.odometer_told.unwrap_or(self.opened_at)))
+        {
+            // A new origin: the way so far still counts, and of this step what the fixes say.
+            self.odometer_start_m = Some(now_m - (before_m - start_m) - leg.driven_m);
+        }
+        self.odometer_told = leg.odometer_m.map(|_| leg.at).or(self.odometer_told);
         self.odometer_m = leg.odometer_m.or(self.odometer_m);
     }
 

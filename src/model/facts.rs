@@ -254,7 +254,9 @@ facts! {
     road_name: text maybe = "That road's name.";
     road_class: text maybe = "That road's class, as OSM `highway=*`.";
     road_distance_m: float maybe = "Metres to that road's line.";
-    speed_limit_kmh: float maybe = "The lowest of zone, posted and class limit, km/h.";
+    road_confidence: float maybe = "How sure that road is, 0 to 1: its share of the likelihood of all roads near.";
+    road_ambiguous: flag maybe = "Another road, of another name or limit, explains the fixes about as well.";
+    speed_limit_kmh: float maybe = "The lowest of zone, posted and class limit, km/h; of several roads that explain the fixes about as well the highest.";
     permit_id: text maybe = "The permit that counts: a valid one if there is one.";
     permit_status: word = "`valid`, `expired`, `not_yet`, `suspended`, `revoked`, `none`.";
     in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";

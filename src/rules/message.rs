@@ -79,7 +79,7 @@ impl Template {
         for part in &self.0 {
             match part {
                 Part::Text(text) => message.push_str(text),
-                Part::Column { column, decimals } => show(&mut message, row.value(*column), *decimals),
+                Part::Column { column, decimals } => show(&mut message, *column, row.value(*column), *decimals),
             }
         }
         message
@@ -125,10 +125,19 @@ fn hole(inside: &str, offset: usize) -> Result<Part, TemplateProblem> {
     Ok(Part::Column { column, decimals })
 }
 
-fn show(message: &mut String, value: Value<'_>, decimals: Option<u8>) {
+/// What is said of a column of which nothing is known.
+fn unknown(column: Column) -> &'static str {
+    match column.name() {
+        "road_name" => "a road without a name",
+        "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => "none",
+        _ => "unknown",
+    }
+}
+
+fn show(message: &mut String, column: Column, value: Value<'_>, decimals: Option<u8>) {
     let written = match (value, decimals) {
-        (Value::Null, _) => message.write_str("?"),
-        (Value::Float(number), _) if !number.is_finite() => message.write_str("?"),
+        (Value::Null, _) => message.write_str(unknown(column)),
+        (Value::Float(number), _) if !number.is_finite() => message.write_str(unknown(column)),
         (Value::Float(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number + 0.0),
         (Value::Float(number), None) => write!(message, "{number}"),
         (Value::Int(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number as f64),

@@ -126,7 +126,10 @@ const UNKNOWN: &[(&[&str], &str)] = &[
         "no operating area is registered, or nobody knows where it is; on rows made by the clock",
     ),
     (&["district_id"], "it is in no district"),
-    (&["road_id", "road_name", "road_class", "road_distance_m"], "no road is near; on rows made by the clock"),
+    (
+        &["road_id", "road_name", "road_class", "road_distance_m", "road_confidence", "road_ambiguous"],
+        "no road is near; on rows made by the clock",
+    ),
     (&["speed_limit_kmh"], "neither zone nor road gives a limit; on rows made by the clock"),
     (&["permit_id"], "there is no permit"),
     (&["in_permit_window"], "there is no valid permit"),
@@ -163,7 +166,15 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
     ),
     (&["speed_kmh", "implied_speed_kmh", "acceleration_mps2"], &["facts.max_gap_s"]),
     (
-        &["road_id", "road_name", "road_class", "road_distance_m", "speed_limit_kmh"],
+        &[
+            "road_id",
+            "road_name",
+            "road_class",
+            "road_distance_m",
+            "road_confidence",
+            "road_ambiguous",
+            "speed_limit_kmh",
+        ],
         &[
             "facts.road_radius_m",
             "facts.road_sigma_m",
