@@ -78,11 +78,27 @@ impl Front {
 
     /// Appends the records of a message that arrived at `recv_time`.
     pub fn message(&mut self, decoder: &Decoder, topic: &str, payload: &[u8], recv_time: Time, out: &mut Vec<Record>) {
+        self.decode(decoder, topic, payload, (recv_time, false), out);
+    }
+
+    /// The same of a message that the broker had kept for whoever subscribes.
+    pub fn retained(&mut self, decoder: &Decoder, topic: &str, payload: &[u8], recv_time: Time, out: &mut Vec<Record>) {
+        self.decode(decoder, topic, payload, (recv_time, true), out);
+    }
+
+    fn decode(
+        &mut self,
+        decoder: &Decoder,
+        topic: &str,
+        payload: &[u8],
+        (recv_time, retained): (Time, bool),
+        out: &mut Vec<Record>,
+    ) {
         self.tick(recv_time, out);
         let mut decoded = std::mem::take(&mut self.decoded);
         decoder.decode(topic, payload, &mut decoded);
         for one in decoded.drain(..) {
-            self.admit(one, recv_time, out);
+            self.admit(Decoded { retained, ..one }, recv_time, out);
         }
         self.decoded = decoded;
     }
@@ -188,7 +204,13 @@ mod tests {
             let report = DeviceReport { device_time: Time::from_millis(device), ..DeviceReport::default() };
             let recv_time = recv.map(Time::from_millis);
             clock
-                .at(&Decoded { body: Body::Device(report), reason: Reason::Ok, recv_time, odd: Vec::new() })
+                .at(&Decoded {
+                    body: Body::Device(report),
+                    reason: Reason::Ok,
+                    recv_time,
+                    odd: Vec::new(),
+                    retained: false,
+                })
                 .as_millis()
         };
         lines.iter().map(&mut at).collect()

@@ -7,8 +7,9 @@ use rustc_hash::FxHashMap;
 use super::{UnitInfo, globe::Globe, messages, settings::Settings, settings::kind_for};
 use crate::{
     model::{
-        self, Alert, Datum, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search, Severity, Text,
-        Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, limits, place,
+        self, Alert, Datum, LiveClock, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search,
+        Severity, Text, Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, is_impossible,
+        limits, place,
     },
     spatial::to_wgs84,
     store::Standing,
@@ -51,6 +52,8 @@ pub struct Queue {
     pub(super) settings: Settings,
     pub(super) roster: BTreeMap<Text, UnitInfo>,
     pub(super) globe: Globe,
+    /// What the reports of each unit say of its clock; as many as there are units.
+    clocks: FxHashMap<Text, LiveClock>,
     pub(super) cases: FxHashMap<Text, Case>,
     /// What each unit holds: an order, or an offer not yet answered.
     pub(super) holding: FxHashMap<Text, Text>,
@@ -111,6 +114,7 @@ impl Queue {
             settings,
             roster: by_id(roster),
             globe: Globe::of(units),
+            clocks: FxHashMap::default(),
             cases: FxHashMap::default(),
             holding: FxHashMap::default(),
             waiting: HashMap::new(),
@@ -325,12 +329,22 @@ impl Queue {
     /// Its status counts although its position doesn't: it is then where it was. A unit that never told where it is cannot be
     /// sent.
     fn unit_reported(&mut self, report: &UnitReport, now: Time) {
-        let at = report.device_time.min(now);
         let known = self.globe.get(&report.unit_id);
-        let older = known.is_some_and(|known| at <= known.at);
-        if older || (known.is_none() && self.globe.len() >= limits::UNITS) {
+        if known.is_none() && self.globe.len() >= limits::UNITS {
             return;
         }
+        // A clock that is hours behind on live reports is wrong: it came just now.
+        let clock = self.clocks.get(&report.unit_id).copied().unwrap_or_default().next(report.device_time, now);
+        let is_now = is_impossible(report.device_time) || clock.is_behind(report.device_time, now);
+        let at = if is_now { now } else { report.device_time.min(now) };
+        let is_older = known.is_some_and(|known| at <= known.at);
+        if known.is_some() || place(report.lat, report.lon).is_some() {
+            self.clocks.insert(report.unit_id.clone(), clock);
+        }
+        if is_older {
+            return;
+        }
+        let known = self.globe.get(&report.unit_id);
         let unit_id = report.unit_id.clone();
         let here =
             place(report.lat, report.lon).map(|(lat, lon)| to_wgs84(report.datum.unwrap_or(Datum::Wgs84), lon, lat));

@@ -14,7 +14,7 @@ use super::{
     clock::is_looked_at,
     history::{Ask, Older},
     late::{LateSettings, Lateness, Retold, Span, WAITED, waited_at},
-    past::{Kept, Mark, PREPENDED_CUT, Past, Told},
+    past::{Kept, Mark, PREPENDED_CUT, Past, Told, lag_ms},
     snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
@@ -624,7 +624,8 @@ impl Judge {
                 Ok(())
             }
             Body::Sighting(sighting) => {
-                self.step(origin, Input::Sighting { sighting, event_time: record.event_time }, None);
+                let lag_s = lag_ms(record, sighting) as f64 / 1000.0;
+                self.step(origin, Input::Sighting { sighting, event_time: record.event_time, lag_s }, None);
                 Ok(())
             }
             _ => Ok(()),
@@ -900,9 +901,9 @@ impl Judge {
                     self.look_back();
                 }
             }
-            Kept::Sighting { at_ms, sighting } => {
+            Kept::Sighting { at_ms, lag_ms, sighting } => {
                 let event_time = Time::from_millis(*at_ms);
-                self.step(origin, Input::Sighting { sighting, event_time }, None);
+                self.step(origin, Input::Sighting { sighting, event_time, lag_s: *lag_ms as f64 / 1000.0 }, None);
             }
             Kept::Timer { at_ms, silent_ms, .. } => {
                 let input = Input::Timer { at: Time::from_millis(*at_ms), silent_s: *silent_ms as f64 / 1000.0 };

@@ -92,6 +92,8 @@ pub enum Kept {
     Report(Box<KeptReport>),
     Sighting {
         at_ms: i64,
+        /// Between its sensor's own time and its arrival.
+        lag_ms: i64,
         #[serde(with = "as_json")]
         sighting: Box<Sighting>,
     },
@@ -214,6 +216,11 @@ impl KeptReport {
     }
 }
 
+/// Between a sensor's own time and the arrival of what it saw, either way, milliseconds.
+pub fn lag_ms(record: &Record, sighting: &Sighting) -> i64 {
+    record.recv_time.ms_since(sighting.device_time).abs()
+}
+
 impl Kept {
     /// Of a record of a report or a sighting; `None` for others.
     pub fn of(record: &Record) -> Option<Self> {
@@ -221,7 +228,11 @@ impl Kept {
             Body::Device(report) => Some(Self::Report(Box::new(KeptReport::of(report, record)))),
             Body::Sighting(sighting) => {
                 let sighting = Box::new(Sighting::clone(sighting));
-                Some(Self::Sighting { at_ms: record.event_time.as_millis(), sighting })
+                Some(Self::Sighting {
+                    at_ms: record.event_time.as_millis(),
+                    lag_ms: lag_ms(record, &sighting),
+                    sighting,
+                })
             }
             _ => None,
         }

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{DeviceReport, Facts, Time};
+use crate::model::{DeviceReport, Facts, Time, clock_fault};
 
 /// The last report: what its device's clock said, and when it arrived.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
@@ -20,8 +20,11 @@ const JITTER_PERCENT: i64 = 25;
 /// After a longer silence nobody knows what is live, milliseconds.
 const MAX_INTERVAL_MS: i64 = 3_600_000;
 
+/// A clock that is less off is right, seconds.
+const MOST_SKEW_S: f64 = 120.0;
+
 impl Clock {
-    /// Takes a report and fills `clock_skew_s`.
+    /// Takes a report and fills `clock_skew_s` and `clock_fault`.
     pub fn step(&mut self, row: &mut Facts, report: &DeviceReport, recv_time: Time) {
         let (measured, arrived) = (report.device_time, recv_time);
         let (between_ms, came_ms) = (measured.ms_since(self.measured), arrived.ms_since(self.arrived));
@@ -29,7 +32,9 @@ impl Clock {
         let is_live = (1..=MAX_INTERVAL_MS).contains(&between_ms)
             && (came_ms - between_ms).abs() * 100 <= between_ms * JITTER_PERCENT;
         if is_live && !report.hist {
-            row.clock_skew_s = Some(measured.s_since(arrived));
+            let skew_s = measured.s_since(arrived);
+            row.clock_skew_s = Some(skew_s);
+            row.clock_fault = (skew_s.abs() > MOST_SKEW_S).then(|| clock_fault(skew_s, measured));
         }
     }
 }

@@ -46,7 +46,12 @@ pub enum Input<'a> {
         use_position: bool,
     },
     /// A sighting of the vehicle by its plate.
-    Sighting { sighting: &'a Sighting, event_time: Time },
+    Sighting {
+        sighting: &'a Sighting,
+        event_time: Time,
+        /// How long after its sensor's own time it arrived, or before, seconds: its clock may be wrong by as much.
+        lag_s: f64,
+    },
     /// The clock: nothing has come for `silent_s` seconds.
     Timer { at: Time, silent_s: f64 },
 }
@@ -143,7 +148,7 @@ impl Needs {
             permit,
             route: aside || any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
-            clock: any(&["clock_skew_s"]),
+            clock: any(&["clock_skew_s", "clock_fault"]),
             turn: any(&["turn_deg", "turn_s", "turn_min_speed_kmh", "turn_acceleration_mps2"]),
             aside,
             sensors,
@@ -241,7 +246,9 @@ impl Fold {
                 let (at, has_fix) = (event_time, given.is_some());
                 self.fold_report(row, state, Moment { report, at, recv_time, has_fix, fix, gap, spot: None });
             }
-            Input::Sighting { sighting, event_time } => self.fold_sighting(row, state, sighting, event_time),
+            Input::Sighting { sighting, event_time, lag_s } => {
+                self.fold_sighting(row, state, sighting, event_time, lag_s);
+            }
             Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
         }
     }
@@ -488,7 +495,7 @@ impl Fold {
     }
 
     /// A row made by a sensor beside the road: what it saw, and what is registered of the plate.
-    fn fold_sighting(&self, row: &mut Facts, state: &mut VehicleState, sighting: &Sighting, at: Time) {
+    fn fold_sighting(&self, row: &mut Facts, state: &mut VehicleState, sighting: &Sighting, at: Time, lag_s: f64) {
         row.row_kind = Some("sighting");
         let registry = &self.registry;
         let plate = sighting.plate.clone().unwrap_or_else(|| Text::from(""));
@@ -515,7 +522,7 @@ impl Fold {
         let gate = gate.flatten().map(|(number, _)| registry.places().index().area(number).middle());
         // A sensor that does not know where it is stands at its place.
         let point = place_of(sighting.lat, sighting.lon).map(|(lat, lon)| Point::new(lon, lat)).or(gate);
-        state.seen.step(row, sighting, point, state.last_fix.as_ref(), at);
+        state.seen.step(row, sighting, point, state.last_fix.as_ref(), (at, lag_s));
         row.sighting_gross_kg = body::weight(sighting.gross_kg, vehicle.and_then(|vehicle| vehicle.tare_kg));
         if let Some(held) = state.held.as_ref().filter(|_| by_device.is_some()) {
             self.tell_permit(row, held, &state.trips, at);

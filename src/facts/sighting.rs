@@ -31,18 +31,21 @@ struct Spotted {
     at: Time,
     #[serde(with = "exact::point")]
     point: Point,
+    #[serde(default)]
+    lag_s: f64,
 }
 
 impl Seen {
     /// Fills `sighting_*`; `fix` is the last of the truck's own device. Of that and the last sighting the one that asks
-    /// for the greater speed counts.
+    /// for the greater speed counts. By what its sighting arrived later (or earlier) than a clock says, that clock may be wrong:
+    /// the time between is longer by that, so that no speed is implied which two clocks can explain.
     pub fn step(
         &mut self,
         row: &mut Facts,
         sighting: &Sighting,
         place: Option<Point>,
         fix: Option<&LastFix>,
-        at: Time,
+        (at, lag_s): (Time, f64),
     ) {
         row.sighting_kind = Some(sighting.kind.as_str());
         row.sighting_place_id = sighting.place_id.clone();
@@ -57,11 +60,13 @@ impl Seen {
         let Some(point) = place else { return };
         let own = fix.filter(|fix| at.s_since(fix.at).abs() <= SAME_MINUTE_S);
         row.sighting_distance_m = own.map(|fix| distance_m(fix.point, point));
-        let known = [self.last.map(|last| (last.at, last.point)), fix.map(|fix| (fix.at, fix.point))];
-        let speed = |(then, there): (Time, Point)| implied_kmh(distance_m(there, point), at.s_since(then).abs());
+        let known = [self.last.map(|last| (last.at, last.point, last.lag_s)), fix.map(|fix| (fix.at, fix.point, 0.0))];
+        let speed = |(then, there, its_lag_s): (Time, Point, f64)| {
+            implied_kmh(distance_m(there, point), at.s_since(then).abs() + its_lag_s + lag_s)
+        };
         row.sighting_implied_kmh = known.into_iter().flatten().filter_map(speed).reduce(f64::max);
         if self.last.is_none_or(|last| last.at <= at) {
-            self.last = Some(Spotted { at, point });
+            self.last = Some(Spotted { at, point, lag_s });
         }
     }
 }

@@ -934,7 +934,7 @@ fn a_sighting_tells_what_was_seen_and_what_is_registered_and_forgets_nothing() {
     run(&fold, &mut state, &[report("0 0 0 speed_kmh=0 load=full")]);
     let mut seen = |line: &str, columns: &str| {
         let (sighting, event_time) = sighting(line);
-        let row = fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time });
+        let row = fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time, lag_s: 0.0 });
         columns.split(' ').map(|name| value(&row, name)).collect::<Vec<_>>().join(" ")
     };
     let told =
@@ -981,7 +981,7 @@ fn settings_are_read_strictly() {
 #[test]
 fn the_state_of_a_vehicle_is_small() {
     let bytes = size_of::<VehicleState>() + size_of::<super::identity::Held>();
-    assert!(bytes <= 1_200, "{bytes}");
+    assert!(bytes <= 1_216, "{bytes}");
 }
 
 fn tracks() -> impl Strategy<Value = Vec<(DeviceReport, Time)>> {

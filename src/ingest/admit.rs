@@ -6,14 +6,16 @@
 //! In order, for a device report:
 //!
 //! 1. A device in no registry, when there are already as many as we keep count of: rejected, `too_many_devices`.
-//! 2. A clock too far ahead: judged at arrival (`clock_skew`), or at the device's last event time when that is later, so
-//!    that such a device is judged in order of arrival. Its positions are used, but not to tell jumps.
+//! 2. A clock too far ahead, an impossible date, or a clock hours behind on live reports ([`crate::model::LiveClock`]): judged at
+//!    arrival (`clock_skew`), or at the device's last event time when that is later, so that such a device is judged in order of
+//!    arrival. Its positions are used, but not to tell jumps.
 //! 3. The same content again: `duplicate`. Only a report that is not newer than the device's last needs to be looked up.
-//! 4. Older than the device's last event time: judged where it belongs (`out_of_order`), or `late`, `too_old`, when it is older
-//!    on arrival than what is judged at all. Equal event time with other content is judged.
-//! 5. A jump between fixes that no truck makes: filtered; with alarms or events in it, judged, position unused: somebody pressed
+//! 4. Older on arrival than what is judged at all: `late`, `too_old`; one that a broker had kept: `late`, `retained`.
+//! 5. Older than the device's last event time: judged where it belongs (`out_of_order`). Equal event time with other content is
+//!    judged.
+//! 6. A jump between fixes that no truck makes: filtered; with alarms or events in it, judged, position unused: somebody pressed
 //!    that button.
-//! 6. Without a position, or with one that can't be used: judged, position unused.
+//! 7. Without a position, or with one that can't be used: judged, position unused.
 //!
 //! A speed that no truck reaches is unknown, and the rest of the report counts. What is a jump: [`crate::model::Jumps`].
 
@@ -28,8 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use super::decode::Decoded;
 use crate::model::{
-    Body, DeviceReport, Fix, Fixed, JumpLimits, Jumps, Outcome, Reason, Record, Sighting, Time, UnitReply, limits,
-    place,
+    Body, DeviceReport, Fix, Fixed, JumpLimits, Jumps, LiveClock, Outcome, Reason, Record, Sighting, Time, UnitReply,
+    is_impossible, limits, place,
 };
 
 /// How often, by the arrival clock, unregistered devices that are silent make room.
@@ -47,7 +49,7 @@ pub struct AdmissionSettings {
     pub jump_floor_m: f64,
     /// A device clock further ahead of arrival is not believed.
     pub max_ahead_s: i64,
-    /// Out of order and older than this on arrival: too old.
+    /// Older than this on arrival: too old.
     pub max_age_s: i64,
     /// Fewer: position unused.
     pub min_sats: i64,
@@ -108,6 +110,8 @@ struct Device {
     newest: Option<Time>,
     seen_at: Time,
     unregistered: bool,
+    #[serde(default)]
+    clock: LiveClock,
     /// In order of arrival.
     jumps: Jumps,
     fingerprints: Vec<[u16; 3]>,
@@ -143,7 +147,10 @@ impl Admission {
     pub fn admit(&mut self, mut decoded: Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Record {
         self.settings.sense(&mut decoded);
         let recv_time = decoded.recv_time.unwrap_or(recv_time);
-        let verdict = self.judge(&decoded, recv_time, &registered);
+        let mut verdict = self.judge(&decoded, recv_time, &registered);
+        if decoded.retained && verdict.outcome == Outcome::Evaluated {
+            verdict = Verdict { outcome: Outcome::Late, reason: Reason::Retained, use_position: false, ..verdict };
+        }
         let Verdict { outcome, reason, event_time, use_position } = verdict;
         let record = Record { recv_time, event_time, outcome, reason, use_position, body: decoded.body };
         self.restore(&record, registered);
@@ -198,7 +205,8 @@ impl Admission {
     fn judge_sighting(&self, sighting: &Sighting, recv_time: Time) -> Verdict {
         let use_position = place(sighting.lat, sighting.lon).is_some();
         let age_ms = recv_time.ms_since(sighting.device_time);
-        let (outcome, reason, event_time) = if age_ms < -self.settings.max_ahead_s * 1000 {
+        let is_wrong = age_ms < -self.settings.max_ahead_s * 1000 || is_impossible(sighting.device_time);
+        let (outcome, reason, event_time) = if is_wrong {
             (Outcome::Evaluated, Reason::ClockSkew, recv_time)
         } else if age_ms > self.settings.max_age_s * 1000 {
             (Outcome::Late, Reason::TooOld, sighting.device_time)
@@ -210,7 +218,11 @@ impl Admission {
 
     fn judge_report(&self, report: &DeviceReport, recv_time: Time, registered: impl Fn(&str) -> bool) -> Verdict {
         let device = self.devices.get(&report.device_id);
-        let skewed = report.device_time.ms_since(recv_time) > self.settings.max_ahead_s * 1000;
+        let clock = device.map(|device| device.clock).unwrap_or_default().next(report.device_time, recv_time);
+        let skewed = report.device_time.ms_since(recv_time) > self.settings.max_ahead_s * 1000
+            || is_impossible(report.device_time)
+            || !report.hist && clock.is_behind(report.device_time, recv_time);
+        let is_too_old = !skewed && recv_time.ms_since(report.device_time) > self.settings.max_age_s * 1000;
         let newest = device.and_then(|device| device.newest);
         let event_time =
             if skewed { newest.map_or(recv_time, |newest| newest.max(recv_time)) } else { report.device_time };
@@ -219,24 +231,27 @@ impl Admission {
             if self.unregistered >= limits::UNREGISTERED_DEVICES && !registered(&report.device_id) {
                 return unused(Outcome::Rejected, Reason::TooManyDevices);
             }
+            if is_too_old {
+                return unused(Outcome::Late, Reason::TooOld);
+            }
             return self.judge_content(report, &Device::default(), event_time, skewed);
         };
         let is_newer = newest.is_none_or(|newest| report.device_time > newest);
         if (skewed || !is_newer) && device.knows(&fingerprint(report)) {
             return unused(Outcome::Duplicate, Reason::Duplicate);
         }
+        if is_too_old {
+            return unused(Outcome::Late, Reason::TooOld);
+        }
         if newest.is_some_and(|newest| event_time < newest) {
-            return self.judge_late(report, event_time, recv_time);
+            return self.judge_late(report, event_time);
         }
         self.judge_content(report, device, event_time, skewed)
     }
 
     /// Of a report that is older than the device's last: whether it was a jump only the fold can say, in order of event time.
-    fn judge_late(&self, report: &DeviceReport, event_time: Time, recv_time: Time) -> Verdict {
+    fn judge_late(&self, report: &DeviceReport, event_time: Time) -> Verdict {
         let verdict = |outcome, reason, use_position| Verdict { outcome, reason, event_time, use_position };
-        if recv_time.ms_since(report.device_time) > self.settings.max_age_s * 1000 {
-            return verdict(Outcome::Late, Reason::TooOld, false);
-        }
         match self.position(report) {
             Ok(_) => verdict(Outcome::Evaluated, Reason::OutOfOrder, true),
             Err(reason) => verdict(Outcome::Evaluated, reason, false),
@@ -307,6 +322,9 @@ impl Device {
         self.seen_at = self.seen_at.max(record.recv_time);
         if record.outcome == Outcome::Duplicate {
             return;
+        }
+        if record.reason != Reason::Retained {
+            self.clock = self.clock.next(report.device_time, record.recv_time);
         }
         let fingerprint = fingerprint(report);
         self.remember(fingerprint);

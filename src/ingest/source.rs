@@ -79,6 +79,11 @@ impl Incoming {
     pub fn payload(&self) -> &[u8] {
         &self.publish.payload
     }
+
+    /// Whether the broker had kept it for whoever subscribes (MQTT 3.1.1, 3.3.1.3).
+    pub fn is_retained(&self) -> bool {
+        self.publish.retain
+    }
 }
 
 /// Counts since the start.

@@ -192,6 +192,7 @@ facts! {
     no_fix_s: float = "How long reports have come without a usable position, seconds; 0 with one.";
     no_fix_odometer_m: float maybe = "Metres that the odometer ran since the last usable position; 0 with one.";
     speed_recorder_kmh: float maybe = "Speed by the wheel or the recorder, km/h.";
+    clock_fault: word maybe = "What is wrong with a clock that is more than two minutes off: `time_zone`, `week_rollover`, `never_set`, `wrong`.";
     clock_skew_s: float maybe = "How far the device's clock is ahead of arrival (behind: negative), seconds, when reports arrive as they are measured.";
     acceleration_mps2: float maybe = "Change of reported speed since the previous fix, m/s2.";
     turn_deg: float maybe = "How far the course has changed in the turn that it is in, degrees, to the right positive; 0 when it drives straight on.";

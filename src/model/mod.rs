@@ -6,6 +6,7 @@ mod alert;
 mod dispatch;
 mod facts;
 mod jumps;
+mod live;
 pub mod limits;
 mod message;
 mod order;
@@ -20,6 +21,7 @@ pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};
+pub use live::{LiveClock, clock_fault, is_impossible};
 pub use message::{Leased, Message, Settled, content_id};
 pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,

@@ -21,7 +21,7 @@ words! {
         WeakFix = "weak_fix",
         /// Coordinates out of range: liveness only.
         PositionOutOfRange = "position_out_of_range",
-        /// Device clock ahead of arrival: arrival time is used.
+        /// Device clock ahead of arrival, hours behind on live reports, or broken: arrival time is used.
         ClockSkew = "clock_skew",
         /// The same report again.
         Duplicate = "duplicate",
@@ -33,6 +33,8 @@ words! {
         OutOfOrder = "out_of_order",
         /// Older than what is judged at all.
         TooOld = "too_old",
+        /// The broker had kept it for whoever subscribes: it may be of any age, and is not judged.
+        Retained = "retained",
         /// Not readable as what its topic says.
         Undecodable = "undecodable",
         /// Larger than we read.

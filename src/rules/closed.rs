@@ -7,6 +7,7 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("vehicle_status", &["active", "suspended", "maintenance", "banned", "unregistered"]),
     ("power", &["ok", "low", "lost"]),
     ("antenna", &["ok", "open", "short", "fault"]),
+    ("clock_fault", &["time_zone", "week_rollover", "never_set", "wrong"]),
     ("load", &["empty", "half", "full", "loaded"]),
     ("cover", &["closed", "open", "moving"]),
     ("lift", &["flat", "lifting", "full"]),

@@ -85,6 +85,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
         &["clock_skew_s"],
         "the report is back-fill, or it and the one before arrived at other intervals than they were measured at; on rows made by the clock",
     ),
+    (&["clock_fault"], "its clock is right within two minutes, or `clock_skew_s` is unknown"),
     (
         &["turn_deg", "turn_s", "turn_min_speed_kmh", "turn_acceleration_mps2"],
         "fixes come more than three seconds apart, one of the last two has no speed or course, or turns on less than ten metres, which no truck does; on rows made by the clock",

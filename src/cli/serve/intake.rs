@@ -219,6 +219,11 @@ impl<W: Watch> Intake<W> {
         let is_behind = self.engine.pending() >= limits::BACKLOG_SLICES || !self.backlog.is_empty();
         let is_much = (bytes > limits::INTAKE_BYTES || is_behind) && self.backlog.has_room();
         for incoming in &chunk {
+            if incoming.is_retained() {
+                let (topic, payload, at) = (incoming.topic(), incoming.payload(), incoming.recv_time);
+                self.front.retained(&inlet.decoder, topic, payload, at, &mut records);
+                continue;
+            }
             if is_much && incoming.payload().len() >= limits::ASIDE_BYTES {
                 aside.push((number as u16, incoming.topic(), incoming.payload()));
                 continue;

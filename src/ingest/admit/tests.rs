@@ -20,7 +20,7 @@ fn report(s: i64, lat: f64, lon: f64) -> DeviceReport {
 }
 
 fn decoded(report: DeviceReport) -> Decoded {
-    Decoded { body: Body::Device(report), reason: Reason::Ok, recv_time: None, odd: Vec::new() }
+    Decoded { body: Body::Device(report), reason: Reason::Ok, recv_time: None, odd: Vec::new(), retained: false }
 }
 
 /// Admits reports that arrive when they were measured.
@@ -52,7 +52,8 @@ fn a_lone_report_is_judged_by_its_content() {
         (DeviceReport { speed_kmh: Some(201.0), ..base() }, Evaluated, Reason::Ok, true),
         (report(120, 22.5, 114.0), Evaluated, Reason::Ok, true),
         (report(121, 22.5, 114.0), Evaluated, Reason::ClockSkew, true),
-        (report(-400_000, 22.5, 114.0), Evaluated, Reason::Ok, true),
+        (report(-259_200, 22.5, 114.0), Evaluated, Reason::Ok, true),
+        (report(-259_201, 22.5, 114.0), Outcome::Late, Reason::TooOld, false),
     ];
     for (index, (report, outcome, reason, use_position)) in cases.into_iter().enumerate() {
         let record = Admission::default().admit(decoded(report), at(0), |_| true);
@@ -176,12 +177,18 @@ fn replies_once_dead_letters_always() {
         note: None,
         media: None,
     };
-    let reply = Decoded { body: Body::Reply(reply), reason: Reason::Ok, recv_time: None, odd: Vec::new() };
+    let reply =
+        Decoded { body: Body::Reply(reply), reason: Reason::Ok, recv_time: None, odd: Vec::new(), retained: false };
     let mut admit = |decoded: &Decoded| admission.admit(decoded.clone(), at(1), |_| true).outcome;
     assert_eq!([admit(&reply), admit(&reply)], [Outcome::Evaluated, Outcome::Duplicate]);
     let letter = DeadLetter { topic: "t".into(), payload: vec![1], problem: "p".into() };
-    let dead =
-        Decoded { body: Body::DeadLetter(letter), reason: Reason::Undecodable, recv_time: None, odd: Vec::new() };
+    let dead = Decoded {
+        body: Body::DeadLetter(letter),
+        reason: Reason::Undecodable,
+        recv_time: None,
+        odd: Vec::new(),
+        retained: false,
+    };
     assert_eq!([admit(&dead), admit(&dead)], [Outcome::Rejected; 2]);
     let heartbeat = Decoded { reason: Reason::NoReport, ..dead };
     assert_eq!([admit(&heartbeat), admit(&heartbeat)], [Outcome::Filtered; 2]);

@@ -74,6 +74,8 @@ pub struct Decoded {
     pub recv_time: Option<Time>,
     /// Fields that made no sense and are unknown: by our name, or the dialect's where a value could not be read at all.
     pub odd: Odd,
+    /// The broker had kept it for whoever subscribes: it may be of any age.
+    pub retained: bool,
 }
 
 /// Names of fields that made no sense. Most reports have none.
@@ -288,7 +290,7 @@ fn readable(mut body: Body, recv_time: Option<Time>, mut odd: Odd) -> Decoded {
         Body::Sighting(sighting) => sense::sighting(sighting, &mut odd),
         _ => {}
     }
-    Decoded { body, reason: Reason::Ok, recv_time, odd }
+    Decoded { body, reason: Reason::Ok, recv_time, odd, retained: false }
 }
 
 /// Without what a receiver that has no fix says of speed and course: it is what it said last, or 0. That stays in `ext`.
@@ -336,5 +338,5 @@ fn dead(topic: &str, payload: &[u8], reason: Reason, mut problem: String) -> Dec
         problem.push('…');
     }
     let letter = DeadLetter { topic: topic.into(), payload: payload.to_vec(), problem };
-    Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new() }
+    Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new(), retained: false }
 }

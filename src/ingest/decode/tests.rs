@@ -43,7 +43,16 @@ fn a_full_report_is_read_as_serde_would() {
     });
     let expected: DeviceReport = serde_json::from_value(full.clone()).unwrap();
     let read = decode("mw/v1/device/d1/report", full.to_string().as_bytes());
-    assert_eq!(read, [Decoded { body: Body::Device(expected), reason: Reason::Ok, recv_time: None, odd: Vec::new() }]);
+    assert_eq!(
+        read,
+        [Decoded {
+            body: Body::Device(expected),
+            reason: Reason::Ok,
+            recv_time: None,
+            odd: Vec::new(),
+            retained: false
+        }]
+    );
 }
 
 #[test]
