@@ -106,7 +106,7 @@ fn is_justified(alert: &Alert, truths: &[Truth]) -> bool {
     if ADDING_UP.contains(&&*alert.rule_id) {
         return truths.iter().any(|truth| alert.vehicle_id.is_empty() || alert.vehicle_id == truth.vehicle_id);
     }
-    truths.iter().any(|truth| {
-        is_about(alert, truth) || (is_near(alert, truth) && truth.may_also.iter().any(|rule| *rule == alert.rule_id))
-    })
+    truths
+        .iter()
+        .any(|truth| is_about(alert, truth) || (is_near(alert, truth) && truth.may_also.contains(&alert.rule_id)))
 }

@@ -367,7 +367,9 @@ fn a_score_counts_what_was_found_and_what_was_invented() {
         truth("route-deviation", (30, 40), true),
         truth("track-gap", (60, 61), false),
     ];
-    let cases: &[(&str, (i64, i64), &[&str], u32, u32)] = &[
+    /// Rule, minutes, rules that joined, how many were found, how many invented.
+    type Case = (&'static str, (i64, i64), &'static [&'static str], u32, u32);
+    let cases: &[Case] = &[
         ("overspeed", (11, 12), &[], 1, 0),
         ("overspeed-severe", (11, 12), &["overspeed"], 1, 0),
         ("overspeed-severe", (11, 12), &[], 0, 1),

@@ -209,15 +209,14 @@ fn a_field_is_read_or_unknown_and_the_rest_counts() {
         let Body::Device(report) = &read.body else { panic!("{fields}: {read:?}") };
         let mut told = serde_json::to_value(report).unwrap();
         told.as_object_mut().unwrap().retain(|name, _| name != "device_id" && name != "device_time");
-        assert_eq!(told["ext"]["events"].as_array().map(Vec::len), expected["ext"]["events"].as_array().map(Vec::len));
         let (mut told, mut expected) = (told, expected.clone());
         // Their order within `ext` says nothing.
         for json in [&mut told, &mut expected] {
-            json["ext"]["events"].as_array_mut().map(|events| events.sort_by_key(Json::to_string));
-            if json["ext"]["events"].is_null() {
-                json["ext"].as_object_mut().map(|ext| ext.remove("events"));
+            let mut ext = json["ext"].as_object().cloned().unwrap_or_default();
+            if let Some(events) = ext.get_mut("events").and_then(Json::as_array_mut) {
+                events.sort_by_key(Json::to_string);
             }
-            json.as_object_mut().map(|json| json.retain(|_, value| !value.is_null() && *value != json!({})));
+            json["ext"] = ext.into();
         }
         assert_eq!(told, expected, "{fields}");
         assert_eq!(read.odd, *odd, "{fields}");
