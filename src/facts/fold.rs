@@ -366,7 +366,7 @@ impl Fold {
             }
             self.tell_place(row, state, moment);
         } else if self.needs.place {
-            place::tell(row, state.stay.as_ref(), at);
+            place::tell(row, state.stay.as_ref(), state.last_place_id.as_ref(), at);
         }
         if self.needs.nearest {
             place::tell_nearest(row, &state.around);

@@ -413,7 +413,7 @@ fn a_trip_tells_whether_the_truck_was_washed_before_it_left() {
     ] {
         if let Some(line) = line.strip_prefix("wash ") {
             let (sighting, event_time) = sighting(line);
-            fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time });
+            fold.step(&mut state, Input::Sighting { sighting: &sighting, event_time, lag_s: 0.0 });
         } else {
             told.extend(run(&fold, &mut state, &[report(line)]).iter().map(|row| value(row, "trip_washed")));
         }
