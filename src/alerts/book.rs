@@ -130,37 +130,42 @@ impl VehicleAlerts {
         rule: &RuleTerms<'_>,
         row: &Facts,
         judgement: Judgement,
-        message: impl FnOnce() -> String,
+        message: impl Fn() -> String,
     ) -> Vec<Transition> {
         if self.tracks.is_empty() && judgement.when != Verdict::True {
             return Vec::new();
         }
-        self.advance(rule, row, judgement, message)
+        self.judge_each(rule, row, &[(row, judgement)], judgement.elsewhere(rule.has_clear), |_| message())
     }
 
-    fn advance(
+    /// Takes what `rule` says of `row` under each of several keys, and what it says under all others.
+    pub fn judge_each(
         &mut self,
         rule: &RuleTerms<'_>,
         row: &Facts,
-        judgement: Judgement,
-        message: impl FnOnce() -> String,
+        each: &[(&Facts, Judgement)],
+        elsewhere: Judgement,
+        message: impl Fn(&Facts) -> String,
     ) -> Vec<Transition> {
         if !row.is_asked(rule.asks_timer, rule.asks_sighting) {
             return Vec::new();
         }
         let at = row.event_time.unwrap_or_default();
-        let mine = self.tracks.iter().position(|track| track.rule_id == *rule.id && track.key.is_of(rule.key, row));
         let mut transitions = Vec::new();
-        let mine = match mine {
-            None if judgement.when == Verdict::True => self.begin(rule, row),
-            mine => mine,
-        };
-        if let Some(index) = mine {
-            transitions.extend(self.step(index, rule, row, at, judgement, message));
+        for (row, judgement) in each {
+            let mine = self.tracks.iter().position(|track| track.rule_id == *rule.id && track.key.is_of(rule.key, row));
+            let mine = match mine {
+                None if judgement.when == Verdict::True => self.begin(rule, row),
+                mine => mine,
+            };
+            if let Some(index) = mine {
+                transitions.extend(self.step(index, rule, row, at, *judgement, || message(row)));
+            }
         }
-        let elsewhere = judgement.elsewhere(rule.has_clear);
         for index in 0..self.tracks.len() {
-            if Some(index) != mine && self.tracks[index].rule_id == *rule.id {
+            let track = &self.tracks[index];
+            let is_told = || each.iter().any(|(row, _)| track.key.is_of(rule.key, row));
+            if track.rule_id == *rule.id && !is_told() {
                 transitions.extend(self.step(index, rule, row, at, elsewhere, String::new));
             }
         }

@@ -445,6 +445,40 @@ fn a_row_under_another_key_is_false_for_the_key_that_was_left() {
     }
 }
 
+/// In two places at once, each of which is judged: each has its own hold and its own alert, and what is told of none of them is
+/// that they are left.
+#[test]
+fn a_row_under_several_keys_is_judged_under_each() {
+    for (words, trace, expected) in [
+        ("", "A@0:T A+B@10:T+T B@20:T -@30:F", "open:A@0(0) open:B@10(10) clear:A@20 clear:B@30"),
+        ("for=30", "A@0:T A+B@20:T+T A+B@30:T+T B@50:T -@60:F", "open:A@30(0) open:B@50(20) clear:A@50 clear:B@60"),
+        ("", "A+B@0:T+F A+B@10:F+T", "open:A@0(0) clear:A@10 open:B@10(10)"),
+        ("", "A+B@0:T+T -@10:U B@20:T", "open:A@0(0) open:B@0(0) clear:A@20"),
+        ("", "A+B@0:T+U A+B@10:U+T", "open:A@0(0) open:B@10(10)"),
+    ] {
+        let rule = ruled("zone", words, "vehicle_id place_id");
+        let mut alerts = VehicleAlerts::default();
+        let mut all = Vec::new();
+        for word in trace.split_whitespace() {
+            let (places, word) = word.split_once('@').unwrap();
+            let (second, verdicts) = word.split_once(':').unwrap();
+            let judged = |verdict: &str| point(&format!("{second}:{verdict}"));
+            let rows: Vec<(Facts, Judgement)> = places
+                .split('+')
+                .zip(verdicts.split('+'))
+                .map(|(place, verdict)| (row(judged(verdict).at, place), judged(verdict).judgement))
+                .collect();
+            let each: Vec<(&Facts, Judgement)> =
+                rows.iter().filter(|_| places != "-").map(|(row, judgement)| (row, *judgement)).collect();
+            let left = if verdicts == "U" { Verdict::Unknown } else { Verdict::False };
+            let left = Judgement { when: left, clear: !left, severity: None };
+            let told = alerts.judge_each(&rule.terms(), &rows[0].0, &each, left, |_| "told".to_owned());
+            all.extend(told.iter().map(said));
+        }
+        assert_eq!(all.join(" "), expected, "rule {words:?} over {trace:?}");
+    }
+}
+
 #[test]
 fn a_key_that_was_left_is_cleared_by_the_rules_own_clearing_predicate() {
     for (trace, expected) in [

@@ -32,6 +32,9 @@ pub struct BacktestArgs {
     /// Folder of the new rules
     #[arg(long, value_name = "DIR")]
     rules: PathBuf,
+    /// The folder adds to the rules that it is compared with, instead of taking their place
+    #[arg(long)]
+    add: bool,
     /// Folder of the rules to compare them with [default: the configured folder, ./rules]
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
@@ -108,7 +111,8 @@ pub fn run(args: &BacktestArgs) -> anyhow::Result<ExitCode> {
     };
     let config = Config::load(args.config.as_deref(), std::env::vars(), &overrides)?.config;
     let Some(old) = reported(RuleSet::load(&config.rules))? else { return Ok(ExitCode::FAILURE) };
-    let Some(new) = reported(RuleSet::load(&args.rules))? else { return Ok(ExitCode::FAILURE) };
+    let new = if args.add { RuleSet::load_with(&config.rules, &args.rules) } else { RuleSet::load(&args.rules) };
+    let Some(new) = reported(new)? else { return Ok(ExitCode::FAILURE) };
     let rules = RuleChanges::of(&old, &new);
     let narrowed = if args.only_changed { narrow(&old, &new, &rules)? } else { None };
     let (old, new) = narrowed.unwrap_or((old, new));

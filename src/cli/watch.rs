@@ -156,7 +156,7 @@ impl Tracer {
         if !is_asked || !is_wanted || self.when.is_empty() {
             return None;
         }
-        let when = look.verdicts.when(self.number, look.index);
+        let (row, when) = look.verdicts.seen(self.number, look.index, row, None);
         let parts = self.when.verdicts(row).unwrap_or_default();
         let phases = look.alerts.phases(&self.rule.id, &self.rule.timing);
         let told = Told {

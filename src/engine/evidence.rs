@@ -315,7 +315,8 @@ impl Notes {
 
     fn step(&self, asking: &Asking, look: &Look<'_>) -> Step {
         let Asking { number, rule, when, clear, columns, .. } = asking;
-        let row = look.row;
+        let zone_id = self.asked.alert.facts.get("zone_id").and_then(|zone_id| zone_id.as_str());
+        let (row, verdict) = look.verdicts.seen(*number, look.index, look.row, zone_id);
         let stands: Vec<Standing> =
             look.alerts.phases(&rule.id, &rule.timing).map(|(key, phase)| standing(rule, key, &phase, row)).collect();
         let is_open = stands.iter().any(|standing| matches!(standing.state, "open" | "clearing"));
@@ -327,7 +328,7 @@ impl Notes {
             recv_time: None,
             row_kind: row.row_kind.unwrap_or("report"),
             vehicle_id: look.vehicle_id.clone(),
-            verdict: word(look.verdicts.when(*number, look.index)),
+            verdict: word(verdict),
             clauses: clauses(when, row),
             clear: clear.as_ref().filter(|_| is_open).map(|clear| clauses(clear, row)).unwrap_or_default(),
             facts: own.chain(more.map(|(column, value)| (column.name().to_owned(), value.to_json()))).collect(),

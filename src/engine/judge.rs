@@ -25,7 +25,7 @@ use crate::{
         limits::{self, RECENT_ALERTS},
     },
     registry::Registry,
-    rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts},
+    rules::{Risk, RiskSheet, Rule, RuleSet, Verdicts, ZoneVerdict},
 };
 
 /// What reports are judged against: replaced as a whole when rules or registry change.
@@ -1212,6 +1212,23 @@ fn advance(
             continue;
         }
         let mut found = |what| findings.push(Finding { record: origin.record, step: origin.step, turn, what });
+        if let Some((each, elsewhere, clear)) = verdicts.of_zones(number, index) {
+            if rule.tally.is_some() {
+                let hits = each.iter().filter(|zone| zone.when == Verdict::True);
+                hits.for_each(|ZoneVerdict { row, severity, .. }| {
+                    found(Found::Hit { row: Box::new(Facts::clone(row)), severity: *severity, is_late: false });
+                });
+                continue;
+            }
+            let each: Vec<(&Facts, Judgement)> = each
+                .into_iter()
+                .map(|ZoneVerdict { row, when, clear, severity }| (row, Judgement { when, clear, severity }))
+                .collect();
+            let elsewhere = Judgement { when: elsewhere, clear, severity: None };
+            let transitions = alerts.judge_each(&terms(rule), row, &each, elsewhere, |row| rule.message(row));
+            transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
+            continue;
+        }
         if rule.tally.is_some() {
             let severity = verdicts.severity(number, index);
             found(Found::Hit { row: Box::new(row.clone()), severity, is_late: false });

@@ -70,6 +70,7 @@ pub struct VehicleState {
     body: Body,
     stay: Option<Stay>,
     last_place_id: Option<Text>,
+    zones: Vec<zone::Since>,
     district_id: Option<Text>,
     on_road: OnRoad,
     off_route: OffRoute,
@@ -109,6 +110,7 @@ pub(super) struct Needs {
     pub company: bool,
     pub nearest: bool,
     pub tags: bool,
+    pub each_zone: bool,
     pub crossing: bool,
 }
 
@@ -128,10 +130,12 @@ impl Needs {
             || sensors;
         let limit = any(&["speed_limit_kmh"]);
         let tags = any(&["zone_tags"]);
+        let each_zone = any(&["zone_id", "zone_kind", "zone_name", "zone_dwell_s"]);
         let nearest = any(&["nearest_source_m", "nearest_sink_m", "nearest_backfill_m"])
             || any(&["nearest_transfer_m", "nearest_depot_m", "nearest_workshop_m"]);
         let zone = limit
             || tags
+            || each_zone
             || any(&["in_forbidden", "in_restricted", "in_control", "in_water", "in_eco"])
             || any(&["outside_operating_area", "zone_ids"]);
         let place = any(&["place_id", "place_kind", "place_dwell_s", "in_source", "in_sink", "in_approved_place"])
@@ -156,6 +160,7 @@ impl Needs {
             company: any(&["company_name"]),
             nearest,
             tags,
+            each_zone,
             crossing: any(&["zones_crossed", "crossed_forbidden"]),
         }
     }
@@ -433,6 +438,9 @@ impl Fold {
     fn tell_zones(&self, row: &mut Facts, state: &mut VehicleState, at: Time) -> Option<f64> {
         let local = self.settings.zone.local(at);
         let has_operating_area = state.held.as_ref().is_some_and(|held| held.has_operating_area);
+        if self.needs.each_zone {
+            row.zones = Some(zone::follow(&mut state.zones, &state.around, &self.registry, local, at));
+        }
         if self.needs.tags {
             row.zone_tags = Some(zone::tags(&state.around, &self.registry, local, &self.none));
         }

@@ -325,6 +325,37 @@ fn zones_tell_their_tags_each_once_while_their_schedule_holds() {
     check("0 2100 0\n3600 2100 0", "zone_tags", r#"[] | ["school"]"#);
 }
 
+/// A rule may be judged for each zone apart. How long it has been in one goes on through reports without a position, and begins
+/// anew when the zone's schedule does.
+#[test]
+fn each_zone_is_told_for_itself() {
+    let told = |track: &str| {
+        let each = rows(track).into_iter().map(|row| {
+            let zones = row.zones.as_ref().map(|zones| {
+                let zone = |zone: &crate::model::InZone| format!("{}:{}:{:.0}", zone.zone_id, zone.kind, zone.dwell_s);
+                zones.iter().filter(|zone| zone.kind != "operating_area").map(zone).collect::<Vec<_>>().join(" ")
+            });
+            zones.unwrap_or_else(|| "?".into())
+        });
+        each.collect::<Vec<_>>().join(" | ")
+    };
+    for (track, expected) in [
+        ("0 1900 0\n30 2250 0\n60 2350 0\n90 2550 0\n120 2700 0", " | lake:water:0 | lake:water:30 | lake:water:60 | "),
+        (
+            "3600 2100 0\n3630 2300 0\n3660 - -\n3690 2350 0\n3720 2500 0",
+            "night:forbidden:0 | lake:water:0 night:forbidden:30 | ? | lake:water:60 night:forbidden:90 | lake:water:90",
+        ),
+        (
+            "3570 2300 0\n3630 2350 0\n3660 2380 0",
+            "lake:water:0 | lake:water:60 night:forbidden:0 | lake:water:90 night:forbidden:30",
+        ),
+    ] {
+        assert_eq!(told(track), expected, "{track}");
+    }
+    let only = run(&fold_of(ColumnSet::default()), &mut VehicleState::default(), &[report("0 2300 0")]);
+    assert_eq!(only[0].zones, None, "what no rule reads is not computed");
+}
+
 /// Zones of 400 m, `night` from 2,000 m east on, `lake` from 2,200 m on, both from 200 m south to 200 m north; `night` holds
 /// from 22:00, an hour after the tracks' beginning. The fixes of a minute lie before and behind them: it drove through. Where
 /// the straight way only clips a corner it may as well have driven round, and is not accused.

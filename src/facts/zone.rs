@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::around::{Around, LISTED};
 use crate::{
-    model::{Facts, LocalTime, Text},
-    registry::{Registry, ZoneKind},
+    model::{Facts, InZone, LocalTime, Text, Time},
+    registry::{Registry, Zone, ZoneKind},
 };
 
 /// Fills `in_*`, `outside_operating_area` and `zone_ids`; gives the lowest speed limit of the zones that hold, km/h.
@@ -39,10 +41,46 @@ pub(super) fn tell(
     limit_kmh
 }
 
+/// Since when it is in a zone while its schedule holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Since {
+    zone_id: Text,
+    at: Time,
+}
+
+/// Follows the truck into and out of zones, and tells each for itself.
+pub(super) fn follow(
+    since: &mut Vec<Since>,
+    around: &Around,
+    registry: &Registry,
+    local: LocalTime,
+    at: Time,
+) -> Arc<[InZone]> {
+    let zones = around.zones.iter().map(|number| &registry.zones().all()[*number as usize]);
+    let here: Vec<&Zone> = zones.filter(|zone| zone.schedule.contains(local)).collect();
+    since.retain(|known| here.iter().any(|zone| zone.zone_id == known.zone_id));
+    let tell = |zone: &Zone| {
+        let known = since.iter().find(|known| known.zone_id == zone.zone_id).map(|known| known.at);
+        let from = known.unwrap_or_else(|| {
+            since.push(Since { zone_id: zone.zone_id.clone(), at });
+            at
+        });
+        InZone {
+            zone_id: zone.zone_id.clone(),
+            kind: zone.kind.as_str(),
+            name: zone.name.clone(),
+            tags: Arc::clone(&zone.tags),
+            dwell_s: at.s_since(from),
+        }
+    };
+    here.into_iter().map(tell).collect()
+}
+
 /// The tags of the zones that hold, each once and in order.
 pub(super) fn tags(around: &Around, registry: &Registry, local: LocalTime, none: &Arc<[Text]>) -> Arc<[Text]> {
     let zones = around.zones.iter().map(|number| &registry.zones().all()[*number as usize]);
-    let mut tags: Vec<&Text> = zones.filter(|zone| zone.schedule.contains(local)).flat_map(|zone| &zone.tags).collect();
+    let mut tags: Vec<&Text> =
+        zones.filter(|zone| zone.schedule.contains(local)).flat_map(|zone| &*zone.tags).collect();
     if tags.is_empty() {
         return Arc::clone(none);
     }

@@ -125,6 +125,17 @@ impl FromIterator<Column> for ColumnSet {
     }
 }
 
+/// What is known of a truck in one zone.
+#[derive(Clone, Debug, PartialEq)]
+pub struct InZone {
+    pub zone_id: Text,
+    pub kind: &'static str,
+    pub name: Text,
+    pub tags: Arc<[Text]>,
+    /// Since it is in it while its schedule holds, seconds.
+    pub dwell_s: f64,
+}
+
 /// Turns the table into the row type and the list of columns.
 macro_rules! facts {
     (@type text) => { Option<Text> };
@@ -153,7 +164,11 @@ macro_rules! facts {
     ($($name:ident: $kind:ident $($maybe:ident)? = $doc:literal;)+) => {
         /// One row: what is known of a truck at one instant. `None` is unknown.
         #[derive(Clone, Debug, Default, PartialEq)]
-        pub struct Facts { $(#[doc = $doc] pub $name: facts!(@type $kind),)+ }
+        pub struct Facts {
+            $(#[doc = $doc] pub $name: facts!(@type $kind),)+
+            /// The zones of `zone_ids`, each for the rules that are judged for each; `None` where nobody knows, or asks.
+            pub zones: Option<Arc<[InZone]>>,
+        }
 
         const COLUMNS: &[ColumnSpec] = &[$(ColumnSpec {
             name: stringify!($name),
@@ -246,7 +261,11 @@ facts! {
     in_eco: flag = "In an ecological protection zone.";
     outside_operating_area: flag maybe = "Outside every operating area; NULL when none is registered.";
     zone_ids: list = "The zones it is in whose schedule holds.";
-    zone_tags: list = "The tags of those zones, each once.";
+    zone_tags: list = "The tags of those zones, each once; where a rule is judged for each zone, of that zone.";
+    zone_id: text maybe = "The zone that the rule is judged for: only in a rule with `zone_id` in its key, once for each of `zone_ids`.";
+    zone_kind: word maybe = "That zone's kind: `forbidden`, `restricted`, `speed`, `control`, `water`, `eco`, `operating_area`.";
+    zone_name: text maybe = "That zone's name.";
+    zone_dwell_s: float maybe = "How long it has been in that zone while its schedule holds, seconds.";
     zones_crossed: list = "The zones that it drove right through since its last fix, with no fix in them, while their schedule holds; not those that the straight way only clips.";
     crossed_forbidden: flag = "One of those is a forbidden zone.";
     cell_id: text maybe = "The cell of 200 m by 200 m it is in: row and column of a fixed grid, such as `12532_43210`.";
@@ -306,6 +325,18 @@ impl Facts {
             Some("timer") => asks_timer,
             Some("sighting") => asks_sighting,
             _ => true,
+        }
+    }
+
+    /// The same row as one zone's own.
+    pub fn in_zone(&self, zone: &InZone) -> Self {
+        Self {
+            zone_id: Some(zone.zone_id.clone()),
+            zone_kind: Some(zone.kind),
+            zone_name: Some(zone.name.clone()),
+            zone_dwell_s: Some(zone.dwell_s),
+            zone_tags: Some(Arc::clone(&zone.tags)),
+            ..self.clone()
         }
     }
 

@@ -19,7 +19,7 @@ mod time;
 
 pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
-pub use facts::{Column, ColumnSet, ColumnSpec, Facts, Kind, Text, Value};
+pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, Text, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};
 pub use live::{LiveClock, clock_fault, is_impossible};
 pub use message::{Leased, Message, Settled, content_id};

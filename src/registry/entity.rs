@@ -1,5 +1,7 @@
 //! What can be registered. Each is the contract's columns plus the interval in which the row holds.
 
+use std::sync::Arc;
+
 use crate::model::{Schedule, Text, Time, UnitKind, Validity};
 use crate::spatial::Polyline;
 
@@ -198,7 +200,7 @@ pub struct Zone {
     /// In local time; empty: always.
     pub schedule: Schedule,
     /// Words of one's own, such as `school`, for rules to ask.
-    pub tags: Vec<Text>,
+    pub tags: Arc<[Text]>,
     pub valid: Validity,
 }
 

@@ -316,7 +316,7 @@ fn zone(cells: &mut Cells, row: &RawRow) -> Zone {
         kind,
         speed_limit_kmh,
         schedule: cells.schedule("schedule"),
-        tags: cells.ids("tags"),
+        tags: cells.ids("tags").into(),
         valid: row.valid,
     }
 }

@@ -54,6 +54,9 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "labels",
 ];
 
+/// Facts of the one zone that a rule is judged for.
+const OF_ONE_ZONE: &[&str] = &["zone_id", "zone_kind", "zone_name", "zone_dwell_s"];
+
 /// What other rule languages call the same things.
 const SYNONYMS: &[(&str, &str)] = &[
     ("expr", "when"),
@@ -233,11 +236,15 @@ impl<'a> FileCheck<'a, '_> {
         let predicates = [Some(&when), clear.as_ref()].into_iter().flatten().chain(cases.iter().map(|(_, case)| case));
         let asked = predicates.fold(ColumnSet::default(), |set, case| set.union(case.predicate.columns));
         let text = |predicate: &Written| Text::from(&*predicate.text);
+        let of_zone: ColumnSet = key.iter().copied().filter(|column| column.name() == "zone_id").collect();
+        if of_zone == ColumnSet::default() {
+            self.asks_no_zone(at, asked.union(template.columns()));
+        }
         let mut rule = Rule {
             version: Text::default(),
             when: tally.as_ref().and_then(relations::counted).unwrap_or_else(|| text(&when)),
             clear: clear.as_ref().map(text),
-            columns: asked.union(template.columns()).iter().collect(),
+            columns: asked.union(template.columns()).union(of_zone).iter().collect(),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
             asks_sighting: asked
                 .iter()
@@ -493,6 +500,16 @@ impl<'a> FileCheck<'a, '_> {
             self.say(node.at, "the key lacks `vehicle_id`", Some(hint.into()));
         }
         key
+    }
+
+    /// What is known only of one zone is unknown wherever no single zone is asked about.
+    pub(super) fn asks_no_zone(&mut self, at: Position, asked: ColumnSet) {
+        for name in OF_ONE_ZONE {
+            if asked.contains_any(&[name]) {
+                let hint = "judge it for each zone with `key: [vehicle_id, zone_id]`; `zone_ids` and `zone_tags` tell of all together";
+                self.say(at, format!("`{name}` is known only where a rule is judged for each zone"), Some(hint.into()));
+            }
+        }
     }
 
     fn words(&mut self, entries: &[Entry], name: &str) -> Vec<Text> {

@@ -12,6 +12,7 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("cover", &["closed", "open", "moving"]),
     ("lift", &["flat", "lifting", "full"]),
     ("place_kind", &["source", "sink", "backfill", "transfer", "depot", "workshop"]),
+    ("zone_kind", &["forbidden", "restricted", "speed", "control", "water", "eco", "operating_area"]),
     ("place_status", &["open", "closed", "full"]),
     ("permit_status", &["valid", "expired", "not_yet", "suspended", "revoked", "none"]),
     ("sighting_kind", &["anpr", "weigh", "wash", "spill", "video"]),

@@ -40,6 +40,8 @@ struct Plan {
     severity_default: Severity,
     asks_timer: bool,
     asks_sighting: bool,
+    /// Judged for each zone apart.
+    of_zones: bool,
 }
 
 /// The verdicts of a set of rules over a batch of rows.
@@ -48,6 +50,27 @@ pub struct Verdicts {
     rows: usize,
     answers: Vec<Option<Answer>>,
     faults: u64,
+    /// What the rules that are judged for each zone say of each.
+    zones: Option<Box<ByZone>>,
+}
+
+/// Rows taken apart by zone: each is itself, then itself in each of its zones.
+#[derive(Debug)]
+struct ByZone {
+    rows: Vec<Facts>,
+    /// Where each row begins; one more than there are rows.
+    starts: Vec<usize>,
+    verdicts: Verdicts,
+}
+
+/// What a rule says of a truck in one zone.
+#[derive(Clone, Copy, Debug)]
+pub struct ZoneVerdict<'a> {
+    /// The row as that zone's own.
+    pub row: &'a Facts,
+    pub when: Verdict,
+    pub clear: Verdict,
+    pub severity: Option<Severity>,
 }
 
 #[derive(Debug)]
@@ -80,6 +103,7 @@ impl Program {
                 severity_default: Severity::Minor,
                 asks_timer: true,
                 asks_sighting: true,
+                of_zones: false,
             })
         };
         let plans = predicates.iter().map(plan).collect();
@@ -95,15 +119,32 @@ impl Program {
     /// Judges rows by every rule.
     pub fn evaluate(&self, rows: &[Facts]) -> Result<Verdicts, RuleErrors> {
         let Some(schema) = &self.schema else {
-            return Ok(Verdicts { rows: rows.len(), answers: Vec::new(), faults: 0 });
+            return Ok(Verdicts { rows: rows.len(), answers: Vec::new(), faults: 0, zones: None });
         };
+        let mut verdicts = self.judge(schema, rows, false)?;
+        if self.plans.iter().flatten().any(|plan| plan.of_zones) {
+            let (apart, starts) = apart(rows);
+            let zones = ByZone { verdicts: self.judge(schema, &apart, true)?, rows: apart, starts };
+            for (rule, _) in
+                self.plans.iter().enumerate().filter(|(_, plan)| plan.as_ref().is_some_and(|plan| plan.of_zones))
+            {
+                verdicts.answers[rule] = zones.together(rule, rows);
+            }
+            verdicts.faults += zones.verdicts.faults;
+            verdicts.zones = Some(Box::new(zones));
+        }
+        Ok(verdicts)
+    }
+
+    /// Judges rows by the rules that are judged for each zone, or by the others.
+    fn judge(&self, schema: &SchemaRef, rows: &[Facts], of_zones: bool) -> Result<Verdicts, RuleErrors> {
         let batch = batch(schema, &self.columns, rows).map_err(|error| RuleErrors::Evaluate(error.to_string()))?;
         let mut work = Work { program: self, batch, results: vec![None; self.slots.len()], faults: 0 };
         let only_reports = !rows.iter().any(|row| matches!(row.row_kind, Some("timer" | "sighting")));
         let mask = |plan: &Plan| if only_reports { None } else { asked(plan, rows) };
-        let answers = self.plans.iter().map(|plan| plan.as_ref().map(|plan| work.answer(plan, mask(plan).as_ref())));
-        let answers = answers.collect();
-        Ok(Verdicts { rows: rows.len(), answers, faults: work.faults })
+        let plans = self.plans.iter().map(|plan| plan.as_ref().filter(|plan| plan.of_zones == of_zones));
+        let answers = plans.map(|plan| plan.map(|plan| work.answer(plan, mask(plan).as_ref()))).collect();
+        Ok(Verdicts { rows: rows.len(), answers, faults: work.faults, zones: None })
     }
 }
 
@@ -126,7 +167,34 @@ impl Plan {
             severity_default: rule.severity_default,
             asks_timer: rule.asks_timer,
             asks_sighting: rule.asks_sighting,
+            of_zones: rule.is_of_zones(),
         }
+    }
+}
+
+/// Each row, followed by itself in each of its zones.
+fn apart(rows: &[Facts]) -> (Vec<Facts>, Vec<usize>) {
+    let (mut apart, mut starts) = (Vec::new(), Vec::with_capacity(rows.len() + 1));
+    for row in rows {
+        starts.push(apart.len());
+        apart.push(row.clone());
+        apart.extend(row.zones.iter().flat_map(|zones| &**zones).map(|zone| row.in_zone(zone)));
+    }
+    starts.push(apart.len());
+    (apart, starts)
+}
+
+impl ByZone {
+    /// What a rule says of each row when its zones are taken together: true where it is of any zone. In no zone it is false, and
+    /// unknown where nobody knows the zones.
+    fn together(&self, rule: usize, rows: &[Facts]) -> Option<Answer> {
+        let answer = self.verdicts.answer(rule)?;
+        let when = rows.iter().zip(self.starts.windows(2)).map(|(row, place)| {
+            let any = |wanted: Verdict| (place[0] + 1..place[1]).any(|zone| verdict(&answer.when, zone) == wanted);
+            let is_known = row.zones.is_some() && !any(Verdict::Unknown);
+            if any(Verdict::True) { Some(true) } else { is_known.then_some(false) }
+        });
+        Some(Answer { when: when.collect(), clear: None, cases: Vec::new(), severity_default: answer.severity_default })
     }
 }
 
@@ -295,6 +363,40 @@ impl Verdicts {
         let answer = self.answer(rule).filter(|answer| verdict(&answer.when, row) == Verdict::True)?;
         let case = answer.cases.iter().find(|(_, holds)| verdict(holds, row) == Verdict::True);
         Some(case.map_or(answer.severity_default, |(severity, _)| *severity))
+    }
+
+    /// What a rule that is judged for each zone says of the row in each of its zones, and whether what it says of zones that the
+    /// truck is not in is that they are left: then that its clearing predicate holds there. `None`: the rule is not such a one.
+    pub fn of_zones(&self, rule: usize, row: usize) -> Option<(Vec<ZoneVerdict<'_>>, Verdict, Verdict)> {
+        let zones = self.zones.as_ref()?;
+        let answer = zones.verdicts.answer(rule)?;
+        let place = zones.starts[row];
+        let each = (place + 1..zones.starts[row + 1]).map(|zone| ZoneVerdict {
+            row: &zones.rows[zone],
+            when: verdict(&answer.when, zone),
+            clear: zones.verdicts.clear(rule, zone),
+            severity: zones.verdicts.severity(rule, zone),
+        });
+        let elsewhere = if zones.rows[place].zones.is_some() { Verdict::False } else { Verdict::Unknown };
+        let clear = if answer.clear.is_some() { zones.verdicts.clear(rule, place) } else { !elsewhere };
+        Some((each.collect(), elsewhere, clear))
+    }
+
+    /// The row as a rule sees it: of one that is judged for each zone, in the zone named `zone_id`, else in the first of which it
+    /// says true, else in the first.
+    pub fn seen<'a>(
+        &'a self,
+        rule: usize,
+        row: usize,
+        facts: &'a Facts,
+        zone_id: Option<&str>,
+    ) -> (&'a Facts, Verdict) {
+        let Some((zones, elsewhere, _)) = self.of_zones(rule, row) else { return (facts, self.when(rule, row)) };
+        let seen = match zone_id {
+            Some(_) => zones.iter().find(|zone| zone.row.zone_id.as_deref() == zone_id),
+            None => zones.iter().find(|zone| zone.when == Verdict::True).or(zones.first()),
+        };
+        seen.map_or((facts, elsewhere), |zone| (zone.row, zone.when))
     }
 
     /// For each row whether any rule says true of it: the others need no look unless an alert is under way.

@@ -40,7 +40,7 @@ mod tests;
 
 pub use complete::{Completed, NotCompleted};
 pub use errors::{Problem, RuleErrors};
-pub use evaluate::Verdicts;
+pub use evaluate::{Verdicts, ZoneVerdict};
 pub use parts::{Part, Parts};
 pub use reference::{explain, fact_list, fact_named, reference};
 pub use risk::{Risk, RiskSheet};

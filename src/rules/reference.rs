@@ -23,6 +23,10 @@ const UNITS: &[(&str, &str)] = &[
 const UNKNOWN: &[(&[&str], &str)] = &[
     (&["cell_id"], "nobody knows where it is; on rows made by the clock"),
     (&["source_gate", "recent_alerts"], "it neither comes into a source nor leaves one at this report"),
+    (
+        &["zone_id", "zone_kind", "zone_name", "zone_dwell_s"],
+        "the rule has no `zone_id` in its key, it is in no zone, or nobody knows where it is; on rows made by the clock",
+    ),
     (&["company_name"], "its company is not registered, or has no name"),
     (&["last_place_id"], "it was in no place yet, or left none"),
     (

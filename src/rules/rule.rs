@@ -80,6 +80,11 @@ impl Rule {
         }
     }
 
+    /// Whether it is judged for each zone that the truck is in, apart.
+    pub fn is_of_zones(&self) -> bool {
+        self.key.iter().any(|column| column.name() == "zone_id")
+    }
+
     /// Everything that must be known of a row to judge it, to key its alert and to write its message.
     pub fn needed(&self) -> ColumnSet {
         self.columns.iter().chain(&self.key).copied().collect()

@@ -220,7 +220,7 @@ fn terms() -> Json {
         "cooldown": described("duration", "No new alert this long after the last one cleared. Default 0s."),
         "key": {
             "type": "array", "items": { "$ref": "#/$defs/column" }, "uniqueItems": true,
-            "description": "What one alert is about. Default [vehicle_id]. Only a rule that counts over many does without `vehicle_id`.",
+            "description": "What one alert is about. Default [vehicle_id]. Only a rule that counts over many does without `vehicle_id`. With `zone_id` the rule is judged for each zone that the truck is in, apart.",
         },
         "severity": {
             "description": "A word, or the first case that holds with a word last. Default minor.",

@@ -61,6 +61,16 @@ impl RuleSet {
         Self::load_enabling(dir, &[])
     }
 
+    /// Loads the rules of a folder and those that another adds to them. A rule of both is an error.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(dir: &Path, added: &Path) -> Result<Self, RuleErrors> {
+        let read = |dir| file::read_dir(dir, |name| !file::is_test(name));
+        let sources = [read(dir)?, read(added)?].concat();
+        Self::from_sources(sources, |rule| rule.enabled)
+    }
+
     /// The same with some rules on that are off; ids that no rule has change nothing.
     ///
     /// # Errors

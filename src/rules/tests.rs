@@ -134,6 +134,17 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nclear: { when: lod = 'x', for: 5s }", "4:20: unknown column `lod` | did you mean"),
         ("when: loaded\nkey: [place_id]", "the key lacks `vehicle_id`"),
         (
+            "when: zone_kind = 'forbidden'",
+            "`zone_kind` is known only where a rule is judged for each zone | judge it for each zone with `key: [vehicle_id, zone_id]`",
+        ),
+        ("when: loaded\nmessage: 'in {zone_name}'", "`zone_name` is known only where a rule is judged for each zone"),
+        ("when: loaded\nclear: { when: zone_dwell_s > 5 }", "`zone_dwell_s` is known only where"),
+        ("when: loaded\nseverity: [{ major: zone_id = 'a' }, minor]", "`zone_id` is known only where"),
+        (
+            "when: zone_kind = 'forbiden'\nkey: [vehicle_id, zone_id]",
+            "`zone_kind` is never 'forbiden' | did you mean `forbidden`?",
+        ),
+        (
             "when: loaded\nkey: [vehicle_id, plase_id]",
             "unknown column `plase_id` in the key | did you mean `place_id`?",
         ),
@@ -456,6 +467,54 @@ fn a_failing_row_spoils_neither_its_batch_nor_other_rules() {
     assert_eq!(answers(1), [True; 5]);
     assert_eq!(answers(2), [Unknown, Unknown, Unknown, Unknown, True]);
     assert_eq!(verdicts.faults(), 3 + 4);
+}
+
+/// One row, in two zones, in none, and where nobody knows: a rule with `zone_id` in its key is judged for each zone.
+#[test]
+fn a_rule_with_a_zone_in_its_key_is_judged_for_each_zone() {
+    let zone = |id: &str, dwell_s: f64| crate::model::InZone {
+        zone_id: id.into(),
+        kind: "forbidden",
+        name: format!("zone {id}").into(),
+        tags: Arc::from([id.into()]),
+        dwell_s,
+    };
+    let in_zones = |zones: &[crate::model::InZone]| Facts { zones: Some(zones.into()), ..truck() };
+    let rows = [in_zones(&[zone("a", 10.0), zone("b", 90.0)]), in_zones(&[zone("a", 20.0)]), in_zones(&[]), truck()];
+    let key = "key: [vehicle_id, zone_id]\nmessage: '{zone_name} {zone_tags}'";
+    use Verdict::{False, True, Unknown};
+    for (when, each, elsewhere) in [
+        (
+            "zone_dwell_s > 60",
+            vec![vec![("a", False), ("b", True)], vec![("a", False)], vec![], vec![]],
+            [True, False, False, Unknown],
+        ),
+        // It asks nothing of zones: in none it says nothing all the same.
+        (
+            "loaded",
+            vec![vec![("a", True), ("b", True)], vec![("a", True)], vec![], vec![]],
+            [True, True, False, Unknown],
+        ),
+        (
+            "array_has(zone_tags, zone_id) and cover = 'open'",
+            vec![vec![("a", Unknown), ("b", Unknown)], vec![("a", Unknown)], vec![], vec![]],
+            [Unknown, Unknown, False, Unknown],
+        ),
+    ] {
+        let set = load(&format!("{}  - {{ id: b, when: loaded }}\n", rule(&format!("when: {when}\n{key}"))));
+        let verdicts = set.evaluate(&rows).unwrap();
+        for row in 0..rows.len() {
+            let (zones, left, clear) = verdicts.of_zones(0, row).unwrap();
+            let told: Vec<_> = zones.iter().map(|zone| (zone.row.zone_id.as_deref().unwrap(), zone.when)).collect();
+            assert_eq!(told, each[row], "{when} {row}");
+            assert_eq!(verdicts.when(0, row), elsewhere[row], "{when} {row}");
+            assert_eq!((left, clear), if row == 3 { (Unknown, Unknown) } else { (False, True) });
+            assert_eq!((verdicts.when(1, row), verdicts.of_zones(1, row).is_none()), (True, true));
+        }
+        assert_eq!(verdicts.raised(), [true; 4]);
+        let message = set.rules()[0].message(verdicts.seen(0, 0, &rows[0], Some("b")).0);
+        assert_eq!(message, "zone b b");
+    }
 }
 
 #[test]

@@ -247,6 +247,26 @@ fn a_simulated_history_holds_what_the_file_of_the_same_fleet_does() {
     assert!(!again.status.success() && said(&again).contains("holds a history already"), "{}", said(&again));
 }
 
+/// A folder with one new rule, tried beside those in force: the alerts of these stay, and only the new ones come.
+#[test]
+fn a_folder_may_add_to_the_rules_in_force() {
+    let trial = Trial::new();
+    let extra = trial.path("extra");
+    fs::create_dir(&extra).unwrap();
+    fs::write(extra.join("mine.yaml"), "rules:\n  - { id: my-rule, when: speed_kmh > 80, for: 5s }\n").unwrap();
+    let output = trial.over_file(&extra, &["--add"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let told = trial.json();
+    let all = &told["comparison"]["all"];
+    assert_eq!((&all["lost"], &all["changed"]), (&json!(0), &json!(0)), "{all}");
+    assert!(all["gained"].as_u64() > Some(0), "{all}");
+    assert_eq!(told["rule_changes"], json!({ "added": ["my-rule"] }));
+    // A rule that is there already is named.
+    fs::copy(trial.city.rules().join("speed.yaml"), extra.join("speed.yaml")).unwrap();
+    let output = trial.over_file(&extra, &["--add"]);
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+}
+
 #[test]
 fn what_cannot_be_done_is_said() {
     let trial = Trial::new();

@@ -325,3 +325,58 @@ fn trap_14_what_was_driven_before_the_revocation_stays_legal() {
     assert_eq!(came.told(), ["unpermitted-transport T4 open"]);
     assert_eq!(came.alerts[0]["started_at"], "2026-03-01T15:10:00.000Z");
 }
+
+/// Two forbidden zones overlap. A truck drives from the first into the second: each is told for itself, with its own beginning and
+/// end, its name and how long the truck was in it; so it is when a part of the way arrives late.
+#[test]
+fn a_truck_that_drives_from_one_zone_into_an_overlapping_one_is_told_of_each() {
+    let square = |id: &str, west: f64, east: f64| {
+        json!({
+            "type": "Feature", "properties": { "zone_id": id, "name": format!("zone {id}"), "kind": "forbidden", "tags": ["school"] },
+            "geometry": { "type": "Polygon", "coordinates":
+                [[[west, 22.49], [east, 22.49], [east, 22.51], [west, 22.51], [west, 22.49]]] },
+        })
+    };
+    let zones = json!({
+        "type": "FeatureCollection", "datum": "wgs84",
+        "features": [square("A", 114.0095, 114.0305), square("B", 114.0245, 114.0455)],
+    });
+    let city = City::of(&[("zones.geojson", &zones.to_string())]);
+    let rules = city.folder.path().join("rules");
+    fs::create_dir(&rules).unwrap();
+    let rule = "rules:\n  - id: in-zone\n    key: [vehicle_id, zone_id]\n    when: zone_kind = 'forbidden' and zone_dwell_s >= 60\n    \
+                message: \"{plate}: in {zone_name} ({zone_tags}) for {zone_dwell_s:.0} s\"\n";
+    fs::write(rules.join("zones.yaml"), rule).unwrap();
+    let judged = |reports: &[Json]| -> Vec<Json> {
+        let alerts = city.folder.path().join("alerts.jsonl");
+        replay(&[], &city.registry, &rules, &city.input(reports), &alerts);
+        let plain = |line: &str| {
+            let mut alert: Json = serde_json::from_str(line).unwrap();
+            alert["retrospective"] = Json::Null;
+            alert
+        };
+        fs::read_to_string(alerts).unwrap().lines().map(plain).collect()
+    };
+    let way = [[114.0, ROAD], [114.06, ROAD]];
+    let reports = series("D1", "2026-03-01T14:00:00Z", 10, 61, way, json!({ "speed_kmh": 37 }));
+    let in_order = judged(&reports);
+    let told: Vec<String> = in_order
+        .iter()
+        .map(|alert| {
+            let word = |field: &str| alert[field].as_str().unwrap_or("-").to_owned();
+            format!("{} {} {} {}", alert["facts"]["zone_id"], word("message"), word("fired_at"), word("cleared_at"))
+        })
+        .collect();
+    let mut told = told;
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "\"A\" D1: in zone A (school) for 60 s 2026-03-01T14:02:40.000Z 2026-03-01T14:05:10.000Z",
+            "\"B\" D1: in zone B (school) for 60 s 2026-03-01T14:05:10.000Z 2026-03-01T14:07:40.000Z",
+        ]
+    );
+    let late = arriving(reports[12..35].to_vec(), "2026-03-01T14:09:55Z");
+    let mixed = judged(&[reports[..12].to_vec(), reports[35..60].to_vec(), late, reports[60..].to_vec()].concat());
+    assert_eq!(mixed, in_order);
+}

@@ -148,7 +148,12 @@ impl FileCheck<'_, '_> {
             self.known_keys(fields, &["reason", "when"], &[("name", "reason")], "a mute");
             self.optional_text(fields, "reason");
             match find(fields, "when") {
-                Some(node) => mutes.extend(self.predicate(node)),
+                Some(node) => {
+                    let written = self.predicate(node);
+                    let asked = written.as_ref().map(|written| written.predicate.columns).unwrap_or_default();
+                    self.asks_no_zone(node.at, asked);
+                    mutes.extend(written);
+                }
                 None => self.say(item.at, "`when` is missing", None),
             }
         }
