@@ -30,10 +30,11 @@ pub struct Metrics {
     /// 1 while the disk has no room.
     pub journal_disk_full: IntGauge,
     pub backlog_bytes: IntGauge,
-    queue_depth: IntGaugeVec,
     shard_lag_seconds: GaugeVec,
     pub mqtt_connections_up: IntGauge,
     pub mqtt_reconnects: IntCounter,
+    /// Connections that another client with the same id takes away again and again.
+    pub mqtt_contested: IntGauge,
     /// QoS 0 messages that found no room.
     pub mqtt_dropped: IntCounter,
     pub outbox_pending: IntGauge,
@@ -41,7 +42,7 @@ pub struct Metrics {
     pub outbox_oldest_seconds: Gauge,
     pub outbox_delivered: IntCounter,
     pub outbox_failures: IntCounter,
-    /// Seconds that facts, rules and alerts take over a batch.
+    /// Seconds that a shard takes for facts, rules and alerts over its part of a batch.
     pub evaluation_seconds: Histogram,
     pub rules_loaded: IntGauge,
     rule_reloads: IntCounterVec,
@@ -97,15 +98,19 @@ impl Metrics {
                 "backlog_bytes",
                 "Messages put aside because more came than could be judged at once; they are kept, and judged in turn.",
             ),
-            queue_depth: gauges(r, "queue_depth", "Entries that wait in a queue inside.", &["queue"]),
             shard_lag_seconds: float_gauges(
                 r,
                 "shard_lag_seconds",
-                "How long the batch that a shard works on has waited.",
+                "How long a shard's last batch had waited when the shard took it up.",
                 &["shard"],
             ),
             mqtt_connections_up: gauge(r, "mqtt_connections_up", "Connections to the broker that are up."),
             mqtt_reconnects: counter(r, "mqtt_reconnects_total", "Times a connection to the broker was made again."),
+            mqtt_contested: gauge(
+                r,
+                "mqtt_connections_contested",
+                "Connections that another client with the same client id seems to take away again and again.",
+            ),
             mqtt_dropped: counter(
                 r,
                 "mqtt_dropped_total",
@@ -118,7 +123,7 @@ impl Metrics {
             evaluation_seconds: histogram(
                 r,
                 "evaluation_seconds",
-                "Time for facts, rules and alerts over one batch of reports.",
+                "Time of a shard for facts, rules and alerts over its part of one batch.",
             ),
             rules_loaded: gauge(r, "rules_loaded", "Rules that judge."),
             snapshots: counters(r, "snapshots_total", "Snapshots of the engine's state, by result.", &["result"]),
@@ -176,12 +181,7 @@ impl Metrics {
         }
     }
 
-    /// How many entries wait in a queue; `queue` is one of few fixed names.
-    pub fn set_queue_depth(&self, queue: &'static str, entries: usize) {
-        self.queue_depth.with_label_values(&[queue]).set(i64::try_from(entries).unwrap_or(i64::MAX));
-    }
-
-    /// How long the batch that a shard works on has waited.
+    /// How long a shard's last batch had waited when the shard took it up.
     pub fn set_shard_lag(&self, shard: usize, seconds: f64) {
         self.shard_lag_seconds.with_label_values(&[&shard.to_string()]).set(seconds);
     }
@@ -323,7 +323,6 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.count(&record(Outcome::Evaluated, Reason::Ok));
         metrics.set_ledger(&ledger);
-        metrics.set_queue_depth("journal", 3);
         metrics.set_shard_lag(0, 0.25);
         metrics.journal_sync_seconds.observe(0.001);
         metrics.alert_changes.with_label_values(&["overspeed", "minor", "opened"]).inc();

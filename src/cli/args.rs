@@ -28,6 +28,9 @@ pub enum Command {
     Demo(super::demo::DemoArgs),
     /// Make a fleet drive: to a file, or to a broker
     Simulate(super::simulate::SimulateArgs),
+    /// Check the settings of `serve`, or show what holds and where each was set
+    #[command(subcommand)]
+    Config(super::config::ConfigCommand),
     /// Vehicles, permits, places, routes: bring them in
     #[command(subcommand)]
     Registry(super::registry::RegistryCommand),
@@ -72,6 +75,7 @@ impl Command {
             Self::Facts(args) => super::facts::run(&args),
             Self::Demo(args) => super::demo::run(args),
             Self::Simulate(args) => super::simulate::run(&args),
+            Self::Config(command) => Ok(super::config::run(command)),
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),

@@ -21,6 +21,7 @@ macro_rules! say {
 
 mod args;
 mod backtest;
+mod config;
 mod demo;
 mod explain;
 mod facts;

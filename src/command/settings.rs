@@ -52,7 +52,7 @@ impl Default for Settings {
             answer_within_ms: BySeverity { critical: MINUTE, major: 2 * MINUTE, minor: 5 * MINUTE },
             escalate_after_ms: BySeverity { critical: 5 * MINUTE, major: 10 * MINUTE, minor: 30 * MINUTE },
             other_kind_too: false,
-            dispatch_age_ms: 72 * 60 * MINUTE,
+            dispatch_age_ms: 60 * MINUTE,
             late_dispatch_age_ms: 0,
             late_notice_age_ms: 72 * 60 * MINUTE,
             orders_per_vehicle_hour: 6,

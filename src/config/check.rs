@@ -132,6 +132,9 @@ pub(super) fn values(config: &Config, tell: Tell) -> Option<Zone> {
             tell(key, format!("{listen:?}"), "an address and port such as 127.0.0.1:8080".into());
         }
     }
+    if let Some((found, expected)) = bad_level(&config.log.level) {
+        tell("log.level", format!("{found:?}"), expected);
+    }
     mqtt(config, tell);
     journal(config, tell);
     durations(config, tell);
@@ -150,6 +153,26 @@ pub(super) fn values(config: &Config, tell: Tell) -> Option<Zone> {
     zone.ok()
 }
 
+/// The words of `log.level`.
+const LEVELS: &[&str] = &["off", "error", "warn", "info", "debug", "trace"];
+
+/// The first part of a log level that is none, and what is expected. A filter takes any word for the name of a module, and is
+/// silent then.
+fn bad_level(level: &str) -> Option<(&str, String)> {
+    let is_level = |word: &str| LEVELS.iter().any(|known| known.eq_ignore_ascii_case(word));
+    let is_target = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || "_:-".contains(c));
+    let bad = level.split(',').map(str::trim).find(|part| match part.split_once('=') {
+        Some((target, word)) => !is_target(target.trim()) || !is_level(word.trim()),
+        None => !is_level(part),
+    })?;
+    let word = bad.rsplit('=').next().unwrap_or(bad).trim().to_lowercase();
+    let near = nearest(&word, LEVELS.iter().copied()).map_or(String::new(), |near| format!("; the nearest is {near}"));
+    Some((
+        bad,
+        format!("one of {}, or a module and one of them such as info,muckwatch::ingest=debug{near}", LEVELS.join(", ")),
+    ))
+}
+
 fn mqtt(config: &Config, tell: Tell) {
     let mqtt = &config.mqtt;
     if let Err(expected) = mqtt.url.parse::<BrokerAddress>() {
@@ -164,8 +187,10 @@ fn mqtt(config: &Config, tell: Tell) {
     if mqtt.group.contains(['/', '+', '#']) {
         tell("mqtt.group", format!("{:?}", mqtt.group), "a name without / + #".into());
     }
-    if mqtt.prefix.is_empty() || mqtt.prefix.contains(['+', '#', '$']) || mqtt.prefix.ends_with('/') {
-        tell("mqtt.prefix", format!("{:?}", mqtt.prefix), "the beginning of a topic, such as mw/v1".into());
+    let is_odd = |c: char| matches!(c, '+' | '#' | '$') || c.is_control();
+    if mqtt.prefix.is_empty() || mqtt.prefix.contains(is_odd) || mqtt.prefix.ends_with('/') {
+        let expected = "the beginning of a topic without a slash at its end and without + # $, such as mw/v1";
+        tell("mqtt.prefix", format!("{:?}", mqtt.prefix), expected.into());
     }
     if mqtt.client_id.is_empty() {
         tell("mqtt.client_id", "nothing".into(), "a name that no other client of the broker has".into());

@@ -5,8 +5,8 @@ use std::{fmt, path::PathBuf};
 /// Fits after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    #[error("read the configuration {path}: {source}")]
-    Read { path: PathBuf, source: std::io::Error },
+    #[error("read the configuration {path}: {cause}")]
+    Read { path: PathBuf, cause: std::io::Error },
     /// Not TOML; the text says line and column.
     #[error("read the configuration {path}: {problem}")]
     Syntax { path: PathBuf, problem: String },

@@ -36,7 +36,22 @@ pub struct Loaded {
     pub config: Config,
     /// For a person; nothing was lost.
     pub warnings: Vec<String>,
+    /// Every key in order, with what holds and where it was set.
+    pub settings: Vec<Setting>,
 }
+
+/// One key as it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    pub key: String,
+    /// As in the configuration file; of a secret only whether it is set.
+    pub value: String,
+    /// File and line, variable, option, or the defaults.
+    pub origin: String,
+}
+
+/// What the value of a secret is shown as.
+const HIDDEN: &str = "\"(hidden)\"";
 
 /// Settings from one place.
 pub(super) struct Layer {
@@ -70,12 +85,14 @@ impl Config {
         let mut layers = Vec::new();
         if let Some(path) = file {
             let text =
-                std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+                std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
             layers.push(Layer::of_toml(path, text)?);
         }
         layers.push(Layer::of_variables(variables, &mut warnings));
         layers.push(Layer::of_overrides(overrides));
-        Ok(Loaded { config: assemble(&layers)?, warnings })
+        let config = assemble(&layers)?;
+        let settings = settings(&config, &layers);
+        Ok(Loaded { config, warnings, settings })
     }
 
     /// The defaults, for work on files alone, in a zone.
@@ -126,6 +143,25 @@ fn assemble(layers: &[Layer]) -> Result<Config, ConfigError> {
     refuse(problems)?;
     zone.into_iter().for_each(|zone| config.set_zone(zone));
     Ok(config)
+}
+
+/// What holds, key by key.
+fn settings(config: &Config, layers: &[Layer]) -> Vec<Setting> {
+    let Ok(Value::Dict(_, values)) = Value::serialize(config) else { return Vec::new() };
+    let setting = |key: String| {
+        let value = find(&values, &key).map_or_else(String::new, |value| match value {
+            Value::String(_, text) if is_secret(&key) && !text.is_empty() => HIDDEN.to_owned(),
+            value => serde_json::to_string(value).unwrap_or_default(),
+        });
+        Setting { value, origin: place_of(layers, &key), key }
+    };
+    check::keys(&shape()).into_iter().map(setting).collect()
+}
+
+/// Whether nobody but the broker may read the value of a key.
+fn is_secret(key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or(key);
+    ["password", "secret", "token"].iter().any(|word| name.contains(word)) && !name.ends_with("_file")
 }
 
 fn refuse(problems: Vec<Problem>) -> Result<(), ConfigError> {

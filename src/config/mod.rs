@@ -19,5 +19,5 @@ mod tests;
 
 pub use address::BrokerAddress;
 pub use error::{ConfigError, Problem};
-pub use load::{FILE_VARIABLE, Loaded, Overrides};
+pub use load::{FILE_VARIABLE, Loaded, Overrides, Setting};
 pub use sections::{Broker, BySeverityS, Config, Dispatch, Http, Log, LogFormat, Mqtt, MqttSource, Notify, Silence};

@@ -68,7 +68,7 @@ fn later_places_go_before_earlier_ones() {
     let toml = "rules = \"file\"\n[http]\nlisten = \"10.0.0.1:1\"\n[mqtt]\nurl = \"file:1\"\nprefix = \"city\"\n";
     let variables = [("MUCKWATCH_HTTP", "10.0.0.2:2"), ("MUCKWATCH_MQTT__URL", "variable:2"), ("PATH", "/bin")];
     let overrides = Overrides { mqtt: Some("option:3".into()), ..Overrides::default() };
-    let Loaded { config, warnings } = load(toml, &variables, &overrides).unwrap_or_else(|error| panic!("{error}"));
+    let Loaded { config, warnings, .. } = load(toml, &variables, &overrides).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(config.rules, Path::new("file"));
     assert_eq!(config.http_listen().to_string(), "10.0.0.2:2");
     assert_eq!(config.mqtt_address(), BrokerAddress { host: "option".into(), port: 3, tls: false });
@@ -91,7 +91,7 @@ fn variables_are_read_as_the_kind_of_their_key() {
         ("MUCKWATCH_CONFIG", "elsewhere.toml"),
         ("MUCKWATCH_DATA", "/var/lib/muckwatch"),
     ];
-    let Loaded { config, warnings } = load("", &variables, &Overrides::default()).unwrap_or_else(|e| panic!("{e}"));
+    let Loaded { config, warnings, .. } = load("", &variables, &Overrides::default()).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!((config.mqtt.password.as_str(), config.mqtt.username.as_str()), ("00123", "true"));
     assert_eq!((config.mqtt.connections, config.broker.enabled), (4, true));
     assert_eq!(config.admission().max_hdop, 7.0);
@@ -153,6 +153,12 @@ fn every_problem_is_said_with_its_place() {
         (
             "[log]\nformat = \"xml\"",
             &["muckwatch.toml:2: log.format: found \"xml\", expected one of auto, human, json"],
+        ),
+        (
+            "[log]\nlevel = \"verbose\"",
+            &[
+                "muckwatch.toml:2: log.level: found \"verbose\", expected one of off, error, warn, info, debug, trace, or a module",
+            ],
         ),
         (
             "[mqtt]\nconnections = 2",
@@ -251,4 +257,56 @@ fn the_shape_has_a_kind_for_every_key() {
         let value = super::load::find(&shape, &key).unwrap_or_else(|| panic!("{key}"));
         assert!(!matches!(value, Value::Empty(..)), "{key} has no kind: give it a default");
     }
+}
+
+/// A filter takes any word for a module's name and is silent then: `--log verbose` hid everything.
+#[test]
+fn a_log_level_is_one_of_the_known_words() {
+    let none = Overrides::default();
+    for level in ["info", "WARN", "off", "info,muckwatch::ingest=debug", " debug , rumqttc=off"] {
+        let found = load(&format!("[log]\nlevel = \"{level}\""), &[], &none);
+        assert!(found.is_ok(), "{level}: {:?}", found.err());
+    }
+    for level in ["verbose", "", "inf", "warning", "5", "info,", "muckwatch", "muckwatch=loud", "=debug", "info;debug"]
+    {
+        let found = problems(&format!("[log]\nlevel = \"{level}\""), &[], &none);
+        assert!(found.len() == 1 && found[0].contains("log.level: found"), "{level}: {found:?}");
+    }
+    let found = problems("[log]\nlevel = \"warning\"", &[], &none);
+    assert!(found[0].ends_with("the nearest is warn"), "{found:?}");
+}
+
+/// `/mw/v1` and `mw/v1` are different topics; one with a slash at its end is refused, as are wildcards.
+#[test]
+fn a_prefix_is_taken_as_it_is_or_refused() {
+    let none = Overrides::default();
+    let load = |prefix: &str| load(&format!("[mqtt]\nprefix = \"{prefix}\""), &[], &none);
+    for prefix in ["/mw/v1", "//mw", "mw//v1", "渣土"] {
+        assert_eq!(load(prefix).expect("taken").config.dispatch().prefix.as_ref(), prefix);
+    }
+    for prefix in ["", "/", "mw/v1/", "mw/v1//", "/mw/", "mw/+", "mw/#", "$share/g/mw", "mw\\u0000"] {
+        assert!(load(prefix).is_err(), "{prefix}");
+    }
+}
+
+/// What holds, where it was set, and no password.
+#[test]
+fn what_holds_is_shown_with_its_origin() {
+    let toml = "[mqtt]\nusername = \"mw\"\npassword = \"tops3cret\"\n[[mqtt.sources]]\nformat = \"traccar\"\n";
+    let overrides = Overrides { http: Some("127.0.0.1:9".into()), ..Overrides::default() };
+    let variables = [("MUCKWATCH_LOG", "debug")];
+    let settings = load(toml, &variables, &overrides).unwrap().settings;
+    let shown = |key: &str| {
+        let setting = settings.iter().find(|setting| setting.key == key).unwrap_or_else(|| panic!("{key}"));
+        format!("{} # {}", setting.value, setting.origin.rsplit('/').next().unwrap_or_default())
+    };
+    assert_eq!(shown("mqtt.username"), "\"mw\" # muckwatch.toml:2");
+    assert_eq!(shown("mqtt.password"), "\"(hidden)\" # muckwatch.toml:3");
+    assert_eq!(shown("log.level"), "\"debug\" # MUCKWATCH_LOG");
+    assert_eq!(shown("http.listen"), "\"127.0.0.1:9\" # --http");
+    assert_eq!(shown("silence.tick_s"), "60 # the defaults");
+    assert!(shown("mqtt.sources").contains("traccar"), "{}", shown("mqtt.sources"));
+    assert!(settings.iter().all(|setting| !setting.value.contains("tops3cret")), "{settings:?}");
+    let keys: Vec<&str> = settings.iter().map(|setting| setting.key.as_str()).collect();
+    assert_eq!(keys, check::keys(&shape()), "every key, once");
 }

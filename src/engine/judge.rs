@@ -165,6 +165,8 @@ pub struct Seen {
     pub waiting: Vec<u64>,
     /// What became, in the end, of records that waited, or may have waited before a start: by journal position.
     pub amended: Vec<(u64, Outcome, Reason)>,
+    /// Answers that are unknown because their arithmetic failed.
+    pub faults: u64,
 }
 
 /// Facts, rules and alerts over the vehicles of one shard. Deterministic: the same records give the same findings.
@@ -1004,6 +1006,7 @@ impl Judge {
         let ruled = Arc::clone(&self.ruled);
         let rules = &ruled.rules;
         let together = rules.evaluate(&self.rows)?;
+        seen.faults += together.faults();
         let raised = together.raised();
         let mut assessed = Vec::new();
         for (place, (row, origin)) in self.rows.iter_mut().zip(&self.origins).enumerate() {

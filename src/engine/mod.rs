@@ -56,17 +56,17 @@ pub use watch::{Watcher, watch};
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
     /// A rule could not be evaluated at all: a fault of ours, since rules are checked when they are loaded.
-    #[error("evaluate the rules: {0}")]
+    #[error(transparent)]
     Rules(#[from] crate::rules::RuleErrors),
     /// A shard's thread ended before its work was done.
     #[error("go on: a shard has stopped")]
     ShardStopped,
     /// What was kept of the reports cannot be read.
-    #[error("{0}")]
+    #[error(transparent)]
     Journal(#[from] crate::journal::JournalError),
-    #[error("{0}")]
+    #[error(transparent)]
     Store(#[from] crate::store::StoreError),
-    #[error("{0}")]
+    #[error(transparent)]
     Registry(#[from] crate::registry::RegistryError),
     /// The files of a set of rules that was in force are not kept.
     #[error("judge by the rules {0}: their files are not kept")]

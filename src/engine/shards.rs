@@ -8,6 +8,7 @@ use std::{
         mpsc::{Receiver, RecvError, SyncSender, sync_channel},
     },
     thread::JoinHandle,
+    time::{Duration, Instant},
 };
 
 use rustc_hash::FxHasher;
@@ -41,7 +42,7 @@ struct Shard {
 }
 
 enum Job {
-    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool },
+    Batch { batch: Arc<Vec<Record>>, mine: Vec<(u32, Text)>, position: u64, is_told: bool, save: bool, since: Instant },
     Deepen(Box<Older>),
     Replace(Box<Reference>),
     Restore(Vec<SavedVehicle<'static>>, Option<Time>),
@@ -53,6 +54,15 @@ struct Done {
     seen: Seen,
     vehicles: usize,
     state: Option<Result<ShardState, SnapshotError>>,
+    pace: Pace,
+}
+
+/// How quick a shard was with a batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From when the batch was handed over until the shard took it up.
+    pub waited: Duration,
+    pub worked: Duration,
 }
 
 /// What the engine knows after a batch, encoded.
@@ -85,6 +95,8 @@ pub struct Judged {
     pub vehicles: usize,
     /// The state after it, where it was asked for.
     pub saved: Option<Result<Saved, SnapshotError>>,
+    /// Of each shard.
+    pub paces: Vec<Pace>,
 }
 
 impl Judged {
@@ -187,8 +199,9 @@ impl Engine {
             }
         }
         self.pending.push_back(self.reference.clone());
+        let since = Instant::now();
         for (shard, mine) in self.shards.iter().zip(parts) {
-            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, is_told, save })?;
+            shard.send(Job::Batch { batch: Arc::clone(&batch), mine, position, is_told, save, since })?;
         }
         Ok(())
     }
@@ -262,11 +275,12 @@ impl Shard {
 fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
     let mut judge = Judge::new(reference);
     while let Ok(job) = todo.recv() {
-        let (batch, mine, save) = match job {
-            Job::Batch { batch, mut mine, position, is_told, save } => {
+        let began = Instant::now();
+        let (batch, mine, save, waited) = match job {
+            Job::Batch { batch, mut mine, position, is_told, save, since } => {
                 judge.begin_at(position, is_told);
                 judge.gather(&batch, &mut mine);
-                (batch, mine, save)
+                (batch, mine, save, began - since)
             }
             Job::Deepen(older) => {
                 if let Err(error) = judge.deepen(*older) {
@@ -290,6 +304,7 @@ fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<
             findings,
             seen,
             vehicles: judge.vehicles(),
+            pace: Pace { waited, worked: began.elapsed() },
             state: save.then(|| state(&judge)),
         });
         let failed = done.is_err();
@@ -321,7 +336,7 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
     let mut findings = Vec::new();
     let mut seen = Seen::default();
     let mut vehicles = 0;
-    let mut states = Vec::new();
+    let (mut states, mut paces) = (Vec::new(), Vec::new());
     for part in parts {
         findings.extend(part.findings);
         seen.positions.extend(part.seen.positions);
@@ -331,7 +346,9 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
         seen.asks.extend(part.seen.asks);
         seen.waiting.extend(part.seen.waiting);
         seen.amended.extend(part.seen.amended);
+        seen.faults += part.seen.faults;
         vehicles += part.vehicles;
+        paces.push(part.pace);
         states.extend(part.state);
     }
     in_order(&mut findings);
@@ -339,7 +356,7 @@ fn merge(parts: Vec<Done>, reference: &Reference, settler: &mut Settler) -> Judg
     seen.beyond.sort_unstable();
     let transitions = settler.settle(reference, &batch, findings);
     let saved = (!states.is_empty()).then(|| saved(states, settler));
-    Judged { batch, transitions, seen, vehicles, saved }
+    Judged { batch, transitions, seen, vehicles, saved, paces }
 }
 
 /// As they are settled, for any number of shards.

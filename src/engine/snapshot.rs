@@ -46,17 +46,19 @@ const FINE_MS: i64 = 3_600_000;
 /// Why a snapshot could not be written or read. Each reads well after "failed to".
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotError {
-    #[error("{action} {path}: {source}")]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{action} {path}: {cause}")]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
     #[error("read {path}: it is damaged: {problem}")]
     Damaged { path: PathBuf, problem: String },
     #[error("read {path}: it is of version {found}, this muckwatch reads version {VERSION}")]
     Version { path: PathBuf, found: u32 },
     #[error("encode state: {0}")]
-    Encode(#[from] rmp_serde::encode::Error),
+    Encode(rmp_serde::encode::Error),
     #[error("pack state: {0}")]
-    Pack(#[source] io::Error),
+    Pack(io::Error),
 }
+
+crate::model::wraps!(SnapshotError { Encode(rmp_serde::encode::Error) });
 
 /// State, encoded.
 #[derive(Clone, Debug)]
@@ -319,7 +321,7 @@ impl Snapshot {
 }
 
 fn io_error<'p>(action: &'static str, path: &'p Path) -> impl Fn(io::Error) -> SnapshotError + 'p {
-    move |source| SnapshotError::Io { action, path: path.into(), source }
+    move |cause| SnapshotError::Io { action, path: path.into(), cause }
 }
 
 /// The slice is as long as the array by its caller's making.

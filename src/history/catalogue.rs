@@ -20,16 +20,18 @@ use crate::model::limits;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     #[error("answer the query: {0}")]
-    Query(#[from] DataFusionError),
+    Query(DataFusionError),
     #[error("answer the query: there is no table {name:?}; there are {tables}")]
     NoTable { name: String, tables: String },
     #[error("write the answer: {0}")]
-    Io(#[from] std::io::Error),
+    Io(std::io::Error),
     #[error("write the answer: {0}")]
-    Arrow(#[from] ArrowError),
+    Arrow(ArrowError),
     #[error("write the answer as Parquet: {0}")]
-    Parquet(#[from] ParquetError),
+    Parquet(ParquetError),
 }
+
+crate::model::wraps!(HistoryError { Query(DataFusionError), Io(std::io::Error), Arrow(ArrowError), Parquet(ParquetError) });
 
 impl HistoryError {
     /// Whether a file went, by retention or by merging, while the query read: asked again, it is answered.

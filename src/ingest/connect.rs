@@ -1,6 +1,6 @@
 //! What both clients need to reach a broker: address, credentials, TLS, and how long to wait before trying again.
 
-use std::{path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
 
 use rumqttc::{MqttOptions, TlsConfiguration, Transport};
 use rustls::{
@@ -9,6 +9,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use super::IngestError;
 use crate::model::limits;
@@ -17,12 +18,23 @@ use crate::model::limits;
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+/// A connection that has stood so long is steady. Longer than any wait: two clients that take a session from each other
+/// never seem steady.
+const STEADY: Duration = Duration::from_secs(60);
+/// So many connections in a row that the broker took and soon closed are no accident.
+const SHORT_LIVES: u32 = 3;
 
 /// Where a broker listens: `host:port`, or `host` for port 1883.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     pub host: String,
     pub port: u16,
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
 }
 
 impl FromStr for Address {
@@ -129,15 +141,35 @@ pub(super) fn options(
     Ok(options)
 }
 
-/// How long to wait before the next attempt: twice as long each time, up to half a minute, less a random half.
+/// How long to wait before the next attempt: twice as long each time, up to half a minute, less a random half. It starts
+/// anew after a connection that was steady, not after each that stood for a moment.
 #[derive(Default)]
 pub(super) struct Backoff {
     failures: u32,
+    stands_since: Option<Instant>,
+    short_lives: u32,
 }
 
 impl Backoff {
-    pub fn reset(&mut self) {
-        self.failures = 0;
+    /// The broker has taken the connection.
+    pub fn stands(&mut self) {
+        self.stands_since = Some(Instant::now());
+    }
+
+    /// Connections in a row that the broker took and closed within a minute, when they are too many for an accident: another
+    /// client uses the same id, and each takes the session from the other.
+    pub fn contested(&self) -> Option<u32> {
+        Some(self.short_lives).filter(|lives| *lives >= SHORT_LIVES)
+    }
+
+    /// When the connection that stands will be steady, if it lasts.
+    pub fn steady_at(&self) -> Option<Instant> {
+        self.stands_since.map(|since| since + STEADY)
+    }
+
+    /// The connection has stood long enough: nobody contests it.
+    pub fn settle(&mut self) {
+        (self.failures, self.short_lives) = (0, 0);
     }
 
     /// Whether exactly one attempt has failed since the last success.
@@ -146,6 +178,12 @@ impl Backoff {
     }
 
     pub fn next(&mut self) -> Duration {
+        match self.stands_since.take() {
+            Some(since) if since.elapsed() >= STEADY => self.settle(),
+            Some(_) => self.short_lives = self.short_lives.saturating_add(1),
+            // The broker itself is away.
+            None => self.short_lives = 0,
+        }
         let longest = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
         self.failures = self.failures.saturating_add(1);
         longest.mul_f64(0.5 + 0.5 * jitter())

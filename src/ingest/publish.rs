@@ -56,6 +56,8 @@ impl Publisher {
         let (queue, waiting) = mpsc::channel(limits::PUBLISH_QUEUE);
         let is_connected = Arc::new(AtomicBool::new(false));
         let connection = Connection {
+            broker: address.to_string(),
+            client_id: client_id.to_owned(),
             events: EventLoop::new(options, 1),
             in_flight: VecDeque::new(),
             is_connected: Arc::clone(&is_connected),
@@ -112,6 +114,8 @@ impl Receipt {
 }
 
 struct Connection {
+    broker: String,
+    client_id: String,
     events: EventLoop,
     /// Sent over this connection or waiting to be sent again, oldest first, with the packet id it went under.
     in_flight: VecDeque<(u16, Outgoing)>,
@@ -156,10 +160,13 @@ impl Connection {
 
     /// A connection stands: all that is unanswered goes out again, in order.
     async fn stand(&mut self) {
-        self.backoff.reset();
+        self.backoff.stands();
         self.events.pending.clear();
         self.is_connected.store(true, Ordering::Relaxed);
-        tracing::info!("connected to the broker for publishing");
+        // Of one that comes and goes enough is said.
+        if self.backoff.contested().is_none() {
+            tracing::info!(broker = %self.broker, client_id = %self.client_id, "connected to the broker for publishing");
+        }
         let mut again = std::mem::take(&mut self.in_flight);
         while let Some((_, outgoing)) = again.pop_front() {
             if outgoing.done.is_closed() {
@@ -235,10 +242,21 @@ impl Connection {
     fn lost(&mut self, error: &ConnectionError) -> Duration {
         let wait = self.backoff.next();
         self.events.state.collision = None;
-        if self.is_connected.swap(false, Ordering::Relaxed) {
-            tracing::warn!(%error, "lost the broker for publishing; trying again until it is back");
+        let was_connected = self.is_connected.swap(false, Ordering::Relaxed);
+        if let Some(times) = self.backoff.contested() {
+            if was_connected && times.is_power_of_two() {
+                tracing::error!(
+                    broker = %self.broker,
+                    client_id = %self.client_id,
+                    times,
+                    next_try_in = ?wait,
+                    "another client seems to use the same client id for publishing: give each its own mqtt.client_id"
+                );
+            }
+        } else if was_connected {
+            tracing::warn!(broker = %self.broker, %error, "lost the broker for publishing; trying again until it is back");
         } else if self.backoff.is_first() {
-            tracing::warn!(%error, "can't reach the broker for publishing; trying again until it is there");
+            tracing::warn!(broker = %self.broker, %error, "can't reach the broker for publishing; trying again until it is there");
         }
         wait
     }
@@ -257,7 +275,7 @@ impl Connection {
             Ok::<(), StateError>(())
         };
         if !matches!(timeout(PATIENCE, rest).await, Ok(Ok(()))) {
-            tracing::warn!("left the broker for publishing without a farewell");
+            tracing::warn!(broker = %self.broker, "left the broker for publishing without a farewell");
         }
     }
 }

@@ -94,12 +94,17 @@ pub struct SourceStats {
     received: AtomicU64,
     dropped: AtomicU64,
     acknowledged: AtomicU64,
+    contested: AtomicU64,
 }
 
 impl SourceStats {
     /// Connections whose subscriptions are in force now.
     pub fn connected(&self) -> u64 {
         self.connected.load(Ordering::Relaxed)
+    }
+    /// Connections that another client with the same id seems to take away again and again.
+    pub fn contested(&self) -> u64 {
+        self.contested.load(Ordering::Relaxed)
     }
     /// Connections lost after they stood.
     pub fn reconnects(&self) -> u64 {
@@ -231,6 +236,8 @@ enum Standing {
 /// One connection and its session.
 struct Connection {
     index: u16,
+    broker: String,
+    client_id: String,
     client: AsyncClient,
     events: EventLoop,
     filters: Vec<SubscribeFilter>,
@@ -246,6 +253,7 @@ struct Connection {
     /// QoS 1 messages for which the channel had no room.
     waiting: VecDeque<Incoming>,
     is_connected: bool,
+    is_contested: bool,
     has_subscribed: bool,
     backoff: Backoff,
 }
@@ -269,6 +277,8 @@ impl Connection {
         };
         Ok(Self {
             index,
+            broker: settings.address.to_string(),
+            client_id,
             client,
             events,
             filters: settings.filters.iter().map(filter).collect(),
@@ -280,6 +290,7 @@ impl Connection {
             packets: vec![Standing::Free; usize::from(u16::MAX) + 1],
             waiting: VecDeque::new(),
             is_connected: false,
+            is_contested: false,
             has_subscribed: false,
             backoff: Backoff::default(),
         })
@@ -296,11 +307,13 @@ impl Connection {
                 return self.leave().await;
             }
             let room = self.sender.clone().filter(|_| !self.waiting.is_empty());
+            let steady_at = self.backoff.steady_at().filter(|_| self.is_contested);
             tokio::select! {
                 biased;
                 changed = phases.changed() => if changed.is_err() { return self.leave().await },
                 () = told.news.notified() => self.write_acks().await,
                 () = has_room(room.as_ref()), if room.is_some() => self.hand_over_waiting(),
+                () = reached(steady_at), if steady_at.is_some() => self.uncontested(),
                 event = self.events.poll() => match event {
                     Ok(event) => self.take(event),
                     Err(error) => {
@@ -332,6 +345,7 @@ impl Connection {
     /// A connection stands: what was received over the one before will come again.
     fn stand(&mut self, session_present: bool) {
         self.forget();
+        self.backoff.stands();
         self.generation = self.generation.wrapping_add(1);
         if session_present && self.has_subscribed {
             return self.in_force();
@@ -339,7 +353,7 @@ impl Connection {
         // A subscription that did not get out over the connection before is asked for anew.
         self.events.pending.clear();
         if self.client.try_subscribe_many(self.filters.clone()).is_err() {
-            tracing::error!(connection = self.index, "subscription is not queued; connecting again");
+            tracing::error!(broker = %self.broker, connection = self.index, "subscription is not queued; connecting again");
             self.events.clean();
         }
     }
@@ -347,6 +361,7 @@ impl Connection {
     fn subscribed(&mut self, is_refused: bool) {
         if is_refused {
             tracing::error!(
+                broker = %self.broker,
                 connection = self.index,
                 "the broker refused a subscription; nothing is received until it allows it"
             );
@@ -357,11 +372,14 @@ impl Connection {
     }
 
     fn in_force(&mut self) {
-        self.backoff.reset();
         if !self.is_connected {
             self.is_connected = true;
             self.stats.connected.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(connection = self.index, "connected to the broker");
+            // Of one that comes and goes enough is said.
+            if !self.is_contested {
+                let (broker, client_id) = (&self.broker, &self.client_id);
+                tracing::info!(%broker, connection = self.index, %client_id, "connected to the broker");
+            }
         }
     }
 
@@ -378,12 +396,45 @@ impl Connection {
             self.is_connected = false;
             self.stats.connected.fetch_sub(1, Ordering::Relaxed);
             self.stats.reconnects.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(connection = self.index, %error, "lost the broker; trying again until it is back");
+            if self.backoff.contested().is_none() {
+                tracing::warn!(broker = %self.broker, connection = self.index, %error, "lost the broker; trying again until it is back");
+            }
         } else if self.backoff.is_first() {
-            tracing::warn!(connection = self.index, %error, "can't reach the broker; trying again until it is there");
+            tracing::warn!(broker = %self.broker, connection = self.index, %error, "can't reach the broker; trying again until it is there");
+        }
+        match self.backoff.contested() {
+            Some(times) => self.contested(times, wait),
+            None => self.uncontested(),
         }
         self.forget();
         wait
+    }
+
+    /// Said at first, then each time that it has happened twice as often.
+    fn contested(&mut self, times: u32, wait: Duration) {
+        if !std::mem::replace(&mut self.is_contested, true) {
+            self.stats.contested.fetch_add(1, Ordering::Relaxed);
+        } else if !times.is_power_of_two() {
+            return;
+        }
+        tracing::error!(
+            broker = %self.broker,
+            connection = self.index,
+            client_id = %self.client_id,
+            times,
+            next_try_in = ?wait,
+            "another client seems to use the same client id: the broker closes this connection soon after it is made; give each its own mqtt.client_id"
+        );
+    }
+
+    fn uncontested(&mut self) {
+        if std::mem::take(&mut self.is_contested) {
+            self.stats.contested.fetch_sub(1, Ordering::Relaxed);
+            if self.is_connected {
+                self.backoff.settle();
+                tracing::info!(broker = %self.broker, connection = self.index, client_id = %self.client_id, "no other client takes this connection any more");
+            }
+        }
     }
 
     fn hand_over(&mut self, publish: Publish, recv_time: Time) {
@@ -468,7 +519,7 @@ impl Connection {
                 network.flush().await
             };
             if !matches!(timeout(PATIENCE, farewell).await, Ok(Ok(()))) {
-                tracing::warn!(connection = self.index, "left the broker without a farewell");
+                tracing::warn!(broker = %self.broker, connection = self.index, "left the broker without a farewell");
             }
             // A broker closes when it has read all that we wrote. Who came back before would find that it had not.
             let closed = async { while network.read().await.is_ok() {} };
@@ -482,6 +533,12 @@ impl Connection {
 
 fn full(incoming: Incoming) -> mpsc::error::TrySendError<Incoming> {
     mpsc::error::TrySendError::Full(incoming)
+}
+
+async fn reached(at: Option<tokio::time::Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at).await;
+    }
 }
 
 async fn has_room(sender: Option<&mpsc::Sender<Incoming>>) {

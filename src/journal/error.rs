@@ -11,8 +11,8 @@ pub enum JournalError {
     #[error("write {path}: the disk is full")]
     Full { path: PathBuf },
     /// Any other answer of the disk. Nothing of the batch counts as kept.
-    #[error("{action} {path}: {source}")]
-    Io { action: &'static str, path: PathBuf, source: io::Error },
+    #[error("{action} {path}: {cause}")]
+    Io { action: &'static str, path: PathBuf, cause: io::Error },
     /// Another process writes this journal.
     #[error("use {path}: another process has it open")]
     InUse { path: PathBuf },
@@ -23,26 +23,28 @@ pub enum JournalError {
     #[error("read {path}: {problem}")]
     Damaged { path: PathBuf, problem: String },
     #[error("encode a batch: {0}")]
-    Encode(#[from] ArrowError),
+    Encode(ArrowError),
     #[error("write Parquet: {0}")]
-    Parquet(#[from] ParquetError),
+    Parquet(ParquetError),
     #[error("use the journal's settings: {0}")]
     Settings(String),
 }
 
+crate::model::wraps!(JournalError { Encode(ArrowError), Parquet(ParquetError) });
+
 impl JournalError {
     /// From the disk's answer to `action` on `path`.
-    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, source: io::Error) -> Self {
+    pub(super) fn io(action: &'static str, path: impl Into<PathBuf>, cause: io::Error) -> Self {
         let path = path.into();
-        match source.kind() {
+        match cause.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full { path },
             io::ErrorKind::WouldBlock => Self::InUse { path },
-            _ => Self::Io { action, path, source },
+            _ => Self::Io { action, path, cause },
         }
     }
 
     /// Whether the file was simply not there.
     pub(super) fn is_missing(&self) -> bool {
-        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+        matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
     }
 }

@@ -3,6 +3,7 @@
 //! Pure data with its own invariants. No clock, no I/O, no locks, no async: time comes in as a value.
 
 mod alert;
+mod cause;
 mod dispatch;
 mod facts;
 mod jumps;
@@ -18,6 +19,7 @@ mod schedule;
 mod time;
 
 pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
+pub(crate) use cause::wraps;
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, Text, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};

@@ -10,13 +10,15 @@ pub enum RegistryError {
     /// The files say what they cannot say; every problem of them.
     #[error("take the registry: {}\n{}", counted(.0.len(), "problem"), Lines(.0))]
     Invalid(Vec<Problem>),
-    #[error("read {path}: {source}")]
-    Read { path: String, source: std::io::Error },
+    #[error("read {path}: {cause}")]
+    Read { path: String, cause: std::io::Error },
     #[error("use the registry's book: {0}")]
-    Book(#[from] rusqlite::Error),
+    Book(rusqlite::Error),
     #[error("use the registry's book: it has version {found}, this program knows up to {known}")]
     Newer { found: i64, known: i64 },
 }
+
+crate::model::wraps!(RegistryError { Book(rusqlite::Error) });
 
 impl RegistryError {
     /// The problems with what was given; empty when the trouble is elsewhere.

@@ -21,7 +21,7 @@ pub(super) type Tables = BTreeMap<Entity, Vec<RawRow>>;
 pub(super) fn read_dir(dir: &Path, problems: &mut Vec<Problem>) -> Result<Vec<(Entity, Vec<u8>)>, RegistryError> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
-        move |source| RegistryError::Read { path, source }
+        move |cause| RegistryError::Read { path, cause }
     };
     let mut names: Vec<String> = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(failed(dir))? {

@@ -40,8 +40,8 @@ impl fmt::Display for Problem {
 /// Why rules could not be loaded or evaluated.
 #[derive(Debug, thiserror::Error)]
 pub enum RuleErrors {
-    #[error("read {path}: {source}", path = path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("read {path}: {cause}", path = path.display())]
+    Read { path: PathBuf, cause: io::Error },
     #[error("load the rules: {}", list(.0))]
     Invalid(Vec<Problem>),
     #[error("evaluate the rules: {0}")]

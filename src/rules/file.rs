@@ -61,7 +61,7 @@ pub(super) fn is_test(name: &str) -> bool {
 pub(super) fn read_dir(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>, RuleErrors> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |source| RuleErrors::Read { path, source }
+        move |cause| RuleErrors::Read { path, cause }
     };
     let mut paths = Vec::new();
     for entry in fs::read_dir(dir).map_err(failed(dir))? {

@@ -85,6 +85,8 @@ pub struct ServerState {
     pub metrics: Arc<Metrics>,
     /// Whether reports are taken and judged.
     pub ready: watch::Receiver<bool>,
+    /// Why reports are not taken at this moment; `None` when they are.
+    pub hindrance: Arc<dyn Fn() -> Option<String> + Send + Sync>,
     pub stream: Stream,
     /// Where permit windows are read.
     pub zone: Zone,

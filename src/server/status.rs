@@ -99,7 +99,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether reports are taken and judged
+/// Whether reports are taken and judged at this moment; if not, why
 #[utoipa::path(
     get, path = "/readyz", tag = "process",
     responses(
@@ -113,6 +113,9 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Probl
     }
     if !*app.state.ready.borrow() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not yet ready: reports are not taken yet"));
+    }
+    if let Some(why) = (app.state.hindrance)() {
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
     Ok("ready\n")
 }

@@ -109,6 +109,7 @@ impl Served {
             risks: Arc::default(),
             metrics: Arc::clone(&metrics),
             ready: ready_seen,
+            hindrance: Arc::new(|| None),
             stream: stream.clone(),
             zone: Zone::china(),
             register: Arc::new(move |entity, rows, taking| book.lock().unwrap().upsert(entity, rows, taking)),

@@ -23,7 +23,7 @@ impl City {
     pub fn write(&self, dir: &FilePath) -> Result<(), SimulateError> {
         let failed = |path: &FilePath| {
             let path = path.display().to_string();
-            move |source| SimulateError::Write { path, source }
+            move |cause| SimulateError::Write { path, cause }
         };
         fs::create_dir_all(dir).map_err(failed(dir))?;
         for (name, text) in self.files() {

@@ -58,8 +58,8 @@ pub struct Message {
 /// Why a simulation cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum SimulateError {
-    #[error("write {path}: {source}")]
-    Write { path: String, source: io::Error },
+    #[error("write {path}: {cause}")]
+    Write { path: String, cause: io::Error },
     #[error("simulate {0} trucks (expected at most {max})", max = limits::SIMULATED_TRUCKS)]
     TooManyTrucks(usize),
     #[error("report every {0} ms (expected 100 to 60000)")]

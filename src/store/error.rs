@@ -4,7 +4,7 @@
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("use the database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(rusqlite::Error),
     /// Another program has held the file locked for longer than we wait.
     #[error("write to the database: another program holds it locked")]
     Busy,
@@ -16,13 +16,15 @@ pub enum StoreError {
     Foreign { path: String },
     /// A row that does not read as what we wrote, or cannot be written.
     #[error("convert a row from or to JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     #[error("read the cursor {0:?}: it is none that a page before gave")]
     Cursor(String),
     /// A commit failed before; memory may be ahead of the disk.
     #[error("write: an earlier commit failed, and nothing is written until the process starts again")]
     Stopped,
 }
+
+crate::model::wraps!(StoreError { Sqlite(rusqlite::Error), Json(serde_json::Error) });
 
 impl StoreError {
     /// Whether the same may succeed later: the disk was full, or another program held the file.

@@ -231,6 +231,53 @@ fn found(source: &Source, banned: &[(&str, &str)]) -> Vec<String> {
         .collect()
 }
 
+/// An error's words end with its cause's; a variant with a `source` besides would be printed with its cause twice, or three times.
+#[test]
+fn errors_say_their_cause_once() {
+    let mut broken = Vec::new();
+    for source in sources() {
+        for (start, _) in source.code.match_indices("thiserror::Error") {
+            let Some(end) = source.code[start..].find("\n}") else { continue };
+            let mut words = "";
+            for line in source.code[start..start + end].lines().map(str::trim) {
+                words = if line.starts_with("#[error") { line } else { words };
+                let has_source = ["#[from]", "#[source]", " source:"].iter().any(|mark| line.contains(mark));
+                if has_source && words != "#[error(transparent)]" {
+                    broken.push(format!("{}: {line}", source.path.display()));
+                }
+            }
+        }
+    }
+    assert!(broken.is_empty(), "use model::wraps! and the name `cause`:\n{}", broken.join("\n"));
+}
+
+/// Every metric that is registered is fed from somewhere.
+#[test]
+fn every_metric_is_fed() {
+    let sources = sources();
+    let is_metrics = |source: &&Source| source.path.ends_with("metrics.rs");
+    let metrics = &sources.iter().find(is_metrics).expect("there is one").code;
+    let others: String =
+        sources.iter().filter(|source| !is_metrics(source)).map(|source| source.code.as_str()).collect();
+    let fields =
+        metrics.split("pub struct Metrics {").nth(1).and_then(|rest| rest.split("\n}").next()).expect("its fields");
+    let methods: Vec<&str> = metrics.split("pub fn ").skip(1).collect();
+    let is_called = |method: &&&str| others.contains(&format!(".{}(", name(method)));
+    for field in fields.lines().map(str::trim).filter(|line| line.contains(": ")) {
+        let field = name(field.trim_start_matches("pub "));
+        if ["registry", "ledger"].contains(&field.as_str()) {
+            continue;
+        }
+        let use_of = |code: &str, owner: &str| {
+            let word = format!("{owner}.{field}");
+            code.match_indices(&word).any(|(at, _)| name(&code[at + word.len()..]).is_empty())
+        };
+        let is_fed = use_of(&others, "metrics")
+            || methods.iter().filter(|body| use_of(body, "self")).any(|method| is_called(&method));
+        assert!(is_fed, "nobody feeds {field}");
+    }
+}
+
 #[test]
 fn the_reader_of_uses_sees_groups_and_paths() {
     let rooms = |code: &str| uses(code).into_iter().map(|(_, room)| room).collect::<Vec<_>>();

@@ -15,6 +15,7 @@ mod fleet;
 mod house;
 mod late;
 mod line;
+mod operate;
 mod outage;
 mod recovery;
 mod shadow;

@@ -76,7 +76,7 @@ impl Mosquitto {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn up(&mut self) {
+    pub fn up(&mut self) {
         let config = self.folder.path().join("mosquitto.conf");
         let user = if is_root() { "user root\n" } else { "" };
         let text = format!(
@@ -97,11 +97,16 @@ impl Mosquitto {
 impl Mosquitto {
     /// Ends it in order, which keeps its sessions, and starts it again on the same port.
     pub fn restart(&mut self) {
+        self.stop();
+        self.up();
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
             wait_for("mosquitto to end", || child.try_wait().unwrap());
         }
-        self.up();
     }
 }
 
@@ -175,6 +180,11 @@ impl Served {
         let status = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
         assert!(status.success());
         wait_for("it to end", || self.child.try_wait().unwrap()).code()
+    }
+
+    /// Tells it to read again what it reads again.
+    pub fn hang_up(&self) {
+        assert!(Command::new("kill").arg("-HUP").arg(self.child.id().to_string()).status().unwrap().success());
     }
 
     /// What it has logged so far.

@@ -69,12 +69,14 @@ pub trait Watch: Send {
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
     #[error("keep what came: {0}")]
-    Journal(#[from] JournalError),
+    Journal(JournalError),
     #[error("judge what came: {0}")]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
     #[error("hand over what was judged: the commit has stopped")]
     Committing,
 }
+
+crate::model::wraps!(IntakeError { Journal(JournalError), Engine(EngineError) });
 
 /// All that stands between a broker and the commit.
 pub struct Intake<W> {

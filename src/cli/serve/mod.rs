@@ -22,11 +22,11 @@ pub use reload::changes as rule_changes;
 pub use service::{Service, block_on, stop_signal};
 
 use crate::{
-    config::{Config, FILE_VARIABLE, Overrides},
+    config::{Config, ConfigError, FILE_VARIABLE, Loaded, Overrides},
     model::counted,
 };
 
-#[derive(clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file; config/muckwatch.toml in the sources has every key with its default
     #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
@@ -51,25 +51,37 @@ pub struct ServeArgs {
     embedded_broker: bool,
 }
 
+impl ServeArgs {
+    /// The settings from file, environment and these options.
+    ///
+    /// # Errors
+    /// When the file cannot be read, and with every problem found.
+    pub fn load(self) -> Result<Loaded, ConfigError> {
+        let overrides = Overrides {
+            http: self.http,
+            mqtt: self.mqtt,
+            data: self.data,
+            registry: self.registry,
+            rules: self.rules,
+            time_zone: None,
+        };
+        Config::load(self.config.as_deref(), std::env::vars(), &overrides)
+    }
+}
+
 /// # Errors
 /// When it cannot start, or when something failed after which it must start again from disk.
 pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
-    let overrides = Overrides {
-        http: args.http,
-        mqtt: args.mqtt,
-        data: args.data,
-        registry: args.registry,
-        rules: args.rules,
-        time_zone: None,
-    };
-    let loaded = Config::load(args.config.as_deref(), std::env::vars(), &overrides)?;
+    let embedded_broker = args.embedded_broker;
+    let loaded = args.load()?;
     let mut config = loaded.config;
-    if args.embedded_broker {
+    if embedded_broker {
         config.broker.enabled = true;
         config.broker.listen = broker::listen_address(&config);
     }
     log_start(&config)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+    warn_of_open_doors(&config);
     block_on(async {
         let mut stop = stop_signal()?;
         let mut service = tokio::select! {
@@ -93,6 +105,22 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         service.run_until(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// Says loudly what others than this machine can reach: there are no users and no passwords yet.
+fn warn_of_open_doors(config: &Config) {
+    if !config.http_listen().ip().is_loopback() {
+        tracing::warn!(
+            listen = %config.http_listen(),
+            "ANYBODY WHO REACHES THIS ADDRESS CAN READ EVERYTHING AND CHANGE THE REGISTRY: HTTP asks nobody who he is; listen on 127.0.0.1 (http.listen) behind a proxy that does"
+        );
+    }
+    if config.broker.enabled && !config.broker_listen().ip().is_loopback() {
+        tracing::warn!(
+            listen = %config.broker_listen(),
+            "ANYBODY WHO REACHES THIS ADDRESS CAN SEND REPORTS AND READ ALERTS: the embedded broker asks nobody who he is"
+        );
+    }
 }
 
 /// Starts logging as configured.

@@ -83,12 +83,27 @@ impl Reloads {
         })
     }
 
-    /// Looks at the folder of rules and at the registry's book for ever.
+    /// Looks at the folder of rules and at the registry's book for ever; at once, and whether it seems changed or not, when it is
+    /// told to (SIGHUP).
     pub async fn watch(mut self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut told = signal(SignalKind::hangup()).ok();
         loop {
-            tokio::time::sleep(EVERY).await;
+            let hung_up = async {
+                match &mut told {
+                    Some(told) => told.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let is_told = tokio::select! {
+                () = tokio::time::sleep(EVERY) => false,
+                _ = hung_up => true,
+            };
+            if is_told {
+                tracing::info!("told by SIGHUP: rules and registry are read again; settings are read at a start only");
+            }
             let current = fingerprint(&self.folder);
-            let folder = (current != self.seen).then(|| self.folder.clone());
+            let folder = (is_told || current != self.seen).then(|| self.folder.clone());
             self.seen = current;
             let force = Arc::clone(&self.force);
             let look = move || {

@@ -22,7 +22,7 @@ use super::{
     clerk::{Clerk, Memory, Work},
     intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
-    telling::{Committed, Listener, Passing},
+    telling::{Committed, Listener, Passing, show_outbox},
 };
 use crate::{
     cli::{explain, front::Front, ledger, now, registry::BOOK},
@@ -37,7 +37,7 @@ use crate::{
     registry::Book,
     rules::RuleSet,
     server::{self, LastPositions, LastRisks, ServerState, Stream},
-    store::Store,
+    store::{Reader, Store},
 };
 
 /// Batches judged and not yet committed. Full: the intake waits, and acknowledgement with it.
@@ -95,6 +95,8 @@ pub fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 /// When signals cannot be listened to.
 pub fn stop_signal() -> anyhow::Result<Stop> {
     use tokio::signal::unix::{SignalKind, signal};
+    // Taken from the beginning on: untaken, it would end the process. Who loads again listens for himself.
+    _ = signal(SignalKind::hangup())?;
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     Ok(Box::pin(async move {
         tokio::select! {
@@ -131,6 +133,17 @@ impl Service {
             Reloads::new(&config, seen, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
         let (positions, risks) = (Arc::new(LastPositions::default()), Arc::new(LastRisks::default()));
         let stream = Stream::default();
+        let login = Login::of(&config)?;
+        let inlets = login.inlets(&config)?;
+        let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
+        let connections = config.mqtt.connections.max(1) as u64;
+        let hindrance = Hindrance {
+            broker: config.mqtt.url.clone(),
+            client_id: config.mqtt.client_id.clone(),
+            sources: stats.clone(),
+            connections,
+            metrics: Arc::clone(&metrics),
+        };
         let state = ServerState {
             store: store.reader(),
             registry: reloads.registry(),
@@ -139,6 +152,7 @@ impl Service {
             risks: Arc::clone(&risks),
             metrics: Arc::clone(&metrics),
             ready: is_ready,
+            hindrance: Arc::new(move || hindrance.now()),
             stream: stream.clone(),
             zone: config.zone(),
             register: reloads.registrar(),
@@ -164,10 +178,7 @@ impl Service {
             None => Vec::new(),
         };
         let intake = intake(&config, &reference, &chronicle, &folder, work, passing, asks)?;
-        let login = Login::of(&config)?;
-        let inlets = login.inlets(&config)?;
         let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
-        let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
             let result = handle
@@ -178,7 +189,7 @@ impl Service {
 
         let (close_courier, courier_closed) = oneshot::channel::<()>();
         let courier = Courier::new(Arc::clone(&store), MqttSink(publisher), config.notify());
-        let gauges = gauges(Arc::clone(&metrics), stats.clone(), courier.delivered());
+        let gauges = gauges(Arc::clone(&metrics), stats.clone(), courier.delivered(), store.reader());
         let courier = tokio::spawn(crate::notify::run(courier, now, outbox, async { _ = courier_closed.await }));
         Ok(Self {
             http: address,
@@ -195,7 +206,7 @@ impl Service {
             errands: [tokio::spawn(reloads.watch()), tokio::spawn(gauges)],
             ready,
             sources: stats,
-            connections: config.mqtt.connections.max(1) as u64,
+            connections,
         })
     }
 
@@ -252,15 +263,47 @@ impl Service {
     }
 }
 
+/// What keeps reports from being taken, as long as it does.
+struct Hindrance {
+    broker: String,
+    client_id: String,
+    sources: Vec<Arc<SourceStats>>,
+    /// Of each source.
+    connections: u64,
+    metrics: Arc<Metrics>,
+}
+
+impl Hindrance {
+    /// Why reports are not taken now, for a person; `None` when they are.
+    fn now(&self) -> Option<String> {
+        let Self { broker, client_id, sources, connections, metrics } = self;
+        if sources.iter().any(|source| source.contested() > 0) {
+            return Some(format!(
+                "another client of {broker} seems to use the client id {client_id} too: each takes the session from the other; give each its own mqtt.client_id"
+            ));
+        }
+        let away = sources.iter().map(|source| connections.saturating_sub(source.connected())).sum::<u64>();
+        if away > 0 {
+            let all = connections * sources.len() as u64;
+            return Some(format!("the broker {broker} is away: {away} of {all} connections are down"));
+        }
+        let is_full = metrics.journal_disk_full.get() != 0;
+        is_full.then(|| "the disk is full: nothing is acknowledged until there is room".to_owned())
+    }
+}
+
 /// Copies what the connections count into the metrics, for ever.
-async fn gauges(metrics: Arc<Metrics>, sources: Vec<Arc<SourceStats>>, delivered: Arc<Delivered>) {
+async fn gauges(metrics: Arc<Metrics>, sources: Vec<Arc<SourceStats>>, delivered: Arc<Delivered>, reader: Reader) {
     let sum = |count: fn(&SourceStats) -> u64| sources.iter().map(|source| count(source)).sum::<u64>();
     loop {
         metrics.mqtt_connections_up.set(i64::try_from(sum(SourceStats::connected)).unwrap_or(i64::MAX));
+        metrics.mqtt_contested.set(i64::try_from(sum(SourceStats::contested)).unwrap_or(i64::MAX));
         raise_to(&metrics.mqtt_reconnects, sum(SourceStats::reconnects));
         raise_to(&metrics.mqtt_dropped, sum(SourceStats::dropped));
         raise_to(&metrics.outbox_delivered, delivered.sent.load(Ordering::Relaxed));
         raise_to(&metrics.outbox_failures, delivered.failed.load(Ordering::Relaxed));
+        let (shown, reader) = (Arc::clone(&metrics), reader.clone());
+        _ = tokio::task::spawn_blocking(move || show_outbox(&shown, &reader)).await;
         tokio::time::sleep(COPY_EVERY).await;
     }
 }

@@ -39,6 +39,11 @@ impl Watch for Passing {
 
     fn judged(&mut self, judged: &Judged) {
         self.metrics.vehicles.set(i64::try_from(judged.vehicles).unwrap_or(i64::MAX));
+        self.metrics.rule_faults.inc_by(judged.seen.faults);
+        for (shard, pace) in judged.paces.iter().enumerate() {
+            self.metrics.set_shard_lag(shard, pace.waited.as_secs_f64());
+            self.metrics.evaluation_seconds.observe(pace.worked.as_secs_f64());
+        }
         let at = now();
         for seen in &judged.seen.positions {
             let position = Position::from(seen.clone());
@@ -110,10 +115,16 @@ impl Tell for Committed {
 
     fn committed(&mut self, ledger: &Ledger) {
         self.metrics.set_ledger(ledger);
-        if let Ok(size) = self.reader.outbox() {
-            self.metrics.outbox_pending.set(i64::try_from(size.waiting).unwrap_or(i64::MAX));
-        }
+        show_outbox(&self.metrics, &self.reader);
     }
+}
+
+/// How much waits to be sent, and how long its oldest has.
+pub fn show_outbox(metrics: &Metrics, reader: &Reader) {
+    let Ok(size) = reader.outbox() else { return };
+    metrics.outbox_pending.set(i64::try_from(size.waiting).unwrap_or(i64::MAX));
+    let age_ms = size.oldest.map_or(0, |oldest| now().ms_since(oldest).max(0));
+    metrics.outbox_oldest_seconds.set(age_ms as f64 / 1000.0);
 }
 
 /// What happened to an alert, for the metrics.

@@ -622,6 +622,10 @@ fn each_dialect_has_its_topics() {
         (Format::Traccar, "positions", "positions/#", "positionsx", None),
         (Format::Teltonika, "r/teltonika", "r/teltonika/+/data", "r/teltonika/35/data", Some(Some("35"))),
         (Format::Teltonika, "r/teltonika", "r/teltonika/+/data", "r/teltonika/35/commands", None),
+        // With a slash before it, it is another topic.
+        (Format::Teltonika, "/r", "/r/+/data", "/r/35/data", Some(Some("35"))),
+        (Format::Teltonika, "/r", "/r/+/data", "r/35/data", None),
+        (Format::Teltonika, "r//", "r///+/data", "r///35/data", Some(Some("35"))),
     ] {
         let topics = Topics::new(format, prefix);
         assert_eq!(topics.filters(), [filter]);

@@ -57,7 +57,7 @@ fn a_full_report_is_read_as_serde_would() {
 
 #[test]
 fn topics_are_routed() {
-    let topics = Topics::new(Format::Native, "/city/mw/");
+    let topics = Topics::new(Format::Native, "city/mw");
     for (topic, expected) in [
         ("city/mw/device/7/report", Some((Kind::Device, "7"))),
         ("city/mw/sensor/s/sighting", Some((Kind::Sighting, "s"))),

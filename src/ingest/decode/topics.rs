@@ -58,9 +58,9 @@ pub(super) struct Topics {
 }
 
 impl Topics {
-    /// Slashes at the prefix's ends are dropped.
+    /// The prefix is taken as it is: `/mw/v1` and `mw/v1` are different topics (MQTT 3.1.1, 4.7.3).
     pub fn new(format: Format, prefix: &str) -> Self {
-        Self { prefix: prefix.trim_matches('/').to_owned(), patterns: patterns(format) }
+        Self { prefix: prefix.to_owned(), patterns: patterns(format) }
     }
 
     pub fn prefix(&self) -> &str {

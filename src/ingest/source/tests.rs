@@ -184,3 +184,39 @@ async fn a_publisher_keeps_what_the_broker_has_not_acknowledged() {
         assert!(publisher.publish(topic, b"").await.is_err(), "{topic:?}");
     }
 }
+
+/// Two that use one id take the session from each other again and again: both say so, and wait longer each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn two_clients_with_one_id_are_seen_and_slow_down() {
+    let broker = Mosquitto::start();
+    let (one, _inbox) = Source::start(&settings(broker.address(), "twin")).unwrap();
+    let stats = one.stats();
+    until("one is subscribed", || stats.connected() == 1).await;
+    let (other, _others) = Source::start(&settings(broker.address(), "twin")).unwrap();
+    let others = other.stats();
+    until("both see that they are two", || stats.contested() == 1 && others.contested() == 1).await;
+    let lost = stats.reconnects() + others.reconnects();
+    // The n-th wait is at least half of 0.1 s times 2^n: that many cannot have come about quicker.
+    assert!(lost <= 16, "{lost} times");
+    other.disconnect().await;
+    one.disconnect().await;
+}
+
+#[test]
+fn waits_grow_until_a_connection_was_steady() {
+    let mut backoff = Backoff::default();
+    let mut waits = Vec::new();
+    for _ in 0..12 {
+        backoff.stands();
+        waits.push(backoff.next());
+    }
+    assert_eq!(backoff.contested(), Some(12));
+    assert!(waits[11] >= Duration::from_secs(15) && waits[0] <= Duration::from_millis(100), "{waits:?}");
+    // The broker was away: nobody took the session.
+    backoff.next();
+    assert_eq!(backoff.contested(), None);
+    backoff.settle();
+    backoff.stands();
+    assert!(backoff.next() <= Duration::from_millis(100));
+    assert_eq!(backoff.contested(), None);
+}

@@ -1,0 +1,142 @@
+//! What operators see of a process that runs: whether it is ready and why not, its metrics, its log.
+
+use std::{
+    collections::BTreeSet,
+    io::Write as _,
+    net::TcpStream,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use serde_json::json;
+
+use crate::{
+    city::City,
+    line::{publish, publish_all, run},
+    support::{Mosquitto, Served, program, wait_for},
+};
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+}
+
+fn start(city: &City, broker: &Mosquitto, data: &str, variables: &[(&str, &str)]) -> Served {
+    let mut program = program();
+    program.envs(variables.iter().copied());
+    let data = city.folder.path().join(data);
+    Served::start_with(program, &broker.address(), &data, &city.registry(), &city.rules())
+}
+
+fn unready(served: &Served, word: &str) {
+    wait_for(word, || {
+        let (status, body) = served.get("/readyz");
+        (status == 503 && body.contains(word)).then_some(())
+    });
+}
+
+fn ready(served: &Served) {
+    wait_for("it to be ready", || (served.get("/readyz").0 == 200).then_some(()));
+}
+
+#[test]
+fn readiness_follows_the_broker() {
+    let (city, mut broker) = (City::new(1), Mosquitto::start());
+    let served = start(&city, &broker, "data", &[]);
+    ready(&served);
+    broker.stop();
+    unready(&served, "is away");
+    broker.up();
+    ready(&served);
+    let log = served.log();
+    assert!(log.contains(&broker.address()), "the broker is not named:\n{log}");
+}
+
+/// Two processes were started with one configuration: the broker closes each one's connection when the other comes.
+#[test]
+fn two_processes_with_one_client_id_are_told_apart() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let both = [start(&city, &broker, "a", &[]), start(&city, &broker, "b", &[])];
+    for served in &both {
+        unready(served, "client id muckwatch");
+        wait_for("the log to say it", || {
+            served.log().contains("another client seems to use the same client id").then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_prefix_with_a_leading_slash_is_another_topic() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let served = start(&city, &broker, "data", &[("MUCKWATCH_MQTT__PREFIX", "/mw/v1")]);
+    let report = json!({ "device_time": now_ms(), "lat": 22.5, "lon": 113.9 }).to_string().into_bytes();
+    let there = |prefix: &str| (format!("{prefix}/device/D0/report"), report.clone());
+    run(publish_all(&broker, vec![there("mw/v1"), there("/mw/v1")]));
+    wait_for("the one that is meant for it", || (served.received() == 1).then_some(()));
+}
+
+/// Of these another test shows that they move; here they would need a full disk, a flood, or minutes.
+const SHOWN_ELSEWHERE: [&str; 5] = [
+    "muckwatch_backlog_bytes",
+    "muckwatch_journal_disk_full",
+    "muckwatch_mqtt_connections_contested",
+    "muckwatch_mqtt_dropped_total",
+    "muckwatch_stream_missed_total",
+];
+
+/// The names of all metrics, and of those with a value that is not zero. A histogram goes by its count.
+fn metrics(served: &Served) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (_, text) = served.get("/metrics");
+    let names: BTreeSet<String> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next().map(str::to_owned)).collect();
+    let moved = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let name = series.split('{').next()?;
+        let name =
+            [name.strip_suffix("_count"), Some(name)].into_iter().flatten().find(|name| names.contains(*name))?;
+        (value.parse::<f64>().ok()? != 0.0).then(|| name.to_owned())
+    });
+    let moved = moved.collect();
+    (names, moved)
+}
+
+/// A dashboard of metrics that stay at zero for ever tells that all is well. Whoever adds a metric feeds it, or this fails.
+#[test]
+fn every_metric_moves() {
+    let (city, mut broker) = (City::new(2), Mosquitto::start());
+    let faulty = "rules: [{ id: faulty, when: cast(plate as int) > 3 }]";
+    std::fs::write(city.rules().join("faulty.yaml"), faulty).unwrap();
+    let fast = [
+        ("MUCKWATCH_LATE__SNAPSHOT_S", "1"),
+        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__MAJOR", "10"),
+        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__CRITICAL", "10"),
+    ];
+    let served = start(&city, &broker, "data", &fast);
+    let mut seen = BTreeSet::new();
+    let mut until = |what: &str, wanted: &[&str]| {
+        wait_for(what, || {
+            let (_, moved) = metrics(&served);
+            seen.extend(moved);
+            wanted.iter().all(|name| seen.contains(&format!("muckwatch_{name}"))).then_some(())
+        });
+    };
+    // Somebody watches; somebody sends what cannot be read; a truck speeds.
+    let mut watcher = TcpStream::connect(&served.http).unwrap();
+    watcher.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let row = json!([{ "company_id": "C2", "name": "Two" }]);
+    served.post("/api/v1/registry/companies", &row);
+    run(publish_all(&broker, vec![("mw/v1/device/D0/report".into(), b"{".to_vec())]));
+    run(publish(&broker, &city.reports(12, now_ms() - 120_000)));
+    served.hang_up();
+    until("an order", &["alert_changes_total", "dispatch_orders"]);
+    // There is no unit to be asked: after some seconds the department is to be told, and the broker is away.
+    broker.stop();
+    until("the rest of what comes of reports", &["dead_letters_total", "outbox_delivered_total", "rule_faults_total"]);
+    until("the watcher, and what was loaded", &["stream_subscribers", "registry_reloads_total", "rule_reloads_total"]);
+    until("a snapshot", &["snapshots_total"]);
+    until("a message that waits", &["outbox_pending", "outbox_oldest_seconds", "outbox_failures_total"]);
+    broker.up();
+    until("the broker to be there again", &["mqtt_reconnects_total"]);
+    let (names, _) = metrics(&served);
+    let silent: Vec<&String> =
+        names.iter().filter(|name| !seen.contains(*name) && !SHOWN_ELSEWHERE.contains(&name.as_str())).collect();
+    assert!(silent.is_empty(), "nobody feeds {silent:?}");
+}
