@@ -283,7 +283,9 @@ impl Fold {
         self.tell_surroundings(row, state, &moment);
         self.tell_journey(row, state, &moment);
         if let Some(point) = fix {
-            state.last_fix = Some(LastFix { at, point, speed_kmh: report.speed_kmh, course: turn::course(report) });
+            let (speed_kmh, course) = (report.speed_kmh, turn::course(report));
+            let is_rough = report.accuracy_m.is_some_and(|metres| metres > self.settings.max_accuracy_m);
+            state.last_fix = Some(LastFix { at, point, speed_kmh, course, is_rough });
         }
     }
 
@@ -373,7 +375,7 @@ impl Fold {
         } else if self.needs.place {
             place::tell(row, state.stay.as_ref(), state.last_place_id.as_ref(), at);
         }
-        if self.needs.nearest {
+        if self.needs.nearest && spot.error_m == 0.0 {
             place::tell_nearest(row, &state.around);
         }
         if self.needs.crossing {

@@ -20,6 +20,9 @@ pub(super) struct LastFix {
     /// Hundredths of a degree from north.
     #[serde(default)]
     pub course: Option<u16>,
+    /// Less accurate than [`Settings::max_accuracy_m`].
+    #[serde(default)]
+    pub is_rough: bool,
 }
 
 /// From the previous fix to this one.

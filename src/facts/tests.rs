@@ -378,10 +378,15 @@ fn a_zone_driven_through_between_two_fixes_was_driven_through() {
         // It drove far more than the straight way: it may have gone round.
         ("3600 1900 0 odometer_m=0\n3660 2700 0 odometer_m=1400", "[] false"),
         ("3600 1900 0 speed_kmh=90\n3660 2700 0 speed_kmh=90", "[] false"),
+        // It drove a little more than the straight way, and may have kept 110 m north of it. But a road leads straight on, along
+        // the x axis as far as 9,000 m; 100 m north of it there is none.
+        ("3600 1500 0 odometer_m=0\n3690 3100 0 odometer_m=1700", r#"["lake","night"] true"#),
+        ("3600 1500 100 odometer_m=0\n3690 3100 100 odometer_m=1700", "[] false"),
         // Too far, too long or too rough to say.
-        ("3600 1500 0\n3660 2700 0", "null null"),
+        ("3600 1500 0\n3690 3600 0", "null null"),
         ("3600 1900 0\n4000 2700 0", "null null"),
         ("3600 1900 0\n3660 2700 0 accuracy_m=300", "null null"),
+        ("3600 1900 0 accuracy_m=60\n3660 2700 0 accuracy_m=5", "null null"),
         ("3600 1900 0\n3660 - -", "null null"),
     ] {
         let rows = rows(track);

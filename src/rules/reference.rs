@@ -42,7 +42,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
     ),
     (
         &["zones_crossed", "crossed_forbidden"],
-        "the last fix is too far away to say, 1,000 m or `facts.max_gap_s`, or nobody knows where it is; on rows made by the clock",
+        "the last fix is too far away to say, 2,000 m or `facts.max_gap_s`, or nobody knows where it is; on rows made by the clock",
     ),
     (&["driver_id"], "neither a device nor an open manifest names a driver"),
     (&["lat", "lon"], "the report has no position, or none to be trusted"),

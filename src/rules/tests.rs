@@ -915,6 +915,7 @@ fn the_pack_raises_what_it_should_and_nothing_else() {
         ),
         (|f| (f.off_route, f.route_deviation_m, f.loaded) = (Some(true), Some(600.0), None), &[]),
         (|f| f.in_forbidden = Some(true), &["forbidden-zone"]),
+        (|f| f.crossed_forbidden = Some(true), &["forbidden-zone-crossed"]),
         (|f| f.permit_status = Some("expired"), &["unpermitted-transport"]),
         (|f| (f.permit_status, f.loaded) = (Some("none"), None), &["unpermitted-transport"]),
         (|f| (f.permit_status, f.loaded, f.trip_id) = (Some("none"), None, None), &[]),
