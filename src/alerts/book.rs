@@ -71,7 +71,18 @@ struct Track {
     /// Its machine is open within the alert of another rule.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     joined: bool,
+    /// Its rule, or its vehicle, is no more: why its alert ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ended: Option<Text>,
+    /// Nothing can come of it any more.
+    #[serde(skip)]
+    is_over: bool,
 }
+
+/// Why an alert ended that nothing cleared ([`Alert::cleared_because`]).
+const MAX_OPEN: &str = "max_open";
+const RULE_REMOVED: &str = "rule_removed";
+const DEREGISTERED: &str = "deregistered";
 
 /// The values of a rule's key but for the vehicle, which all tracks share: empty, and without memory, for most rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,10 +127,45 @@ impl VehicleAlerts {
         of_rule.map(|track| (&*track.key.0, track.machine.phase(timing)))
     }
 
-    /// Keeps what belongs to rules that `is_ruled` knows, and drops the rest without a word: see the room's doc.
+    /// Keeps what belongs to rules that `is_ruled` knows, and of the rest what is open: it ends at the next row, or when the clock
+    /// looks ([`VehicleAlerts::lapse`]).
     pub fn retain(&mut self, is_ruled: impl Fn(&str) -> bool) {
-        self.tracks.retain(|track| is_ruled(&track.rule_id));
+        self.tracks.retain(|track| is_ruled(&track.rule_id) || track.machine.is_open());
+        for track in self.tracks.iter_mut().filter(|track| !is_ruled(&track.rule_id)) {
+            track.end(RULE_REMOVED);
+        }
         self.give_back();
+    }
+
+    /// Its vehicle is registered no more: what is open ends at the next row, or when the clock looks ([`VehicleAlerts::lapse`]).
+    pub fn deregister(&mut self) {
+        self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(DEREGISTERED));
+    }
+
+    /// Whether an alert is over by `at` though nothing cleared it.
+    pub fn lapses_by(&self, at: Time) -> bool {
+        self.tracks.iter().any(|track| track.machine.lapses_by(at))
+    }
+
+    /// Ends the alerts that are over by `at` though nothing cleared them: nothing came for too long that could (`max_open`), their rule
+    /// is no more (`rule_removed`), or their vehicle (`deregistered`). With each the rule that found it.
+    pub fn lapse(&mut self, at: Time) -> Vec<(Text, Transition)> {
+        let mut ended = Vec::new();
+        for index in 0..self.tracks.len() {
+            let Some(lapsed_at) = self.tracks[index].machine.lapse(at) else { continue };
+            let rule_id = self.tracks[index].rule_id.clone();
+            // When a rule or a vehicle was taken away is no event: the alert ends with the row that says so.
+            let (because, cleared_at) = match self.tracks[index].ended.take() {
+                Some(because) => (because, at),
+                None => (MAX_OPEN.into(), lapsed_at),
+            };
+            let is_over = *because != *MAX_OPEN;
+            ended.extend(self.clear(index, cleared_at, Some(because)).map(|transition| (rule_id, transition)));
+            self.tracks[index].is_over = is_over;
+        }
+        self.tracks.retain(|track| !track.is_over);
+        self.give_back();
+        ended
     }
 
     /// Takes what `rule` says of `row`; returns what it changed, first for this row's key, then for others. `message` is asked
@@ -186,8 +232,11 @@ impl VehicleAlerts {
     ) -> Option<Transition> {
         let severity = judgement.severity.unwrap_or(rule.severity_default);
         let inhibited = judgement.when == Verdict::True && self.inhibitors(rule.inhibited_by).next().is_some();
+        // The clock itself tells a rule about silence how it stands.
+        let max_open_ms = if rule.asks_timer { i64::MAX } else { rule.timing.max_open_ms };
+        let timing = Timing { max_open_ms, ..*rule.timing };
         let machine = &mut self.tracks[index].machine;
-        match machine.advance(rule.timing, at, judgement.when, judgement.clear, severity, inhibited)? {
+        match machine.advance(&timing, at, judgement.when, judgement.clear, severity, inhibited)? {
             Step::Opened { started_at, fired_at } => {
                 if self.tracks[index].is_under_way() {
                     return None;
@@ -208,24 +257,28 @@ impl VehicleAlerts {
                 alert.severity = alert.severity.max(severity);
                 graver.then(|| Transition::Raised(Alert::clone(alert)))
             }
-            Step::Cleared { cleared_at } => {
-                let incident = self.tracks[index].incident.as_ref().map(|incident| incident.name.clone());
-                let goes_on = incident.is_some()
-                    && self.tracks.iter().any(|track| track.is_of(incident.as_ref()) && track.machine.is_open());
-                let alert = self.told(index)?;
-                let last = alert.cleared_at.map_or(cleared_at, |before| before.max(cleared_at));
-                let ended = (!goes_on).then(|| {
-                    alert.state = AlertState::Cleared;
-                    alert.cleared_at = Some(last);
-                    Transition::Cleared(Alert::clone(alert))
-                });
-                self.tracks[index].joined = false;
-                if incident.is_none() {
-                    self.tracks[index].alert = None;
-                }
-                ended
-            }
+            Step::Cleared { cleared_at } => self.clear(index, cleared_at, None),
         }
+    }
+
+    /// A machine is open no longer: so is its alert, unless others of its incident are.
+    fn clear(&mut self, index: usize, cleared_at: Time, because: Option<Text>) -> Option<Transition> {
+        let incident = self.tracks[index].incident.as_ref().map(|incident| incident.name.clone());
+        let goes_on = incident.is_some()
+            && self.tracks.iter().any(|track| track.is_of(incident.as_ref()) && track.machine.is_open());
+        let alert = self.told(index)?;
+        let last = alert.cleared_at.map_or(cleared_at, |before| before.max(cleared_at));
+        let ended = (!goes_on).then(|| {
+            alert.state = AlertState::Cleared;
+            alert.cleared_at = Some(last);
+            alert.cleared_because = because;
+            Transition::Cleared(Alert::clone(alert))
+        });
+        self.tracks[index].joined = false;
+        if incident.is_none() {
+            self.tracks[index].alert = None;
+        }
+        ended
     }
 
     /// The track whose alert an opening of this rule joins: of another rule of its incident, open or only just over. An alert
@@ -275,6 +328,8 @@ impl VehicleAlerts {
             alert: None,
             incident: rule.incident.cloned(),
             joined: false,
+            ended: None,
+            is_over: false,
         });
         Some(self.tracks.len() - 1)
     }
@@ -295,6 +350,12 @@ impl Judgement {
 }
 
 impl Track {
+    /// Ends its open alert at the next row.
+    fn end(&mut self, because: &str) {
+        self.ended = Some(because.into());
+        self.machine.end(Time::from_millis(i64::MIN));
+    }
+
     /// Whether its rule shares the incident of this name.
     fn is_of(&self, name: Option<&Text>) -> bool {
         name.is_some() && self.incident.as_ref().map(|incident| &incident.name) == name
@@ -331,7 +392,7 @@ fn join(alert: &mut Alert, found: Alert) -> bool {
         return graver;
     }
     alert.state = AlertState::Open;
-    alert.cleared_at = None;
+    (alert.cleared_at, alert.cleared_because) = (None, None);
     let new = found.departments.iter().filter(|code| !alert.departments.contains(code)).cloned().collect::<Vec<_>>();
     if !new.is_empty() {
         alert.departments = alert.departments.iter().cloned().chain(new).collect();
@@ -376,6 +437,7 @@ pub(super) fn draft(
         started_at,
         fired_at,
         cleared_at: None,
+        cleared_because: None,
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,

@@ -26,14 +26,13 @@ pub struct Machine(State);
 #[serde(rename_all = "snake_case")]
 enum State {
     /// No alert is open: on the way to one, or kept apart from the last one.
-    Closed {
-        progress: Progress,
-        cleared_at: Option<Time>,
-    },
+    Closed { progress: Progress, cleared_at: Option<Time> },
     Open {
         fired_at: Time,
         severity: Severity,
         clearing: Option<Hold>,
+        /// It ends then, unless something comes that can clear it or keeps it open.
+        lapses_at: Time,
     },
 }
 
@@ -122,9 +121,30 @@ impl Machine {
                 };
                 Phase::Closed { hold, hits, cools_until: cleared_at.map(|cleared| cool_from(cleared, timing)) }
             }
-            State::Open { fired_at, severity, clearing } => {
+            State::Open { fired_at, severity, clearing, .. } => {
                 Phase::Open { fired_at: *fired_at, severity: *severity, clearing: *clearing }
             }
+        }
+    }
+
+    /// Whether its alert is over by `at` because nothing came for too long that could clear it.
+    pub fn lapses_by(&self, at: Time) -> bool {
+        matches!(self.0, State::Open { lapses_at, .. } if lapses_at < at)
+    }
+
+    /// Ends an alert that is over by `at` ([`Machine::lapses_by`]); when it ended.
+    pub fn lapse(&mut self, at: Time) -> Option<Time> {
+        let State::Open { lapses_at, .. } = self.0 else { return None };
+        (lapses_at < at).then(|| {
+            self.0 = State::Closed { progress: Progress::None, cleared_at: Some(lapses_at) };
+            lapses_at
+        })
+    }
+
+    /// An open alert is over at `at`.
+    pub fn end(&mut self, at: Time) {
+        if let State::Open { lapses_at, .. } = &mut self.0 {
+            *lapses_at = at;
         }
     }
 
@@ -160,18 +180,23 @@ impl Machine {
                     return None;
                 }
                 let fired_at = at.max(started_at);
-                self.0 = State::Open { fired_at, severity, clearing: None };
+                let lapses_at = fired_at.plus_ms(timing.max_open_ms);
+                self.0 = State::Open { fired_at, severity, clearing: None, lapses_at };
                 Some(Step::Opened { started_at, fired_at })
             }
-            State::Open { severity: reached, clearing, .. } if when == Verdict::True => {
+            State::Open { severity: reached, clearing, lapses_at, .. } if when == Verdict::True => {
                 *clearing = None;
+                *lapses_at = at.plus_ms(timing.max_open_ms).max(*lapses_at);
                 (severity > *reached).then(|| {
                     *reached = severity;
                     Step::Raised(severity)
                 })
             }
-            State::Open { fired_at, clearing, .. } => {
+            State::Open { fired_at, clearing, lapses_at, .. } => {
                 let at = at.max(*fired_at);
+                if clear != Verdict::Unknown {
+                    *lapses_at = at.plus_ms(timing.max_open_ms).max(*lapses_at);
+                }
                 is_cleared(clearing, timing.clear_ms, at, clear).then(|| {
                     self.0 = State::Closed { progress: Progress::None, cleared_at: Some(at) };
                     Step::Cleared { cleared_at: at }

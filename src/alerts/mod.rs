@@ -43,8 +43,12 @@
 //! silent for the vehicles that the tally counts: a thousand terminals that fall silent at once are one alert, and who is
 //! still silent when that one has cleared is told then.
 //!
-//! When rules are replaced, machines go on by rule id ([`VehicleAlerts::retain`]); those of rules that went are dropped,
-//! and their open alerts stay in the book as they are: nobody knows any more what would clear them.
+//! **Every alert ends.** One for which nothing came for `max_open` (24 hours, unless its rule says otherwise) that could clear it or keep
+//! it open is over then: its truck was scrapped, or its terminal is broken. `cleared_because` says so (`max_open`). One
+//! of a vehicle that is registered no more ends, too (`deregistered`).
+//!
+//! When rules are replaced, machines go on by rule id ([`VehicleAlerts::retain`]); those of rules that went are dropped, and their open
+//! alerts end (`rule_removed`): nobody knows any more what would clear them.
 //!
 //! At the limit of [`MACHINES_PER_VEHICLE`](crate::model::limits::MACHINES_PER_VEHICLE) the oldest machine that only
 //! cools goes, else the oldest that only holds; when all are open, nothing new begins until one clears.

@@ -104,6 +104,34 @@ fn check(cases: &[(&str, &str, &str)]) {
     }
 }
 
+/// A truck that is scrapped never clears its alert, and the list of open ones only grows: one for which nothing came for a day that
+/// could clear it, or keep it open, is over. The unknown is nothing.
+#[test]
+fn an_alert_that_nothing_can_clear_any_more_ends() {
+    const DAY: i64 = 86_400;
+    for (words, lapses_at) in [
+        ("0:T", DAY),
+        ("0:T 500:U", DAY),
+        ("0:T 500:T", DAY + 500),
+        ("0:T 500:F/F 700:U", DAY + 500),
+        ("0:T 500:F", i64::MAX),
+    ] {
+        let timing = Timing { clear_ms: 0, ..Timing::default() };
+        let mut machine = Machine::default();
+        for Point { at, judgement: Judgement { when, clear, severity } } in trace(words) {
+            machine.advance(&timing, at, when, clear, severity.expect("given"), false);
+        }
+        if lapses_at == i64::MAX {
+            assert!(!machine.is_open() && !machine.lapses_by(s(10 * DAY)), "{words}");
+            continue;
+        }
+        assert!(!machine.lapses_by(s(lapses_at)) && machine.lapse(s(lapses_at)).is_none(), "{words}");
+        assert!(machine.lapses_by(s(lapses_at + 1)), "{words}");
+        assert_eq!(machine.lapse(s(5 * DAY)), Some(s(lapses_at)), "{words}: it ended then, whenever that is seen");
+        assert!(!machine.is_open() && machine.lapse(s(9 * DAY)).is_none(), "{words}");
+    }
+}
+
 #[test]
 fn without_a_hold_it_fires_at_once() {
     check(&[
@@ -590,6 +618,13 @@ fn machines_go_with_their_rules_and_stay_with_them() {
     walk(&kept, &mut alerts, "A@0:T");
     walk(&gone, &mut alerts, "A@0:T");
     alerts.retain(|id| id == "kept");
+    // Nobody knows any more what would clear the alert of the rule that went: it ends, and says why.
+    let ended = alerts.lapse(s(1));
+    let [(rule_id, Transition::Cleared(alert))] = &ended[..] else { panic!("one ended: {ended:?}") };
+    assert_eq!(
+        (&**rule_id, alert.cleared_because.as_deref(), alert.cleared_at),
+        ("gone", Some("rule_removed"), Some(s(1)))
+    );
     assert_eq!((alerts.in_flight(), alerts.open().count()), (1, 0));
     // The same rule in a new version, with a shorter hold and a longer key.
     let changed = Ruled { version: "v2".into(), ..ruled("kept", "for=20", "vehicle_id") };
@@ -603,6 +638,7 @@ fn machines_go_with_their_rules_and_stay_with_them() {
     assert_eq!(walk(&kept, &mut alerts, "A@20:T A@40:T"), "");
     assert_eq!(walk(&kept, &mut alerts, "A@50:T"), "open:A@50(20)");
     alerts.retain(|_| false);
+    assert_eq!(alerts.lapse(s(60)).len(), 1);
     assert!(alerts.is_quiet());
 }
 
@@ -647,6 +683,7 @@ fn any_timing() -> impl Strategy<Value = Timing> {
             count: count.map(|(at_least, within_ms)| CountWindow { at_least, within_ms, at_once: None }),
             clear_ms,
             cooldown_ms,
+            ..Timing::default()
         },
     )
 }

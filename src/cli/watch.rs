@@ -63,7 +63,7 @@ pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
 /// What the rule asks for, before the first line.
 fn header(rule: &Rule) -> String {
     let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let Timing { hold_ms, min_samples, max_gap_ms, count, clear_ms, cooldown_ms } = rule.timing;
+    let Timing { hold_ms, min_samples, max_gap_ms, count, clear_ms, cooldown_ms, .. } = rule.timing;
     let asked = match count {
         _ if rule.tally.is_some() => "counted over many: its alerts stand on lines of their own".to_owned(),
         Some(window) => format!("{} within {}", counted(window.at_least, "hit"), s(window.within_ms)),

@@ -255,6 +255,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         started_at: at,
         fired_at: at,
         cleared_at: None,
+        cleared_because: None,
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,

@@ -15,6 +15,7 @@ use super::{
     history::{Ask, Older},
     late::{LateSettings, Lateness, Retold, Span, WAITED, waited_at},
     past::{Kept, Mark, PREPENDED_CUT, Past, Told, lag_ms},
+    shards::is_life_only,
     snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
@@ -529,6 +530,7 @@ impl Judge {
         for (index, vehicle_id) in mine {
             let record = &batch[*index as usize];
             match &record.body {
+                _ if is_life_only(record) => self.hear(vehicle_id, record.recv_time),
                 Body::Device(_) | Body::Sighting(_) => {
                     self.take(*index, record, vehicle_id, &mut findings, seen, watch)?;
                 }
@@ -559,6 +561,14 @@ impl Judge {
         Ok(findings)
     }
 
+    /// A device lives, whatever it said.
+    fn hear(&mut self, vehicle_id: &Text, at: Time) {
+        if let Some(place) = self.by_id.get(vehicle_id) {
+            let vehicle = &mut self.vehicles[*place as usize];
+            vehicle.last_arrival = vehicle.last_arrival.max(at);
+        }
+    }
+
     /// A report or a sighting: folded at once when it is newer than its vehicle's last, else laid aside for the late lane, with
     /// all that comes after it.
     fn take(
@@ -576,7 +586,7 @@ impl Judge {
         let Some(kept) = Kept::of(record) else { return Ok(()) };
         let place = self.place_of(vehicle_id);
         let vehicle = &mut self.vehicles[place as usize];
-        if matches!(record.body, Body::Device(_)) && record.outcome == Outcome::Evaluated {
+        if matches!(record.body, Body::Device(_)) {
             vehicle.last_arrival = vehicle.last_arrival.max(record.recv_time);
         }
         if let Some(lateness) = self.late.get_mut(&place) {
@@ -963,15 +973,32 @@ impl Judge {
         seen: &mut Seen,
         watch: Watch<'_>,
     ) -> Result<(), EngineError> {
-        if !self.reference.rules.asks_timer() {
-            return Ok(());
+        let (tick_ms, asks_timer) = (self.reference.tick_ms, self.reference.rules.asks_timer());
+        // Whose alerts are open is known when all rows before are judged, however they came together.
+        let looks_for_ends = at.as_millis().div_euclid(ENDS_MS) != (at.as_millis() - tick_ms).div_euclid(ENDS_MS);
+        if looks_for_ends {
+            self.flush(findings, seen, watch)?;
+            let registry = Arc::clone(&self.reference.registry);
+            for vehicle in self.vehicles.iter_mut().filter(|vehicle| !vehicle.now.alerts.is_quiet()) {
+                if registry.vehicle(&vehicle.id, at).is_none() && registry.vehicle_was_registered(&vehicle.id) {
+                    vehicle.now.alerts.deregister();
+                }
+            }
         }
-        let tick_ms = self.reference.tick_ms;
         let since = |vehicle: &Vehicle| self.listening_since.max(Some(vehicle.last_arrival)).unwrap_or_default();
         // Who was only seen beside the road has no terminal that could be silent.
-        let reporting = (0u32..).zip(&self.vehicles).filter(|(_, vehicle)| vehicle.last_arrival > NEVER);
-        let silence = reporting.map(|(place, vehicle)| (place, at.ms_since(since(vehicle))));
-        let mut silent: Vec<(u32, i64)> = silence.filter(|(_, silent_ms)| is_looked_at(*silent_ms, tick_ms)).collect();
+        let is_silent = |vehicle: &Vehicle, silent_ms: i64| {
+            asks_timer && vehicle.last_arrival > NEVER && is_looked_at(silent_ms, tick_ms)
+        };
+        let silence =
+            (0u32..).zip(&self.vehicles).map(|(place, vehicle)| (place, vehicle, at.ms_since(since(vehicle))));
+        // An alert that nothing can clear any more ends when its time is over, whoever asks for silence.
+        let mut silent: Vec<(u32, i64)> = silence
+            .filter(|(_, vehicle, silent_ms)| {
+                is_silent(vehicle, *silent_ms) || looks_for_ends && vehicle.now.alerts.lapses_by(at)
+            })
+            .map(|(place, _, silent_ms)| (place, silent_ms))
+            .collect();
         silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
         for (place, silent_ms) in silent {
             if let Some(lateness) = self.late.get_mut(&place) {
@@ -1029,6 +1056,7 @@ impl Judge {
                 assessed.push((vehicle.id.clone(), Facts { recent_alerts, ..row.clone() }));
             }
             if is_raised || !vehicle.now.alerts.is_quiet() {
+                lapse(rules, row, origin, &mut vehicle.now.alerts, findings);
                 advance(rules, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
                 vehicle.past.tell(origin.leg as usize, findings, rules);
@@ -1195,6 +1223,29 @@ impl Ruled {
         let asks_recent = rules.columns().contains_any(&["recent_alerts"]);
         let fold = Reference { rules: Arc::clone(&rules), ..reference.clone() }.fold();
         Self { rules, fold, asks_recent }
+    }
+}
+
+/// How often it is looked whether alerts are over that nothing cleared, milliseconds.
+const ENDS_MS: i64 = 600_000;
+
+/// Ends the alerts that are over by a row's time though nothing cleared them.
+fn lapse(rules: &RuleSet, row: &Facts, origin: &Origin, alerts: &mut VehicleAlerts, findings: &mut Vec<Finding>) {
+    let at = row.event_time.unwrap_or_default();
+    if !alerts.lapses_by(at) {
+        return;
+    }
+    for (rule_id, transition) in alerts.lapse(at) {
+        let number = rules.index_of(&rule_id);
+        let turn = number.and_then(|number| rules.order().iter().position(|other| *other as usize == number));
+        // Of a rule that is no more: after all others.
+        let turn = turn.map_or(u32::MAX, |turn| turn as u32);
+        findings.push(Finding {
+            record: origin.record,
+            step: origin.step,
+            turn,
+            what: Found::Change(Box::new(transition)),
+        });
     }
 }
 

@@ -382,10 +382,30 @@ pub(super) fn subject(fold: &Fold, record: &Record) -> Subject {
         Body::Device(report) if record.outcome == Outcome::Evaluated || record.reason == Reason::ImplausibleJump => {
             Subject::Vehicle(fold.vehicle_id(&report.device_id, record.event_time))
         }
+        _ if is_life_only(record) => {
+            let device_id = match &record.body {
+                Body::Device(report) => Some(&report.device_id),
+                Body::DeadLetter(letter) => letter.device_id.as_ref(),
+                _ => None,
+            };
+            device_id.map_or(Subject::None, |id| Subject::Vehicle(fold.vehicle_id(id, record.recv_time)))
+        }
         Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {
             fold.vehicle_seen(sighting, record.event_time).map_or(Subject::None, Subject::Vehicle)
         }
         _ => Subject::None,
+    }
+}
+
+/// Whether a record says no more than that a device lives: a heartbeat, a report that came twice or is not judged.
+pub(super) fn is_life_only(record: &Record) -> bool {
+    match &record.body {
+        Body::Device(_) => {
+            let is_judged = record.outcome == Outcome::Evaluated || record.reason == Reason::ImplausibleJump;
+            !is_judged && record.outcome != Outcome::Rejected && record.reason != Reason::Retained
+        }
+        Body::DeadLetter(letter) => record.reason == Reason::NoReport && letter.device_id.is_some(),
+        _ => false,
     }
 }
 

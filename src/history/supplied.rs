@@ -105,6 +105,7 @@ fn alerts() -> Sheet<Alert> {
         .time("started_at", |a| Some(a.started_at))
         .time("fired_at", |a| Some(a.fired_at))
         .time("cleared_at", |a| a.cleared_at)
+        .text("cleared_because", |a| a.cleared_because.as_deref().map(Cow::from))
         .text("state", |a| Some(a.state.as_str().into()))
         .flag("retrospective", |a| Some(a.retrospective))
         .text("withdrawn_because", |a| a.withdrawn_because.as_deref().map(Cow::from))

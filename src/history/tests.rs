@@ -31,9 +31,12 @@ fn record(i: i64) -> Record {
         ..DeviceReport::default()
     };
     let body = match i {
-        i if i % 11 == 10 => {
-            Body::DeadLetter(DeadLetter { topic: "t".into(), payload: vec![1, 2], problem: format!("bad {i}") })
-        }
+        i if i % 11 == 10 => Body::DeadLetter(DeadLetter {
+            device_id: None,
+            topic: "t".into(),
+            payload: vec![1, 2],
+            problem: format!("bad {i}"),
+        }),
         i if i % 13 == 12 => Body::Tick,
         _ => Body::Device(report),
     };
@@ -184,6 +187,7 @@ fn alert(i: i64) -> Alert {
         started_at: at,
         fired_at: at.plus_ms(500),
         cleared_at: (i > 0).then(|| at.plus_ms(60_000)),
+        cleared_because: None,
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,

@@ -284,7 +284,8 @@ fn source_id(body: &Body) -> Option<&str> {
         Body::Unit(report) => Some(&report.unit_id),
         Body::Reply(reply) => Some(&reply.unit_id),
         Body::JudgeAgain(vehicle_id) => vehicle_id.as_deref(),
-        Body::DeadLetter(_) | Body::Tick | Body::Start => None,
+        Body::DeadLetter(letter) => letter.device_id.as_deref(),
+        Body::Tick | Body::Start => None,
     }
 }
 

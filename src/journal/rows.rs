@@ -158,6 +158,7 @@ impl Row<'_> {
     fn dead_letter(&self) -> Result<DeadLetter, String> {
         let c = self.columns;
         Ok(DeadLetter {
+            device_id: self.text(c.source_id),
             topic: self.needed("topic", self.text(c.topic))?,
             payload: c.payload.value(self.row).to_vec(),
             problem: self.needed("problem", self.text(c.problem))?.to_string(),

@@ -119,6 +119,10 @@ pub struct Alert {
     pub fired_at: Time,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared_at: Option<Time>,
+    /// Why it ended, when nothing cleared it: `max_open` (for too long nothing came that could), `rule_removed`,
+    /// `deregistered`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleared_because: Option<Arc<str>>,
     pub state: AlertState,
     /// Only late data showed it.
     pub retrospective: bool,

@@ -51,6 +51,8 @@ words! {
 /// A message that could not be read as a report, whole: a dead letter, or (`no_report`) one that is none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
+    /// Of one that is no report, such as a heartbeat: the device that lives.
+    pub device_id: Option<Arc<str>>,
     pub topic: Arc<str>,
     pub payload: Vec<u8>,
     /// What was wrong with it, for a person.

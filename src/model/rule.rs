@@ -62,11 +62,21 @@ pub struct Timing {
     pub clear_ms: i64,
     /// How long after an alert cleared none of this rule is raised for this key.
     pub cooldown_ms: i64,
+    /// An open alert ends when for so long nothing came that could clear it or keep it open (`max_open`).
+    pub max_open_ms: i64,
 }
 
 impl Default for Timing {
     fn default() -> Self {
-        Self { hold_ms: 0, min_samples: 1, max_gap_ms: 300_000, count: None, clear_ms: 0, cooldown_ms: 0 }
+        Self {
+            hold_ms: 0,
+            min_samples: 1,
+            max_gap_ms: 300_000,
+            count: None,
+            clear_ms: 0,
+            cooldown_ms: 0,
+            max_open_ms: 86_400_000,
+        }
     }
 }
 

@@ -127,6 +127,11 @@ impl Registry {
         self.vehicles.at(vehicle_id, at)
     }
 
+    /// Whether any vehicle of this id ever was.
+    pub fn vehicle_was_registered(&self, vehicle_id: &str) -> bool {
+        self.vehicles.by_key.contains_key(vehicle_id)
+    }
+
     /// Every version of every vehicle.
     pub fn vehicles(&self) -> impl Iterator<Item = &Vehicle> {
         self.vehicles.rows.iter()

@@ -39,6 +39,7 @@ pub(super) const RULE_KEYS: &[&str] = &[
     "for",
     "min_samples",
     "max_gap",
+    "max_open",
     "count",
     "clear",
     "cooldown",
@@ -354,6 +355,7 @@ impl<'a> FileCheck<'a, '_> {
             count: if tallies { None } else { self.count_window(entries) },
             clear_ms,
             cooldown_ms: self.duration(entries, "cooldown", 0),
+            max_open_ms: self.duration(entries, "max_open", default.max_open_ms),
         };
         if let (Some(node), true) = (find(entries, "count").filter(|_| !tallies), timing.hold_ms > 0) {
             self.say(
@@ -364,6 +366,13 @@ impl<'a> FileCheck<'a, '_> {
         }
         if let (Some(node), 0) = (find(entries, "max_gap"), timing.max_gap_ms) {
             self.say(node.at, "`max_gap` of nothing would break every hold", Some("leave it out for 5m".into()));
+        }
+        if let (Some(node), 0) = (find(entries, "max_open"), timing.max_open_ms) {
+            self.say(
+                node.at,
+                "`max_open` of nothing would end every alert at once",
+                Some("leave it out for 24h".into()),
+            );
         }
         timing
     }

@@ -168,6 +168,7 @@ fn terms() -> Json {
         "for": described("duration", "Must hold this long in event time. Default 0s."),
         "min_samples": { "default": 1, "description": "And over this many reports.", "allOf": [number] },
         "max_gap": described("duration", "A longer silence breaks the hold. Default 5m."),
+        "max_open": described("duration", "An open alert ends when for so long nothing came that could clear it. Default 24h."),
         "count": {
             "type": "object", "additionalProperties": false,
             "anyOf": [{ "required": ["at_least"] }, { "required": ["vehicles"] }],

@@ -730,6 +730,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         started_at: at,
         fired_at: at,
         cleared_at: None,
+        cleared_because: None,
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,

@@ -36,6 +36,9 @@ pub(super) struct Alert {
     /// Event time, when cleared.
     #[schema(format = DateTime, nullable = false)]
     cleared_at: Option<String>,
+    /// Why it ended, when nothing cleared it: `max_open`, `rule_removed` or `deregistered`; else absent.
+    #[schema(nullable = false)]
+    cleared_because: Option<String>,
     /// `open`, `cleared` or `withdrawn`.
     state: String,
     /// True when only late data showed it.

@@ -33,6 +33,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         started_at: at(fired - 30),
         fired_at: at(fired),
         cleared_at: None,
+        cleared_because: None,
         state,
         retrospective: false,
         withdrawn_because: None,

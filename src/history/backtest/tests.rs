@@ -37,6 +37,7 @@ fn alert(line: &str) -> Alert {
         started_at,
         fired_at,
         cleared_at,
+        cleared_because: None,
         state: if cleared_at.is_some() { AlertState::Cleared } else { AlertState::Open },
         retrospective: false,
         withdrawn_because: None,

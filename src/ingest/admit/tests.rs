@@ -181,7 +181,7 @@ fn replies_once_dead_letters_always() {
         Decoded { body: Body::Reply(reply), reason: Reason::Ok, recv_time: None, odd: Vec::new(), retained: false };
     let mut admit = |decoded: &Decoded| admission.admit(decoded.clone(), at(1), |_| true).outcome;
     assert_eq!([admit(&reply), admit(&reply)], [Outcome::Evaluated, Outcome::Duplicate]);
-    let letter = DeadLetter { topic: "t".into(), payload: vec![1], problem: "p".into() };
+    let letter = DeadLetter { device_id: None, topic: "t".into(), payload: vec![1], problem: "p".into() };
     let dead = Decoded {
         body: Body::DeadLetter(letter),
         reason: Reason::Undecodable,

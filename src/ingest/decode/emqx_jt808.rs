@@ -41,7 +41,10 @@ pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
         LOCATION_ANSWER => one(body.object("params")),
         CONTROL_ANSWER => one(body.object("location")),
         BATCH => terminal.batch(body).map_err(|problem| format!("body.{problem}")),
-        other => Ok(Content::Other(format!("found message 0x{other:04x}, which is no location"))),
+        other => {
+            let what = format!("found message 0x{other:04x}, which is no location");
+            Ok(Content::Other(what, Some(terminal.device_id)))
+        }
     }
 }
 

@@ -132,8 +132,8 @@ enum Content {
     Report(Box<Report>),
     /// In the device's order; what cannot be read of it as it came, with what is wrong with it.
     Batch(Vec<Result<Report, (Vec<u8>, String)>>),
-    /// Well said, but no report: what it is instead.
-    Other(String),
+    /// Well said, but no report: what it is instead, and the device that thereby shows that it lives.
+    Other(String, Option<Arc<str>>),
 }
 
 /// The reading of one element of another dialect, or what is wrong with it.
@@ -274,7 +274,13 @@ impl Decoder {
                 Ok(report) => foreign(report),
                 Err((bytes, problem)) => dead(origin, &bytes, Reason::Undecodable, problem),
             })),
-            Ok(Content::Other(what)) => out.push(dead(origin, bytes, Reason::NoReport, what)),
+            Ok(Content::Other(what, device_id)) => {
+                let mut other = dead(origin, bytes, Reason::NoReport, what);
+                if let Body::DeadLetter(letter) = &mut other.body {
+                    letter.device_id = device_id;
+                }
+                out.push(other);
+            }
             Err(problem) => out.push(dead(origin, bytes, Reason::Undecodable, problem)),
         }
     }
@@ -337,6 +343,6 @@ fn dead(topic: &str, payload: &[u8], reason: Reason, mut problem: String) -> Dec
         problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES));
         problem.push('…');
     }
-    let letter = DeadLetter { topic: topic.into(), payload: payload.to_vec(), problem };
+    let letter = DeadLetter { device_id: None, topic: topic.into(), payload: payload.to_vec(), problem };
     Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new(), retained: false }
 }

@@ -34,7 +34,10 @@ pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     match &*message.need::<String>("_type")? {
         "location" => location(context, message).map(Content::from),
         "encrypted" => Err("_type: found encrypted, expected a readable location".to_owned()),
-        other if OTHERS.contains(&other) => Ok(Content::Other(format!("found {other}, which is no location"))),
+        other if OTHERS.contains(&other) => {
+            let device_id = context.id.cloned().or_else(|| own_id(&message));
+            Ok(Content::Other(format!("found {other}, which is no location"), device_id))
+        }
         other => Err(format!("_type: found {other:?}, expected location")),
     }
 }

@@ -16,7 +16,10 @@ const BATTERY_MV: f64 = 6_000.0;
 pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     let mut message = Fields::parse(bytes)?;
     if message.map.contains_key("RSP") {
-        return Ok(Content::Other("found the answer to a command, which is no position".to_owned()));
+        return Ok(Content::Other(
+            "found the answer to a command, which is no position".to_owned(),
+            context.id.cloned(),
+        ));
     }
     let device_id = match context.id {
         Some(id) => Arc::clone(id),

@@ -21,7 +21,8 @@ pub(super) fn read(context: Context, bytes: &[u8]) -> Foreign {
     let mut message = Fields::parse(bytes)?;
     if let Some(event) = message.map.get("event").filter(|event| !event.is_null()) {
         let kind = event.get("type").and_then(Json::as_str).unwrap_or("unknown");
-        return Ok(Content::Other(format!("found an event of the server ({kind}), which is no position")));
+        // What the server notices (a device is offline, a fence is crossed) is no sign of life.
+        return Ok(Content::Other(format!("found an event of the server ({kind}), which is no position"), None));
     }
     let mut device = message.object("device");
     let device_id = agreed("device.uniqueId", device.take("uniqueId"), context.id)?;

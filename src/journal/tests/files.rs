@@ -189,7 +189,8 @@ fn a_large_append_becomes_several_frames_and_one_range() {
     let (mut journal, _) = Journal::open(dir.path(), JournalSettings::default()).unwrap();
     let payload = vec![7; 30 << 20];
     let letter = |i: i64| {
-        let letter = DeadLetter { topic: "t".into(), payload: payload.clone(), problem: i.to_string() };
+        let letter =
+            DeadLetter { device_id: None, topic: "t".into(), payload: payload.clone(), problem: i.to_string() };
         Record { body: Body::DeadLetter(letter), ..report(i) }
     };
     let records: Vec<Record> = (0..5).map(letter).collect();

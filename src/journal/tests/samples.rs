@@ -43,6 +43,7 @@ pub fn mixed(i: i64) -> Record {
     match i % 7 {
         1 => {
             record.body = Body::DeadLetter(DeadLetter {
+                device_id: None,
                 topic: text("mw/v1/device/D1/report"),
                 payload: vec![0xff, i as u8, 0],
                 problem: "not JSON".into(),
@@ -168,8 +169,9 @@ fn body() -> impl Strategy<Value = Body> {
                 let note = reason.clone();
                 Body::Reply(UnitReply { unit_id, dispatch_id, device_time, answer, reason, verdict, note, media })
             });
-    let letter = (shared(), vec(any::<u8>(), 0..20), "[a-z]{0,6}")
-        .prop_map(|(topic, payload, problem)| Body::DeadLetter(DeadLetter { topic, payload, problem }));
+    let letter = (shared(), vec(any::<u8>(), 0..20), "[a-z]{0,6}").prop_map(|(topic, payload, problem)| {
+        Body::DeadLetter(DeadLetter { device_id: None, topic, payload, problem })
+    });
     prop_oneof![4 => device(), 2 => sighting(), 1 => unit, 1 => reply, 1 => letter, 1 => Just(Body::Tick), 1 => Just(Body::Start),
         1 => option::of(shared()).prop_map(Body::JudgeAgain)]
 }

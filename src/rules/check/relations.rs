@@ -225,7 +225,7 @@ impl FileCheck<'_, '_> {
         {
             return None;
         }
-        for name in ["for", "min_samples", "max_gap", "clear"] {
+        for name in ["for", "min_samples", "max_gap", "max_open", "clear"] {
             if let Some(node) = find(entries, name) {
                 let hint = "its alert opens when the window of `count` is full and clears when it no longer is";
                 self.say(
