@@ -37,6 +37,8 @@ pub struct Metrics {
     pub mqtt_contested: IntGauge,
     /// QoS 0 messages that found no room.
     pub mqtt_dropped: IntCounter,
+    /// Messages below our prefix that nobody reads.
+    pub unread_messages: IntCounter,
     pub outbox_pending: IntGauge,
     /// Age of the oldest message that waits, seconds.
     pub outbox_oldest_seconds: Gauge,
@@ -110,6 +112,11 @@ impl Metrics {
                 r,
                 "mqtt_connections_contested",
                 "Connections that another client with the same client id seems to take away again and again.",
+            ),
+            unread_messages: counter(
+                r,
+                "unread_messages_total",
+                "Messages on topics below our prefix that nobody reads; the log names each kind of topic once.",
             ),
             mqtt_dropped: counter(
                 r,

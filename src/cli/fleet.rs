@@ -78,6 +78,7 @@ impl Fleet {
             client_id: format!("muckwatch-units-{}", std::process::id()),
             credentials: None,
             tls: None,
+            wide: None,
             filters: vec![format!("{}/dispatch/+", self.prefix)],
             connections: 1,
             group: String::new(),

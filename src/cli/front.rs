@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     engine::{Reference, Ticker},
     ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format},
-    model::{Body, Datum, Record, Time},
+    model::{Body, Datum, Record, Text, Time},
     registry::Registry,
     spatial::to_wgs84,
 };
@@ -20,7 +20,18 @@ pub struct Front {
     lines: Decoder,
     arrival: FileClock,
     decoded: Vec<Decoded>,
+    /// Where somebody wants to know who sent what.
+    notes: Option<Vec<Note>>,
     odd: BTreeMap<&'static str, u64>,
+}
+
+/// Who sent a record, and what was odd about it.
+pub struct Note {
+    /// Of the records to which it was appended.
+    pub index: usize,
+    /// Where its sender is a device.
+    pub device_id: Option<Text>,
+    pub odd: Vec<&'static str>,
 }
 
 /// What is remembered of what came.
@@ -39,6 +50,7 @@ impl Front {
             lines: Decoder::new(Format::Native, "", Datum::Wgs84),
             arrival: FileClock::default(),
             decoded: Vec::new(),
+            notes: None,
             odd: BTreeMap::new(),
         }
     }
@@ -51,6 +63,16 @@ impl Front {
     /// Reads the lines of files as `format` from now on.
     pub fn with_format(self, format: Format) -> Self {
         Self { lines: Decoder::new(format, "", Datum::Wgs84), ..self }
+    }
+
+    /// Keeps a note of each message.
+    pub fn with_notes(self) -> Self {
+        Self { notes: Some(Vec::new()), ..self }
+    }
+
+    /// The notes since this was last asked.
+    pub fn take_notes(&mut self) -> Vec<Note> {
+        self.notes.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Another registry from now on.
@@ -98,6 +120,14 @@ impl Front {
         let mut decoded = std::mem::take(&mut self.decoded);
         decoder.decode(topic, payload, &mut decoded);
         for one in decoded.drain(..) {
+            if let Some(notes) = &mut self.notes {
+                let device_id = match &one.body {
+                    Body::Device(report) => Some(Text::from(&*report.device_id)),
+                    Body::DeadLetter(_) => decoder.device(topic).map(Text::from),
+                    _ => None,
+                };
+                notes.push(Note { index: out.len(), device_id, odd: Vec::new() });
+            }
             self.admit(Decoded { retained, ..one }, recv_time, out);
         }
         self.decoded = decoded;
@@ -129,6 +159,9 @@ impl Front {
         convert(&mut decoded.body);
         self.admission.settings().sense(&mut decoded);
         decoded.odd.iter().for_each(|field| *self.odd.entry(field).or_default() += 1);
+        if let Some(note) = self.notes.as_mut().and_then(|notes| notes.last_mut()) {
+            note.odd.clone_from(&decoded.odd);
+        }
         let registry = &self.registry;
         out.push(self.admission.admit(decoded, recv_time, |device_id| registry.device_is_registered(device_id)));
     }

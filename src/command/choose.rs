@@ -22,6 +22,9 @@ struct Choice {
 impl Queue {
     /// Asks the next unit for an order that is in search of one; when there is none, it waits, or is left to the department.
     pub(super) fn seek(&mut self, dispatch_id: &str, now: Time) {
+        if self.stop_if_ended(dispatch_id, now) {
+            return;
+        }
         let Some(case) = self.cases.get(dispatch_id) else { return };
         let Some(search) = case.order.search.filter(|_| case.pending().is_none()) else { return };
         if search.asked >= limits::OFFERS_PER_ORDER {

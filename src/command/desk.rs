@@ -2,14 +2,18 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{Effect, Event, Queue, Settings, UnitInfo, settings::kind_for};
+use super::{
+    Effect, Event, Queue, Settings, UnitInfo, messages,
+    replies::{BY_DEPARTMENT, shortened},
+    settings::kind_for,
+};
 use crate::{
     model::{
-        self, Alert, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time, Transition, UnitReply,
-        UnitState,
+        self, Alert, AlertState, Answer, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time,
+        Transition, UnitReply, UnitState,
     },
     notify::alert_messages,
-    store::{Change, Reader, StoreError, Tx},
+    store::{Change, Dispatched, Reader, StoreError, Tx},
 };
 
 /// What a commit changed, for those who watch; to be told only after the commit.
@@ -77,6 +81,9 @@ impl Desk {
             let event = match (transition, change) {
                 (Transition::Withdrawn(_), _) => Event::Withdrawn(alert),
                 (_, Change::New) => Event::Opened(alert),
+                (Transition::Cleared(_) | Transition::Revised(_), _) if alert.state == AlertState::Cleared => {
+                    Event::Ended(alert)
+                }
                 (Transition::Raised(_), _) => Event::Raised(alert),
                 _ => continue,
             };
@@ -122,7 +129,7 @@ impl Desk {
 
     fn work(&mut self, tx: &Tx<'_>, event: Event<'_>, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
         let effects = self.queue.apply(event, now);
-        write(tx, effects, now, news)
+        write(tx, &self.queue.settings.prefix, effects, now, news)
     }
 
     /// An order that is only listed, or was pushed out, comes back when its alert got graver.
@@ -139,17 +146,31 @@ impl Desk {
     }
 
     fn reply(&mut self, tx: &Tx<'_>, reply: &UnitReply, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
-        let at_hand = self.queue.holds(&reply.dispatch_id);
+        let mut at_hand = self.queue.holds(&reply.dispatch_id);
+        let stored = if at_hand { None } else { tx.dispatched(&reply.dispatch_id)? };
+        if let Some(stored) = &stored
+            && stored.order.state == OrderState::Escalated
+            && reply.answer == Answer::Resolved
+        {
+            // It was pushed out; its department closes it.
+            self.queue.recall(stored.order.clone(), stored.offers.clone());
+            at_hand = true;
+        }
         let mut effects = self.queue.apply(Event::Reply(reply), now);
-        if !at_hand && let Some(stored) = tx.dispatched(&reply.dispatch_id)? {
-            let outcome = outcome_of_reply_to(&stored.order, &stored.offers, reply);
+        if !at_hand && let Some(stored) = stored {
+            let corrected = corrected(&stored, reply, now);
+            let outcome = match &corrected {
+                Some(_) => ReplyOutcome::Taken,
+                None => outcome_of_reply_to(&stored.order, &stored.offers, reply),
+            };
             for effect in &mut effects {
                 if let Effect::Reply(replied) = effect {
                     replied.outcome = outcome;
                 }
             }
+            effects.extend(corrected.map(|order| Effect::Order(Box::new(order))));
         }
-        write(tx, effects, now, news)
+        write(tx, &self.queue.settings.prefix, effects, now, news)
     }
 }
 
@@ -157,6 +178,30 @@ impl Desk {
 pub(super) fn comes_back(order: &Order, alert: &Alert) -> bool {
     let graver = alert.severity > order.severity && kind_for(alert.severity).is_some() && !alert.retrospective;
     graver && matches!(order.state, OrderState::Listed | OrderState::Escalated)
+}
+
+/// How long who gave a verdict may give another, milliseconds.
+const CORRECT_WITHIN_MS: i64 = 3_600_000;
+
+/// The order with another verdict, where the reply gives one: from who gave the first, soon after.
+fn corrected(stored: &Dispatched, reply: &UnitReply, now: Time) -> Option<Order> {
+    let Dispatched { order, replies, .. } = stored;
+    let verdict =
+        reply.verdict.filter(|verdict| reply.answer == Answer::Resolved && order.verdict != Some(*verdict))?;
+    let closed_at = order.closed_at.filter(|_| order.state == OrderState::Resolved)?;
+    let is_verdict = |one: &&Replied| one.answer == Answer::Resolved && one.outcome == ReplyOutcome::Taken;
+    let by = replies.iter().rev().find(is_verdict)?;
+    if by.unit_id != reply.unit_id || now.ms_since(closed_at) > CORRECT_WITHIN_MS {
+        return None;
+    }
+    Some(Order {
+        verdict: Some(verdict),
+        note: reply.note.as_deref().map(shortened).or_else(|| order.note.clone()),
+        reason: format!("{} corrected it: {}", reply.unit_id, verdict.as_str().replace('_', " ")),
+        updated_at: now,
+        revision: order.revision + 1,
+        ..order.clone()
+    })
 }
 
 /// What a reply comes to whose order is in the tables only.
@@ -171,7 +216,7 @@ fn outcome_of_reply_to(order: &Order, offers: &[Offer], reply: &UnitReply) -> Re
 }
 
 /// Writes what changed. What the tables had already is neither told nor sent again.
-fn write(tx: &Tx<'_>, effects: Vec<Effect>, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
+fn write(tx: &Tx<'_>, prefix: &str, effects: Vec<Effect>, now: Time, news: &mut Vec<News>) -> Result<(), StoreError> {
     let mut changed: FxHashSet<Text> = FxHashSet::default();
     for effect in effects {
         match effect {
@@ -193,6 +238,10 @@ fn write(tx: &Tx<'_>, effects: Vec<Effect>, now: Time, news: &mut Vec<News>) -> 
             }
             Effect::Reply(reply) => {
                 if tx.put_reply(&reply)? {
+                    // A department is answered where it asked.
+                    if reply.outcome != ReplyOutcome::Taken && !reply.unit_id.starts_with(BY_DEPARTMENT) {
+                        tx.enqueue(&messages::answer(prefix, &reply), now)?;
+                    }
                     news.push(News::Reply(reply));
                 }
             }

@@ -45,7 +45,11 @@ impl Forecast {
                 let order = order_of(self.queue.apply(Event::Raised(alert), now), &id);
                 order.filter(|_| recalled)
             }
-            Transition::Cleared(_) | Transition::Revised(_) => None,
+            Transition::Cleared(_) => {
+                self.queue.apply(Event::Ended(alert), now);
+                None
+            }
+            Transition::Revised(_) => None,
             Transition::Withdrawn(alert) => {
                 self.listed.remove(&id);
                 self.queue.apply(Event::Withdrawn(alert), now);

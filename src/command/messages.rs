@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::model::{Message, Offer, Order, Purpose, Severity, Time};
+use crate::model::{Answer, Message, Offer, Order, Purpose, Replied, ReplyOutcome, Severity, Time};
 
 /// What both need to know of the alert.
 #[derive(Serialize)]
@@ -54,6 +54,17 @@ struct WithdrawalMessage<'a> {
     reason: &'a str,
 }
 
+#[derive(Serialize)]
+struct AnswerMessage<'a> {
+    dispatch_id: &'a str,
+    reply_id: &'a str,
+    answer: Answer,
+    outcome: ReplyOutcome,
+    reason: &'static str,
+    reason_zh: &'static str,
+    answered_at: Time,
+}
+
 impl<'a> Matter<'a> {
     fn of(order: &'a Order) -> Self {
         Self {
@@ -90,6 +101,21 @@ pub(super) fn withdrawal(prefix: &str, order: &Order, offer: &Offer, now: Time) 
     let (offer_id, reason) = (&*offer.offer_id, order.reason.as_str());
     let payload = WithdrawalMessage { matter: Matter::of(order), offer_id, withdrawn_at: now, reason };
     Message::new(format!("{prefix}/dispatch/{}", offer.unit_id), json(&payload))
+}
+
+/// The word to a unit whose reply changed nothing: why.
+pub(super) fn answer(prefix: &str, reply: &Replied) -> Message {
+    let (reason, reason_zh) = reply.outcome.in_words();
+    let payload = AnswerMessage {
+        dispatch_id: &reply.dispatch_id,
+        reply_id: &reply.reply_id,
+        answer: reply.answer,
+        outcome: reply.outcome,
+        reason,
+        reason_zh,
+        answered_at: reply.received_at,
+    };
+    Message::new(format!("{prefix}/dispatch/{}", reply.unit_id), json(&payload))
 }
 
 /// The word to each department that nobody could be sent.

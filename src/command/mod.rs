@@ -20,14 +20,18 @@
 //!   in the same transaction as the alerts it comes from, so that a crash neither loses an order nor sends it twice: ids derive
 //!   from the alert's id and the attempt, and an offer is sent only when its row is new.
 //! * No unit has two offers or orders at once.
-//! * An order never loses a unit to the machine: a cleared alert cancels nothing, a graver one only adds. People decide.
-//! * A reply that is late, unknown or said before changes nothing, is kept, and says so ([`crate::model::ReplyOutcome`]).
+//! * An order never loses a unit to the machine: when its alert ends nobody new is asked, and who was asked or goes is left to it; a
+//!   graver one only adds. People decide.
+//! * A reply that is late, unknown or said before changes nothing, is kept, and is answered ([`crate::model::ReplyOutcome`]).
+//! * What was left to the department is closed by a reply `resolved` of any of its units, or over HTTP. Who gave a verdict may give
+//!   another within an hour.
 //!
 //! Messages (JSON):
 //!
 //! | topic | when | fields |
 //! |---|---|---|
 //! | `{prefix}/dispatch/{unit_id}` | a unit is asked | `dispatch_id` `offer_id` `attempt` `purpose` `alert_id` `rule_id` `severity` `vehicle_id` `plate` `message` `lat?` `lon?` `district_id?` `distance_m?` `sent_at` `deadline` |
+//! | `{prefix}/dispatch/{unit_id}` | a reply changed nothing | `dispatch_id` `reply_id` `answer` `outcome` `reason` `reason_zh` `answered_at` |
 //! | `{prefix}/dispatch/department/{department}` | nobody could be sent | `dispatch_id` `alert_id` `rule_id` `severity` `vehicle_id` `plate` `message` `lat?` `lon?` `district_id?` `purpose` `escalated_at` `reason` `attempts` |
 //!
 //! At its limits (`model/limits.rs`): more orders at once than `ORDERS_ACTIVE` are left to the department; of the escalated the
@@ -48,5 +52,6 @@ mod tests;
 pub use desk::{Desk, News};
 pub use forecast::Forecast;
 pub use queue::{Effect, Event, Queue};
+pub use replies::BY_DEPARTMENT;
 pub use roster::{UnitInfo, roster};
 pub use settings::{BySeverity, Settings};

@@ -7,9 +7,9 @@ use rustc_hash::FxHashMap;
 use super::{UnitInfo, globe::Globe, messages, settings::Settings, settings::kind_for};
 use crate::{
     model::{
-        self, Alert, Datum, LiveClock, Message, Offer, OfferState, Order, OrderState, Purpose, Replied, Search,
-        Severity, Text, Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id, is_impossible,
-        limits, place,
+        self, Alert, AlertState, Datum, LiveClock, Message, Offer, OfferState, Order, OrderState, Purpose, Replied,
+        Search, Severity, Text, Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus, content_id,
+        is_impossible, limits, place,
     },
     spatial::to_wgs84,
     store::Standing,
@@ -22,6 +22,8 @@ pub enum Event<'a> {
     Opened(&'a Alert),
     /// An alert became graver.
     Raised(&'a Alert),
+    /// An alert has ended.
+    Ended(&'a Alert),
     /// Late data showed that an alert never was.
     Withdrawn(&'a Alert),
     Unit(&'a UnitReport),
@@ -170,6 +172,7 @@ impl Queue {
         match event {
             Event::Opened(alert) => self.open(alert, now),
             Event::Raised(alert) => self.raise(alert, now),
+            Event::Ended(alert) => self.end(alert, now),
             Event::Withdrawn(alert) => self.withdraw(alert, now),
             Event::Unit(report) => self.unit_reported(report, now),
             Event::Reply(reply) => {
@@ -226,6 +229,8 @@ impl Queue {
             Some("for the list: only late data showed it".to_owned())
         } else if kind_for(alert.severity).is_none() {
             Some("for the list: a notice".to_owned())
+        } else if alert.state == AlertState::Cleared {
+            Some("for the list: it had ended when it became known".to_owned())
         } else if age_ms > self.settings.dispatch_age_ms {
             Some(format!("for the list: it was {} min old when it became known", age_ms / 60_000))
         } else if alert.severity < Severity::Critical && self.is_spent(&alert.vehicle_id) {
@@ -260,6 +265,40 @@ impl Queue {
         }
     }
 
+    /// Who was asked may still answer, and who goes goes on; nobody new is asked.
+    fn end(&mut self, alert: &Alert, now: Time) {
+        let dispatch_id = model::dispatch_id(&alert.alert_id.0);
+        let Some(order) = self.change(&dispatch_id, now) else { return };
+        order.alert_ended_at = alert.cleared_at.or(Some(now));
+        self.stop_if_ended(&dispatch_id, now);
+    }
+
+    /// Ends the search for an order whose alert has ended, once no question is out; whether it did. One more unit that a unit asked
+    /// for is sought all the same: people decide.
+    pub(super) fn stop_if_ended(&mut self, dispatch_id: &str, now: Time) -> bool {
+        let Some(case) = self.cases.get(dispatch_id) else { return false };
+        let is_search = case.order.search.is_some_and(|search| search.purpose != Purpose::Reinforce);
+        if case.order.alert_ended_at.is_none() || !is_search || case.pending().is_some() {
+            return false;
+        }
+        let is_held = case.is_held();
+        if let Some(order) = self.change(dispatch_id, now) {
+            order.search = None;
+            if !is_held {
+                order.state = OrderState::Listed;
+                order.reason = "for the list: its alert ended before anybody took it".to_owned();
+                order.closed_at = Some(now);
+                order.deadline = None;
+            }
+        }
+        if is_held {
+            self.file(dispatch_id);
+        } else {
+            self.close(dispatch_id, now);
+        }
+        true
+    }
+
     /// Closes the order of an alert that never was; whoever was asked or goes is told, and free.
     fn withdraw(&mut self, alert: &Alert, now: Time) {
         let dispatch_id = model::dispatch_id(&alert.alert_id.0);
@@ -292,6 +331,9 @@ impl Queue {
         let moved = kind != order.kind;
         order.kind = kind;
         order.closed_at = None;
+        if alert.state == AlertState::Open {
+            order.alert_ended_at = None;
+        }
         if let Some(search) = &mut order.search {
             search.until = search.until.min(until);
         }
@@ -671,5 +713,6 @@ fn order_of(alert: &Alert, dispatch_id: Text, now: Time) -> Order {
         verdict: None,
         note: None,
         closed_at: None,
+        alert_ended_at: None,
     }
 }

@@ -1,9 +1,12 @@
 //! What units answer.
 
-use super::Queue;
+use super::{Queue, queue::Case};
 use crate::model::{
     Answer, OfferState, OrderState, Purpose, Replied, ReplyOutcome, Text, Time, UnitReply, content_id, limits,
 };
+
+/// What the sender of a reply is called when it is a department; no topic of a unit can name it.
+pub const BY_DEPARTMENT: &str = "department/";
 
 impl Queue {
     /// Takes a reply, and says what it came to.
@@ -27,6 +30,9 @@ impl Queue {
     fn take_reply(&mut self, reply: &UnitReply, reply_id: &Text, now: Time) -> ReplyOutcome {
         use OfferState::{Accepted, Declined, Done, Expired, OnScene, Pending, Withdrawn};
         let Some(case) = self.cases.get(&reply.dispatch_id) else { return ReplyOutcome::UnknownDispatch };
+        if reply.answer == Answer::Resolved && self.is_for_department(case, &reply.unit_id) {
+            return self.resolved(reply, now);
+        }
         let Some(offer) = case.offers.iter().rev().find(|offer| offer.unit_id == reply.unit_id) else {
             return ReplyOutcome::NotOffered;
         };
@@ -53,6 +59,15 @@ impl Queue {
             },
             (Answer::Resolved, Pending | Accepted | OnScene) => self.resolved(reply, now),
         }
+    }
+
+    /// Whether an order that was left to the departments may be closed by this unit: one of theirs, or `department/{name}`, which
+    /// is the department itself over HTTP.
+    fn is_for_department(&self, case: &Case, unit_id: &str) -> bool {
+        let of_unit = || self.roster.get(unit_id).map(|info| &*info.department);
+        let department = unit_id.strip_prefix(BY_DEPARTMENT).or_else(of_unit);
+        case.order.state == OrderState::Escalated
+            && department.is_some_and(|name| case.order.departments.iter().any(|one| &**one == name))
     }
 
     /// The unit goes, or is there. Further units that are wanted are sought.
@@ -153,6 +168,6 @@ fn reply_id(reply: &UnitReply) -> Text {
 }
 
 /// What people write, within bounds.
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     text.chars().take(limits::NOTE_CHARS).collect()
 }

@@ -88,6 +88,11 @@ impl World {
                 let alert = alert.clone();
                 self.queue.apply(Event::Raised(&alert), self.now)
             }
+            ["end", id] => {
+                let mut alert = self.alerts.get(id).expect("an alert before it ends").clone();
+                (alert.state, alert.cleared_at) = (AlertState::Cleared, Some(self.now));
+                self.queue.apply(Event::Ended(&alert), self.now)
+            }
             ["withdraw", id] => {
                 let alert = self.alerts.get(id).expect("an alert before it is withdrawn").clone();
                 self.queue.apply(Event::Withdrawn(&alert), self.now)
@@ -321,6 +326,47 @@ fn so_many_orders_about_one_vehicle_within_an_hour_are_enough() {
          alert A6 minor             => A6:listed
          +601                       =>
          alert A7 minor             => A7:escalated police!A7",
+    );
+}
+
+/// A truck that has slowed down long since: nobody else is sent after it; who was asked or goes decides himself.
+#[test]
+fn an_order_whose_alert_has_ended_is_offered_to_nobody_new() {
+    check(
+        "squad S1 police 500
+         squad S2 police 900
+         alert A1 major             => A1:offered S1<A1
+         end A1                     =>
+         S1 decline A1              => A1:listed
+         alert A2 major             => A2:offered S1<A2
+         S1 accept A2               => A2:accepted
+         end A2                     =>
+         S1 reinforce A2            => S2<A2
+         S1 resolved A2 confirmed   => A2:resolved",
+    );
+    check(
+        "squad S1 police 500 busy
+         alert A1 major             => A1:waiting
+         end A1                     => A1:listed
+         S1 at 500 available        =>",
+    );
+}
+
+/// What was left to the department is closed by any unit of it, and by no other.
+#[test]
+fn the_department_closes_what_was_left_to_it() {
+    check(
+        "squad W1 water 500
+         squad S1 police -
+         alert A1 major             => A1:waiting
+         +600                       => A1:escalated police!A1
+         W1 resolved A1 confirmed   => not_offered
+         S1 accept A1               => not_offered
+         S1 resolved A1             => verdict_missing
+         S1 resolved A1 confirmed   => A1:resolved
+         alert A2 major             => A2:waiting
+         +600                       => A2:escalated police!A2
+         department/police resolved A2 false_alarm => A2:resolved",
     );
 }
 

@@ -30,7 +30,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// A message and who waits for its acknowledgement.
 struct Outgoing {
     publish: Publish,
-    done: oneshot::Sender<()>,
+    /// `None`: it is sent once (QoS 0), and that is all.
+    done: Option<oneshot::Sender<()>>,
 }
 
 /// Publishes with QoS 1. Cheap to clone; the connection ends when the last clone is gone.
@@ -95,8 +96,19 @@ impl Publisher {
         }
         let (done, acknowledged) = oneshot::channel();
         let publish = Publish::new(topic, QoS::AtLeastOnce, payload);
-        self.queue.send(Outgoing { publish, done }).await.map_err(|_| IngestError::Closed)?;
+        self.queue.send(Outgoing { publish, done: Some(done) }).await.map_err(|_| IngestError::Closed)?;
         Ok(Receipt(acknowledged))
+    }
+}
+
+impl Publisher {
+    /// Says something that need not be heard: sent once (QoS 0), dropped when the broker is away or much waits. Never waits.
+    pub fn say(&self, topic: &str, payload: Vec<u8>) {
+        if self.is_connected() && topic.len() <= usize::from(u16::MAX) && !topic.contains('\0') && valid_topic(topic) {
+            let publish = Publish::new(topic, QoS::AtMostOnce, payload);
+            // Full: it was not that important.
+            _ = self.queue.try_send(Outgoing { publish, done: None });
+        }
     }
 }
 
@@ -154,7 +166,7 @@ impl Connection {
         let found = self.in_flight.iter().position(|(id, _)| *id == packet);
         if let Some((_, outgoing)) = found.and_then(|at| self.in_flight.remove(at)) {
             // Who no longer waits does not mind.
-            let _ = outgoing.done.send(());
+            outgoing.done.into_iter().for_each(|done| _ = done.send(()));
         }
     }
 
@@ -169,7 +181,7 @@ impl Connection {
         }
         let mut again = std::mem::take(&mut self.in_flight);
         while let Some((_, outgoing)) = again.pop_front() {
-            if outgoing.done.is_closed() {
+            if outgoing.done.as_ref().is_none_or(oneshot::Sender::is_closed) {
                 // Nobody waits for it any more: it was given up, or is handed over again.
                 continue;
             }
@@ -217,7 +229,9 @@ impl Connection {
             Ok(Err(error)) => (0, Some(ConnectionError::MqttState(error))),
             Err(_) => (0, Some(ConnectionError::FlushTimeout)),
         };
-        self.in_flight.push_back((packet, outgoing));
+        if outgoing.done.is_some() {
+            self.in_flight.push_back((packet, outgoing));
+        }
         if let Some(error) = error {
             self.events.clean();
             self.lost(&error);

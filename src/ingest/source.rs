@@ -18,7 +18,8 @@ use std::{
 };
 
 use rumqttc::{
-    AsyncClient, ConnectionError, Event, EventLoop, Packet, PubAck, Publish, QoS, SubscribeFilter, SubscribeReasonCode,
+    AsyncClient, ClientError, ConnectionError, Event, EventLoop, Packet, PubAck, Publish, QoS, SubscribeFilter,
+    SubscribeReasonCode,
 };
 use tokio::{
     sync::{Notify, mpsc, watch},
@@ -49,6 +50,8 @@ pub struct SourceSettings {
     pub tls: Option<TlsSettings>,
     /// Topic filters, without `$share`.
     pub filters: Vec<String>,
+    /// Wider than `filters` and asked for in their place, unless the broker refuses it.
+    pub wide: Option<String>,
     /// More than one share the filters as `$share/{group}/{filter}`.
     pub connections: u16,
     pub group: String,
@@ -241,6 +244,7 @@ struct Connection {
     client: AsyncClient,
     events: EventLoop,
     filters: Vec<SubscribeFilter>,
+    wide: Option<SubscribeFilter>,
     told: Arc<Told>,
     /// Gone when nothing more is handed over.
     sender: Option<mpsc::Sender<Incoming>>,
@@ -271,7 +275,7 @@ impl Connection {
         let mut options = options(&client_id, &settings.address, settings.credentials.as_ref(), settings.tls.as_ref())?;
         options.set_clean_session(false).set_manual_acks(true);
         let (client, events) = AsyncClient::new(options, REQUESTS);
-        let filter = |filter: &String| {
+        let filter = |filter: &String| -> SubscribeFilter {
             let path = if is_shared { format!("$share/{}/{filter}", settings.group) } else { filter.clone() };
             SubscribeFilter::new(path, QoS::AtLeastOnce)
         };
@@ -282,6 +286,7 @@ impl Connection {
             client,
             events,
             filters: settings.filters.iter().map(filter).collect(),
+            wide: settings.wide.as_ref().map(filter),
             told,
             sender: Some(sender),
             stats,
@@ -352,14 +357,28 @@ impl Connection {
         }
         // A subscription that did not get out over the connection before is asked for anew.
         self.events.pending.clear();
-        if self.client.try_subscribe_many(self.filters.clone()).is_err() {
+        if self.subscribe(session_present).is_err() {
             tracing::error!(broker = %self.broker, connection = self.index, "subscription is not queued; connecting again");
             self.events.clean();
         }
     }
 
+    fn subscribe(&self, session_present: bool) -> Result<(), ClientError> {
+        let Some(wide) = &self.wide else { return self.client.try_subscribe_many(self.filters.clone()) };
+        if session_present {
+            // It may hold those of an earlier version: what two filters match may come twice.
+            self.filters.iter().try_for_each(|filter| self.client.try_unsubscribe(&filter.path))?;
+        }
+        self.client.try_subscribe_many([wide.clone()])
+    }
+
     fn subscribed(&mut self, is_refused: bool) {
-        if is_refused {
+        if is_refused && let Some(wide) = self.wide.take() {
+            tracing::info!(broker = %self.broker, filter = %wide.path, "the broker refused this filter; topics that nobody reads are not told");
+            if self.subscribe(false).is_err() {
+                self.events.clean();
+            }
+        } else if is_refused {
             tracing::error!(
                 broker = %self.broker,
                 connection = self.index,

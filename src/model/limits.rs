@@ -136,6 +136,14 @@ pub const MQTT_CONNECTIONS: u32 = 64;
 pub const HTTP_CONNECTIONS: usize = 1_024;
 /// Largest body of a request, in bytes. Larger: 413.
 pub const HTTP_BODY_BYTES: usize = 8 << 20;
+/// Devices of which it is shown what they sent. More: the tenth that is silent longest is forgotten.
+pub const DEVICES_HEARD: usize = 50_000;
+/// Problems of one device that are shown. More: the oldest goes.
+pub const DEVICE_PROBLEMS: usize = 10;
+/// Unreadable messages that are shown over HTTP. More: the oldest goes; history has it.
+pub const DEAD_LETTERS: usize = 1_000;
+/// Kinds of topics that nobody reads which are named in the log. More: counted only.
+pub const UNREAD_TOPICS: usize = 100;
 /// Vehicles whose last position is shown. More: not shown until the process starts again.
 pub const POSITIONS: usize = 200_000;
 /// Trucks of one simulation. More: refused.

@@ -100,6 +100,25 @@ words! {
     }
 }
 
+impl ReplyOutcome {
+    /// For who replied, in English and in Chinese: why the reply changed nothing.
+    pub fn in_words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Taken => ("taken", "已受理"),
+            Self::Repeated => ("this was said before; nothing changed", "已回复过，无变化"),
+            Self::UnknownDispatch => ("there is no such dispatch_id", "没有该派单编号"),
+            Self::NotOffered => ("this order was never offered to this unit", "该派单从未派给本单位"),
+            Self::Late => ("too late: the order has gone on to others", "已超时：派单已转给他人"),
+            Self::Closed => ("the order is closed", "该派单已结束"),
+            Self::VerdictMissing => (
+                "resolved needs a verdict: confirmed, false_alarm or not_found",
+                "办结须填写结论：confirmed、false_alarm 或 not_found",
+            ),
+            Self::TooMany => ("no more reinforcement for this order", "该派单不能再请求增援"),
+        }
+    }
+}
+
 /// One unit that was looked at for an order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Considered {
@@ -173,6 +192,9 @@ pub struct Order {
     pub note: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,
+    /// When its alert ended: from then on nobody new is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alert_ended_at: Option<Time>,
 }
 
 /// One offer of an order to one unit.

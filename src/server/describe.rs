@@ -3,7 +3,7 @@
 use axum::Json;
 use utoipa::OpenApi;
 
-use super::{alerts, dispatch, position, registry, shape, status, stream, vehicles};
+use super::{alerts, devices, dispatch, position, registry, shape, status, stream, vehicles};
 
 /// The API of muckwatch.
 #[derive(OpenApi)]
@@ -19,9 +19,12 @@ use super::{alerts, dispatch, position, registry, shape, status, stream, vehicle
         alerts::evidence,
         stream::subscribe,
         vehicles::one,
+        devices::one,
+        devices::dead_letters,
         dispatch::units,
         dispatch::list,
         dispatch::one,
+        dispatch::resolve,
         status::rules,
         status::ledger,
         registry::upsert,

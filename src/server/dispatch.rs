@@ -1,19 +1,30 @@
 //! The dispatch queue and the people in it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use axum::{Json, extract::State};
-use serde::Serialize;
+use axum::{
+    Json,
+    extract::{State, rejection::JsonRejection},
+    http::StatusCode,
+};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
     App,
-    problem::{Problem, blocking},
+    problem::{Fault, Problem, blocking},
     query::{Id, Params, words},
     shape,
 };
 use crate::{
-    model::{Offer, Order, OrderState, Replied, Severity, Text, Time, UnitState},
+    command::BY_DEPARTMENT,
+    model::{
+        Answer, Finding, Offer, Order, OrderState, Replied, ReplyOutcome, Severity, Text, Time, UnitReply, UnitState,
+    },
     registry::Registry,
     store::OrderFilter,
 };
@@ -129,6 +140,96 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id) -> Result<Json<Order
     let dispatched =
         blocking(move || store.order(&wanted)).await?.ok_or_else(|| Problem::not_found("dispatch order", &id))?;
     Ok(Json(OrderHistory { order: dispatched.order, offers: dispatched.offers, replies: dispatched.replies }))
+}
+
+/// A verdict given over HTTP.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resolution {
+    /// The department that gives it: one of the order's.
+    department: String,
+    /// `confirmed`, `false_alarm` or `not_found`.
+    verdict: String,
+    #[serde(default)]
+    note: Option<String>,
+}
+
+/// How long it is waited until a verdict is committed, and how often it is looked.
+const COMMITTED_WITHIN: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Closes an order that was left to its department, or corrects within an hour what the department said
+#[utoipa::path(
+    post, path = "/api/v1/dispatch/{id}/resolve", tag = "dispatch",
+    params(("id" = String, Path, description = "`dispatch_id`")),
+    request_body = Resolution,
+    responses(
+        (status = 200, body = OrderHistory),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "The order is with a unit, or closed by somebody else, or for longer than an hour"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn resolve(
+    State(app): State<App>,
+    Id(id): Id,
+    body: Result<Json<Resolution>, JsonRejection>,
+) -> Result<Json<OrderHistory>, Problem> {
+    let Json(Resolution { department, verdict: word, note }) = body?;
+    let expected = words(Finding::ALL, |verdict| verdict.as_str());
+    let Some(verdict) = Finding::parse(&word) else {
+        return Err(Problem::parameters(vec![Fault::parameter("verdict", &word, expected)]));
+    };
+    let store = app.state.store.clone();
+    let find = |id: String| {
+        let store = store.clone();
+        blocking(move || store.order(&id))
+    };
+    let before = find(id.clone()).await?.ok_or_else(|| Problem::not_found("dispatch order", &id))?;
+    if !before.order.departments.iter().any(|one| **one == *department) {
+        let departments = before.order.departments.join(", ");
+        return Err(Problem::parameters(vec![Fault::parameter(
+            "department",
+            &department,
+            format!("one of {departments}"),
+        )]));
+    }
+    let unit_id: Text = format!("{BY_DEPARTMENT}{department}").into();
+    let device_time = (app.state.now)();
+    let reply = UnitReply {
+        unit_id: unit_id.clone(),
+        dispatch_id: id.as_str().into(),
+        device_time,
+        answer: Answer::Resolved,
+        reason: None,
+        verdict: Some(verdict),
+        note,
+        media: None,
+    };
+    let away =
+        || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the verdict is not taken yet: ask for the order again");
+    if !(app.state.reply)(reply) {
+        return Err(away());
+    }
+    let began = Instant::now();
+    while began.elapsed() < COMMITTED_WITHIN {
+        if let Some(found) = find(id.clone()).await? {
+            let mine = found.replies.iter().find(|one| one.unit_id == unit_id && one.device_time == device_time);
+            match mine.map(|one| one.outcome) {
+                None => {}
+                Some(ReplyOutcome::Taken) => {
+                    return Ok(Json(OrderHistory { order: found.order, offers: found.offers, replies: found.replies }));
+                }
+                Some(outcome) => {
+                    let detail = format!("the order stays as it is ({}): {}", found.order.state, outcome.in_words().0);
+                    return Err(Problem::new(StatusCode::CONFLICT, detail));
+                }
+            }
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(away())
 }
 
 /// Units as registered and as last heard of

@@ -1,7 +1,7 @@
 //! HTTP: what is known, for people and programs.
 //!
 //! ```text
-//! /api/v1   alerts · alerts/{id} · stream · vehicles/{plate or id} · units · dispatch · dispatch/{id} · rules · ledger · registry/{entity}
+//! /api/v1   alerts · alerts/{id} · stream · vehicles/{plate or id} · devices/{id} · dead-letters · units · dispatch · dispatch/{id} · rules · ledger · registry/{entity}
 //! /         metrics · healthz · readyz · openapi.json
 //! ```
 //!
@@ -21,6 +21,7 @@
 
 mod alerts;
 mod describe;
+mod devices;
 mod dispatch;
 mod listen;
 mod position;
@@ -48,6 +49,7 @@ use axum::{
 use serde_json::Value as Json;
 use tokio::sync::{Semaphore, watch};
 
+pub use devices::{DeviceProblem, Devices};
 pub use position::{LastPositions, Position};
 pub use problem::Problem;
 pub use risk::LastRisks;
@@ -57,7 +59,7 @@ pub use stream::Stream;
 use crate::{
     engine::{EngineError, Evidence},
     metrics::Metrics,
-    model::{Text, Time, Zone, limits},
+    model::{Text, Time, UnitReply, Zone, limits},
     registry::{Entity, ImportSummary, Registry, RegistryError, Taking},
     store::Reader,
 };
@@ -74,6 +76,9 @@ pub type Explainer = dyn Fn(&str) -> Result<Option<Evidence>, EngineError> + Sen
 /// Has what a vehicle, or all, sent since a time judged again by what is registered now; whether that was understood.
 pub type JudgeAgain = dyn Fn(Option<Text>, Time) -> bool + Send + Sync;
 
+/// Takes a reply as if it had come from a unit; whether that was understood.
+pub type ReplyTaker = dyn Fn(UnitReply) -> bool + Send + Sync;
+
 /// All that the server sees. Cheap to clone.
 #[derive(Clone)]
 pub struct ServerState {
@@ -81,6 +86,7 @@ pub struct ServerState {
     pub registry: watch::Receiver<Arc<Registry>>,
     pub rules: watch::Receiver<Arc<RulesShown>>,
     pub positions: Arc<LastPositions>,
+    pub devices: Arc<Devices>,
     pub risks: Arc<LastRisks>,
     pub metrics: Arc<Metrics>,
     /// Whether reports are taken and judged.
@@ -93,6 +99,7 @@ pub struct ServerState {
     pub register: Arc<Registrar>,
     pub explain: Arc<Explainer>,
     pub judge_again: Arc<JudgeAgain>,
+    pub reply: Arc<ReplyTaker>,
     pub now: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
@@ -143,9 +150,12 @@ fn router(app: App) -> Router {
         .route("/alerts/{id}/evidence", get(alerts::evidence))
         .route("/stream", get(stream::subscribe))
         .route("/vehicles/{id}", get(vehicles::one))
+        .route("/devices/{id}", get(devices::one))
+        .route("/dead-letters", get(devices::dead_letters))
         .route("/units", get(dispatch::units))
         .route("/dispatch", get(dispatch::list))
         .route("/dispatch/{id}", get(dispatch::one))
+        .route("/dispatch/{id}/resolve", post(dispatch::resolve))
         .route("/rules", get(status::rules))
         .route("/ledger", get(status::ledger))
         .route("/registry/{entity}", post(registry::upsert))

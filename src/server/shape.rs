@@ -131,6 +131,9 @@ pub(super) struct Order {
     note: Option<String>,
     #[schema(format = DateTime, nullable = false)]
     closed_at: Option<String>,
+    /// When its alert ended: from then on nobody new is asked.
+    #[schema(format = DateTime, nullable = false)]
+    alert_ended_at: Option<String>,
 }
 
 /// The search for a unit that an order is in.

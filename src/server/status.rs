@@ -58,9 +58,9 @@ pub(super) struct LedgerShown {
 /// Reports of one outcome and reason.
 #[derive(Serialize, ToSchema)]
 pub(super) struct OutcomeCount {
-    outcome: String,
-    reason: String,
-    count: u64,
+    pub outcome: String,
+    pub reason: String,
+    pub count: u64,
 }
 
 /// The rules that judge

@@ -110,6 +110,8 @@ impl Served {
             metrics: Arc::clone(&metrics),
             ready: ready_seen,
             hindrance: Arc::new(|| None),
+            devices: Arc::default(),
+            reply: Arc::new(|_| true),
             stream: stream.clone(),
             zone: Zone::china(),
             register: Arc::new(move |entity, rows, taking| book.lock().unwrap().upsert(entity, rows, taking)),
@@ -251,6 +253,7 @@ fn order(of: &Alert) -> Order {
         verdict: None,
         note: None,
         closed_at: None,
+        alert_ended_at: None,
     }
 }
 
@@ -273,6 +276,7 @@ fn whole_order() -> Order {
         verdict: Some(crate::model::Finding::Confirmed),
         note: Some("n".into()),
         closed_at: Some(now()),
+        alert_ended_at: Some(now()),
         ..order(&alert(0, "V1", Severity::Major))
     }
 }
@@ -627,9 +631,12 @@ async fn the_description_says_what_is_really_written() {
         "/api/v1/alerts/{id}",
         "/api/v1/stream",
         "/api/v1/vehicles/{id}",
+        "/api/v1/devices/{id}",
+        "/api/v1/dead-letters",
         "/api/v1/units",
         "/api/v1/dispatch",
         "/api/v1/dispatch/{id}",
+        "/api/v1/dispatch/{id}/resolve",
         "/api/v1/rules",
         "/api/v1/ledger",
         "/api/v1/registry/{entity}",

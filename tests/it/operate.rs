@@ -73,6 +73,73 @@ fn a_prefix_with_a_leading_slash_is_another_topic() {
     wait_for("the one that is meant for it", || (served.received() == 1).then_some(()));
 }
 
+/// Who sends what cannot be read, or what is odd, hears so, once a minute and kind; and whoever asks is shown it.
+#[test]
+fn senders_hear_what_is_wrong() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let served = start(&city, &broker, "data", &[]);
+    let report = |more: serde_json::Value| {
+        let mut report = json!({ "device_time": now_ms(), "lat": 22.5, "lon": 113.9 });
+        report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("mw/v1/device/D0/report".to_owned(), report.to_string().into_bytes())
+    };
+    let problems = run(async {
+        let mut options = rumqttc::MqttOptions::new("terminal", "127.0.0.1", broker.port);
+        options.set_clean_session(true);
+        let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
+        client.subscribe("mw/v1/device/D0/problem", rumqttc::QoS::AtLeastOnce).await.unwrap();
+        let mut heard: Vec<serde_json::Value> = Vec::new();
+        let listening = async {
+            while heard.len() < 3 {
+                match events.poll().await.unwrap() {
+                    rumqttc::Event::Incoming(rumqttc::Packet::SubAck(_)) => {
+                        let day = 86_400_000;
+                        let messages = vec![
+                            ("mw/v1/device/D0/report".into(), b"{\"speed".to_vec()),
+                            ("mw/v1/device/D0/report".into(), b"nonsense".to_vec()),
+                            report(json!({ "heading_deg": 400 })),
+                            report(json!({ "heading_deg": 720 })),
+                            report(json!({ "device_time": now_ms() - 40 * day })),
+                            ("mw/v1/device/D0/position".into(), b"{}".to_vec()),
+                            ("mw/v1/vehicle/D0/report".into(), b"{}".to_vec()),
+                        ];
+                        publish_all(&broker, messages).await;
+                    }
+                    rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) => {
+                        heard.push(serde_json::from_slice(&publish.payload).unwrap());
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE, listening).await.expect("three problems");
+        heard
+    });
+    let kinds: Vec<&str> = problems.iter().map(|problem| problem["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["undecodable", "odd_field", "too_old"], "{problems:?}");
+    assert_eq!(problems[1]["fields"], json!(["heading_deg"]));
+    let device = served.json("/api/v1/devices/D0");
+    assert_eq!((&device["registered"], &device["vehicle_id"]), (&json!(true), &json!("V0")));
+    assert_eq!(device["odd_fields"]["heading_deg"], 2);
+    assert_eq!(device["last_problems"].as_array().unwrap().len(), 3);
+    assert_eq!(device["last_report"]["reason"], "too_old");
+    let offset = device["clock_offset_s"].as_f64().unwrap();
+    assert!((offset + 40.0 * 86_400.0).abs() < 120.0, "{offset}");
+    let counted: u64 = device["outcomes"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
+    assert_eq!(counted, 5);
+    assert_eq!(served.get("/api/v1/devices/nobody").0, 404);
+    // Two letters, a page each.
+    let page = served.json("/api/v1/dead-letters?limit=1");
+    assert_eq!((&page["dead_letters"][0]["payload"], &page["total"]), (&json!("nonsense"), &json!(2)));
+    let next = page["next_cursor"].as_str().unwrap();
+    let page = served.json(&format!("/api/v1/dead-letters?limit=1&cursor={next}"));
+    assert_eq!((&page["dead_letters"][0]["device_id"], &page["next_cursor"]), (&json!("D0"), &json!(null)));
+    assert_eq!(served.get("/api/v1/dead-letters?cursor=x").0, 400);
+    for topic in ["mw/v1/device/+/position", "mw/v1/vehicle/+/report"] {
+        wait_for("the log to name the topic", || served.log().contains(topic).then_some(()));
+    }
+}
+
 /// Of these another test shows that they move; here they would need a full disk, a flood, or minutes.
 const SHOWN_ELSEWHERE: [&str; 5] = [
     "muckwatch_backlog_bytes",
@@ -123,13 +190,31 @@ fn every_metric_moves() {
     watcher.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     let row = json!([{ "company_id": "C2", "name": "Two" }]);
     served.post("/api/v1/registry/companies", &row);
-    run(publish_all(&broker, vec![("mw/v1/device/D0/report".into(), b"{".to_vec())]));
+    let odd = json!({ "device_time": now_ms() - 300_000, "lat": 22.5, "lon": 113.9, "heading_deg": -1 });
+    let odd = odd.to_string().into_bytes();
+    run(publish_all(
+        &broker,
+        vec![
+            ("mw/v1/device/D0/report".into(), b"{".to_vec()),
+            ("mw/v1/device/D0/report".into(), odd),
+            ("mw/v1/device/D0/reports".into(), b"{}".to_vec()),
+        ],
+    ));
     run(publish(&broker, &city.reports(12, now_ms() - 120_000)));
     served.hang_up();
     until("an order", &["alert_changes_total", "dispatch_orders"]);
     // There is no unit to be asked: after some seconds the department is to be told, and the broker is away.
     broker.stop();
-    until("the rest of what comes of reports", &["dead_letters_total", "outbox_delivered_total", "rule_faults_total"]);
+    until(
+        "the rest of what comes of reports",
+        &[
+            "dead_letters_total",
+            "outbox_delivered_total",
+            "rule_faults_total",
+            "odd_fields_total",
+            "unread_messages_total",
+        ],
+    );
     until("the watcher, and what was loaded", &["stream_subscribers", "registry_reloads_total", "rule_reloads_total"]);
     until("a snapshot", &["snapshots_total"]);
     until("a message that waits", &["outbox_pending", "outbox_oldest_seconds", "outbox_failures_total"]);

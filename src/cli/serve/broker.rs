@@ -87,6 +87,7 @@ impl Login {
             credentials: self.credentials.clone(),
             tls: self.tls.clone(),
             filters: decoder.filters(),
+            wide: decoder.wide_filter().filter(|_| index == 0),
             connections: u16::try_from(mqtt.connections).unwrap_or(u16::MAX),
             group: mqtt.group.clone(),
         };

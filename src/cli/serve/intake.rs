@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::clerk::Work;
 use crate::{
     cli::{
-        front::{Front, FrontState},
+        front::{Front, FrontState, Note},
         now,
     },
     command::roster,
@@ -26,7 +26,7 @@ use crate::{
     },
     ingest::{Decoder, Incoming, Source},
     journal::{Backlog, Journal, JournalError},
-    model::{Body, Record, Text, Time, limits},
+    model::{Body, Record, Text, Time, UnitReply, limits},
     registry::Rejudge,
     store::InForce,
 };
@@ -43,6 +43,8 @@ pub enum Order {
     Replace(Box<Reference>, Vec<Rejudge>),
     /// Judge again, by what is registered now, what was sent since a time: by one vehicle, or by all.
     JudgeAgain(Option<Text>, Time),
+    /// A reply that came over HTTP.
+    Reply(Box<UnitReply>),
     /// Receive no more, finish what is here, and end.
     Stop,
 }
@@ -53,6 +55,10 @@ pub trait Watch: Send {
     fn journalled(&mut self, records: &[Record], took: Duration);
     /// How often each field made no sense in what was appended.
     fn odd(&mut self, fields: BTreeMap<&'static str, u64>);
+    /// Who sent those.
+    fn heard(&mut self, records: &[Record], notes: Vec<Note>);
+    /// A message came on a topic below our prefix that nobody reads; it is not kept.
+    fn unread(&mut self, topic: String);
     /// Judged, before it is committed.
     fn judged(&mut self, judged: &Judged);
     /// Where vehicles were last seen, to be told again after a start.
@@ -177,6 +183,7 @@ impl<W: Watch> Intake<W> {
                     Some(Order::JudgeAgain(vehicle_id, since)) => {
                         self.keep(vec![Record::judge_again(vehicle_id, since, now())]).await?;
                     }
+                    Some(Order::Reply(reply)) => self.keep(vec![Record::clock(Body::Reply(*reply), now())]).await?,
                     Some(Order::Stop) | None => {
                         is_stopping = true;
                         inlets.iter().for_each(|inlet| inlet.source.stop_receiving());
@@ -221,6 +228,10 @@ impl<W: Watch> Intake<W> {
         let is_behind = self.engine.pending() >= limits::BACKLOG_SLICES || !self.backlog.is_empty();
         let is_much = (bytes > limits::INTAKE_BYTES || is_behind) && self.backlog.has_room();
         for incoming in &chunk {
+            if !inlet.decoder.reads(incoming.topic()) {
+                inlet.decoder.unread(incoming.topic()).into_iter().for_each(|topic| self.watch.unread(topic));
+                continue;
+            }
             if incoming.is_retained() {
                 let (topic, payload, at) = (incoming.topic(), incoming.payload(), incoming.recv_time);
                 self.front.retained(&inlet.decoder, topic, payload, at, &mut records);
@@ -288,6 +299,7 @@ impl<W: Watch> Intake<W> {
         }
         if !records.is_empty() {
             self.watch.journalled(&records, began.elapsed());
+            self.watch.heard(&records, self.front.take_notes());
         }
         self.has_room_again(was_full);
         Ok(records)

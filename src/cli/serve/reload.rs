@@ -14,10 +14,10 @@ use crate::{
     config::Config,
     engine::Reference,
     metrics::Metrics,
-    model::{Text, Time},
+    model::{Text, Time, UnitReply},
     registry::{Book, Entity, ImportSummary, Registry, RegistryError, Rejudge, Taking},
     rules::{Rule, RuleSet},
-    server::{JudgeAgain, Registrar, RuleSummary, RulesShown},
+    server::{JudgeAgain, Registrar, ReplyTaker, RuleSummary, RulesShown},
 };
 
 /// How often the folder of rules, and the registry's book, is looked at.
@@ -81,6 +81,12 @@ impl Reloads {
         Arc::new(move |vehicle_id: Option<Text>, since: Time| {
             orders.try_send(Order::JudgeAgain(vehicle_id, since)).is_ok()
         })
+    }
+
+    /// Takes replies that do not come from a broker.
+    pub fn replies(&self) -> Arc<ReplyTaker> {
+        let orders = self.force.orders.clone();
+        Arc::new(move |reply: UnitReply| orders.try_send(Order::Reply(Box::new(reply))).is_ok())
     }
 
     /// Looks at the folder of rules and at the registry's book for ever; at once, and whether it seems changed or not, when it is

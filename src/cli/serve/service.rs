@@ -1,7 +1,7 @@
 //! The whole line, started and ended.
 
 use std::{
-    collections::VecDeque,
+    collections::{BTreeSet, VecDeque},
     net::SocketAddr,
     path::PathBuf,
     pin::Pin,
@@ -36,7 +36,7 @@ use crate::{
     notify::{Courier, Delivered},
     registry::Book,
     rules::RuleSet,
-    server::{self, LastPositions, LastRisks, ServerState, Stream},
+    server::{self, Devices, LastPositions, LastRisks, ServerState, Stream},
     store::{Reader, Store},
 };
 
@@ -135,6 +135,8 @@ impl Service {
         let stream = Stream::default();
         let login = Login::of(&config)?;
         let inlets = login.inlets(&config)?;
+        let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
+        let devices = Arc::new(Devices::default());
         let stats: Vec<Arc<SourceStats>> = inlets.iter().map(|(inlet, _)| inlet.source.stats()).collect();
         let connections = config.mqtt.connections.max(1) as u64;
         let hindrance = Hindrance {
@@ -149,6 +151,7 @@ impl Service {
             registry: reloads.registry(),
             rules: reloads.rules(),
             positions: Arc::clone(&positions),
+            devices: Arc::clone(&devices),
             risks: Arc::clone(&risks),
             metrics: Arc::clone(&metrics),
             ready: is_ready,
@@ -157,6 +160,7 @@ impl Service {
             zone: config.zone(),
             register: reloads.registrar(),
             judge_again: reloads.judge_again(),
+            reply: reloads.replies(),
             explain: explainer(explain::archive(&config, store.reader())),
             now: Arc::new(now),
         };
@@ -169,7 +173,16 @@ impl Service {
         let (drafts, snapshots) = start_snapshots(folder.clone(), &config, &metrics)?;
         let (work, clerk) =
             start_clerk(&config, &reference, &store, &metrics, &stream, listener, &outbox, drafts, ended.clone())?;
-        let passing = Passing { metrics: Arc::clone(&metrics), positions, risks, stream };
+        let passing = Passing {
+            metrics: Arc::clone(&metrics),
+            positions,
+            risks,
+            stream,
+            devices,
+            publisher: publisher.clone(),
+            prefix: config.mqtt.prefix.clone(),
+            unread: BTreeSet::new(),
+        };
         let archive = Archive { late: reference.late, ..explain::archive(&config, store.reader()) };
         let (asks, histories) = start_history(History::of(folder.clone(), archive.clone()))?;
         let chronicle = archive.chronicle(Some(&reference))?;
@@ -178,7 +191,6 @@ impl Service {
             None => Vec::new(),
         };
         let intake = intake(&config, &reference, &chronicle, &folder, work, passing, asks)?;
-        let publisher = login.publisher(&format!("{}-publisher", config.mqtt.client_id))?;
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
             let result = handle
@@ -472,7 +484,7 @@ fn intake(
     let mut intake = Intake {
         journal,
         backlog,
-        front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()),
+        front: Front::new(Arc::clone(&reference.registry), config.admission(), config.tick_ms()).with_notes(),
         engine: Engine::start(reference, config.shard_count()),
         tick: Duration::from_millis(config.tick_ms().unsigned_abs()),
         work,

@@ -2,18 +2,20 @@
 
 use std::{
     collections::BTreeMap,
+    collections::BTreeSet,
     sync::{Arc, mpsc::SyncSender},
     time::Duration,
 };
 
 use super::{clerk::Tell, intake::Watch};
 use crate::{
-    cli::now,
+    cli::{front::Note, now},
     command::News,
     engine::{Judged, LastPosition},
+    ingest::Publisher,
     metrics::Metrics,
-    model::{Alert, AlertState, Body, Ledger, Reason, Record},
-    server::{LastPositions, LastRisks, Position, Stream},
+    model::{Alert, AlertState, Body, Ledger, Reason, Record, limits},
+    server::{Devices, LastPositions, LastRisks, Position, Stream},
     store::{Change, Reader},
 };
 
@@ -26,9 +28,41 @@ pub struct Passing {
     pub positions: Arc<LastPositions>,
     pub risks: Arc<LastRisks>,
     pub stream: Stream,
+    pub devices: Arc<Devices>,
+    /// Tells devices what is wrong with what they send.
+    pub publisher: Publisher,
+    pub prefix: String,
+    /// Topics that nobody reads and that have been named in the log.
+    pub unread: BTreeSet<String>,
 }
 
 impl Watch for Passing {
+    fn heard(&mut self, records: &[Record], notes: Vec<Note>) {
+        for Note { index, device_id, odd } in notes {
+            let Some(record) = records.get(index) else { continue };
+            for problem in self.devices.hear(record, device_id.as_deref(), &odd) {
+                match serde_json::to_vec(&problem) {
+                    Ok(payload) => {
+                        self.publisher.say(&format!("{}/device/{}/problem", self.prefix, problem.device_id), payload);
+                    }
+                    Err(error) => tracing::error!(%error, "a problem could not be written"),
+                }
+            }
+        }
+    }
+
+    fn unread(&mut self, topic: String) {
+        self.metrics.unread_messages.inc();
+        if self.unread.len() < limits::UNREAD_TOPICS && !self.unread.contains(&topic) {
+            tracing::warn!(
+                %topic,
+                "messages come here that nobody reads, and are not kept; expected {0}/device/+/report, {0}/sensor/+/sighting, {0}/unit/+/report or {0}/unit/+/reply",
+                self.prefix
+            );
+            self.unread.insert(topic);
+        }
+    }
+
     fn journalled(&mut self, records: &[Record], took: Duration) {
         self.metrics.journal_sync_seconds.observe(took.as_secs_f64());
         let is_dead =

@@ -175,6 +175,35 @@ impl Decoder {
         self.topics.filters()
     }
 
+    /// A filter of all topics below the prefix, where whatever comes that nobody reads is a mistake: our own dialect's.
+    pub fn wide_filter(&self) -> Option<String> {
+        (self.format == Format::Native).then(|| format!("{}/#", self.topics.prefix()))
+    }
+
+    /// Whether messages of a topic are read.
+    pub fn reads(&self, topic: &str) -> bool {
+        self.topics.route(topic).is_some()
+    }
+
+    /// What a topic is called in the log that nobody reads: ids left out; `None` when it is one of those that we write, or the
+    /// answers to those.
+    pub fn unread(&self, topic: &str) -> Option<String> {
+        let below = topic.strip_prefix(self.topics.prefix()).unwrap_or(topic).trim_start_matches('/');
+        let levels: Vec<&str> = below.split('/').collect();
+        match levels[..] {
+            ["alert" | "dispatch" | "audit", ..] | ["device", _, "command" | "problem", ..] => None,
+            [first, _, ref rest @ ..] if !rest.is_empty() => {
+                Some(format!("{}/{first}/+/{}", self.topics.prefix(), rest.join("/")))
+            }
+            _ => Some(topic.to_owned()),
+        }
+    }
+
+    /// The device that a topic names.
+    pub fn device<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        self.topics.device(topic).filter(|id| fields::check_id(id).is_ok())
+    }
+
     /// Appends what a message holds: one entry a report, none for an empty array.
     pub fn decode(&self, topic: &str, payload: &[u8], out: &mut Vec<Decoded>) {
         match self.topics.route(topic) {

@@ -76,6 +76,15 @@ impl Topics {
         self.patterns.iter().find_map(|(kind, pattern)| matched(pattern, below).map(|id| (*kind, id)))
     }
 
+    /// The device that a topic names, whether anything is read there or not.
+    pub fn device<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        match self.route(topic) {
+            Some((Kind::Device, id)) => id,
+            Some(_) => None,
+            None => topic.strip_prefix(&self.prefix)?.strip_prefix("/device/")?.split('/').next(),
+        }
+    }
+
     /// As [`Topics::route`], under whatever prefix: only the topic's last levels count.
     pub fn route_end<'a>(&self, topic: &'a str) -> Option<Route<'a>> {
         self.patterns.iter().find_map(|(kind, pattern)| {

@@ -11,6 +11,7 @@ fn settings(address: Address, id: &str) -> SourceSettings {
         credentials: None,
         tls: None,
         filters: vec!["t/#".into()],
+        wide: None,
         connections: 1,
         group: "g".into(),
     }
