@@ -149,14 +149,16 @@ impl VehicleAlerts {
 
     /// Ends the alerts that are over by `at` though nothing cleared them: nothing came for too long that could (`max_open`), their rule
     /// is no more (`rule_removed`), or their vehicle (`deregistered`). With each the rule that found it.
-    pub fn lapse(&mut self, at: Time) -> Vec<(Text, Transition)> {
+    ///
+    /// `by` is the time of events before which nothing more can come, `now` that of the row that says so.
+    pub fn lapse(&mut self, by: Time, now: Time) -> Vec<(Text, Transition)> {
         let mut ended = Vec::new();
         for index in 0..self.tracks.len() {
-            let Some(lapsed_at) = self.tracks[index].machine.lapse(at) else { continue };
+            let Some(lapsed_at) = self.tracks[index].machine.lapse(by) else { continue };
             let rule_id = self.tracks[index].rule_id.clone();
             // When a rule or a vehicle was taken away is no event: the alert ends with the row that says so.
             let (because, cleared_at) = match self.tracks[index].ended.take() {
-                Some(because) => (because, at),
+                Some(because) => (because, now),
                 None => (MAX_OPEN.into(), lapsed_at),
             };
             let is_over = *because != *MAX_OPEN;

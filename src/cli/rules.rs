@@ -98,6 +98,10 @@ fn explain_fact(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Departments as the rules of the pack name them. Others may be registered; a slip would send an alert to nobody.
+const KNOWN_DEPARTMENTS: &[&str] =
+    &["traffic_police", "urban_mgmt", "housing", "transport", "ecology", "water", "company"];
+
 fn check(dir: &Path) -> anyhow::Result<ExitCode> {
     let (rules, tests) = (RuleSet::load(dir), TestFile::read_dir(dir));
     let (Ok(rules), Ok(_)) = (&rules, &tests) else {
@@ -106,6 +110,12 @@ fn check(dir: &Path) -> anyhow::Result<ExitCode> {
     };
     let enabled = rules.rules().iter().filter(|rule| rule.enabled).count();
     let count = counted(rules.rules().len(), "rule");
+    for rule in rules.rules() {
+        for department in rule.departments.iter().filter(|department| !KNOWN_DEPARTMENTS.contains(&&***department)) {
+            let known = KNOWN_DEPARTMENTS.join(", ");
+            out!("warning: {}: nobody may work in the department `{department}`; usual are {known}", rule.id);
+        }
+    }
     out!("{}: {count}, {enabled} enabled, no problems (digest {})", dir.display(), rules.digest());
     Ok(ExitCode::SUCCESS)
 }

@@ -28,6 +28,7 @@ use super::{
 use crate::{
     model::{
         ColumnSet, DeviceReport, EventPhase, Facts, Sighting, Text, Time, limits::EVENTS_PER_REPORT, place as place_of,
+        plate,
     },
     registry::Registry,
     spatial::Point,
@@ -226,10 +227,13 @@ impl Fold {
     /// The vehicle that a sighting is of, by its plate; the plate itself when it is in no registry. `None` without a plate
     /// that was read well enough.
     pub fn vehicle_seen(&self, sighting: &Sighting, at: Time) -> Option<Text> {
-        let plate = sighting.plate.as_ref().filter(|plate| !plate.is_empty())?;
+        let plate = plate::plate(sighting.plate.as_deref().filter(|written| !written.is_empty())?);
+        if !plate::names_a_vehicle(&plate) {
+            return None;
+        }
         let is_sure = sighting.plate_confidence.is_none_or(|confidence| confidence >= self.settings.plate_confidence);
-        let vehicle = self.registry.vehicle_by_plate(plate, at);
-        is_sure.then(|| vehicle.map_or_else(|| plate.clone(), |vehicle| vehicle.vehicle_id.clone()))
+        let vehicle = self.registry.vehicle_by_plate(&plate, at);
+        is_sure.then(|| vehicle.map_or_else(|| Text::from(&*plate), |vehicle| vehicle.vehicle_id.clone()))
     }
 
     /// The next row of a vehicle. Reports come in order of event time.
@@ -508,7 +512,7 @@ impl Fold {
     fn fold_sighting(&self, row: &mut Facts, state: &mut VehicleState, sighting: &Sighting, at: Time, lag_s: f64) {
         row.row_kind = Some("sighting");
         let registry = &self.registry;
-        let plate = sighting.plate.clone().unwrap_or_else(|| Text::from(""));
+        let plate = Text::from(&*plate::plate(sighting.plate.as_deref().unwrap_or_default()));
         let vehicle = registry.vehicle_by_plate(&plate, at);
         let by_device = vehicle.map(|vehicle| &vehicle.device_id).filter(|device_id| !device_id.is_empty());
         // The device that it carries says the same of it; without one, what is registered is looked up each time.

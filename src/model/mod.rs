@@ -8,6 +8,7 @@ mod dispatch;
 mod facts;
 mod jumps;
 mod live;
+pub mod plate;
 pub mod limits;
 mod message;
 mod order;

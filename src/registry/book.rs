@@ -109,13 +109,25 @@ pub struct Taking {
     pub since: Option<Time>,
     /// What was judged by what was known before is to be judged again.
     pub judge_again: bool,
+    /// Whether a folder may close more than a twentieth (and more than ten) of what is open of an entity, all of it, or what it has no
+    /// file for.
+    pub allow_closing: bool,
+    /// Whether what came by the API stays though the folder does not name it.
+    pub keep_upserts: bool,
+    /// Nothing is changed; the summary says what would be.
+    pub dry_run: bool,
 }
 
 impl From<Time> for Taking {
     fn from(now: Time) -> Self {
-        Self { now, since: None, judge_again: false }
+        Self { now, since: None, judge_again: false, allow_closing: true, keep_upserts: false, dry_run: false }
     }
 }
+
+/// So many rows of an entity may go with an import that says nothing of them, whatever their share ...
+const FEW_CLOSED: usize = 10;
+/// ... or one in so many.
+const CLOSED_SHARE: usize = 20;
 
 /// What a batch wants judged again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -170,6 +182,8 @@ struct Open {
     content: Content,
     to: Option<Time>,
     from: Option<Time>,
+    /// It came by the API.
+    is_upsert: bool,
 }
 
 impl Book {
@@ -241,11 +255,22 @@ impl Book {
     /// Those of [`Registry::read_dir`], and SQLite's own; then nothing has changed.
     pub fn import(&mut self, dir: &Path, taking: impl Into<Taking>) -> Result<ImportSummary, RegistryError> {
         let tables = read::tables_of_dir(dir)?;
-        self.batch("import", taking.into(), |batch| {
-            Entity::ALL.iter().try_for_each(|entity| {
-                let rows = tables.get(entity).map_or(&[][..], Vec::as_slice);
-                batch.take(*entity, rows, true)
-            })
+        let taking = taking.into();
+        self.batch("import", taking, |batch| {
+            let mut is_partial = false;
+            for entity in Entity::ALL {
+                match tables.get(entity) {
+                    Some(rows) => batch.take(*entity, rows, true)?,
+                    None if taking.allow_closing => batch.take(*entity, &[], true)?,
+                    // A file that is not there says nothing about its rows.
+                    None => is_partial |= !open_rows(&batch.tx, *entity)?.is_empty(),
+                }
+            }
+            let too_many: Vec<String> = batch.counts.keys().filter_map(|entity| batch.told_closed(entity)).collect();
+            if !taking.allow_closing && !too_many.is_empty() {
+                return Err(RegistryError::Closing(too_many));
+            }
+            if is_partial || taking.keep_upserts { batch.fits_together() } else { Ok(()) }
         })
     }
 
@@ -265,12 +290,7 @@ impl Book {
         read::refuse(problems)?;
         self.batch("upsert", taking.into(), |batch| {
             batch.take(entity, &given, false)?;
-            let (mut tables, mut problems) = (load(&batch.tx, "where closed_in is null", batch.id)?, Vec::new());
-            for row in tables.values_mut().flatten() {
-                row.valid = narrowed(row.valid, batch.at);
-            }
-            read::validate(&tables, &mut problems);
-            read::refuse(problems)
+            batch.fits_together()
         })
     }
 
@@ -295,6 +315,8 @@ impl Book {
             counts: BTreeMap::new(),
             reach: at,
             vehicles: Some(BTreeSet::new()),
+            keep_upserts: taking.keep_upserts,
+            closed: BTreeMap::new(),
         };
         work(&mut batch)?;
         let Batch { tx, digest, counts, reach, vehicles, .. } = batch;
@@ -309,7 +331,9 @@ impl Book {
                 params![since.as_millis(), vehicles.map(|vehicles| vehicles.to_string()), id],
             )?;
         }
-        tx.commit()?;
+        if !taking.dry_run {
+            tx.commit()?;
+        }
         Ok(ImportSummary { batch: id, at, digest, counts, since, vehicles })
     }
 
@@ -467,9 +491,38 @@ struct Batch<'a> {
     reach: Time,
     /// As [`ImportSummary::vehicles`].
     vehicles: Option<BTreeSet<String>>,
+    keep_upserts: bool,
+    /// By entity, how many rows were open, and the keys of those that were closed.
+    closed: BTreeMap<&'static str, (usize, Vec<String>)>,
 }
 
 impl Batch<'_> {
+    /// Whose rows are closed that are too many to be meant; `None` when few are.
+    fn told_closed(&self, entity: &str) -> Option<String> {
+        /// Keys that are named.
+        const NAMED: usize = 10;
+        let (open, closed) = self.closed.get(entity)?;
+        let is_many = closed.len() > FEW_CLOSED && closed.len() * CLOSED_SHARE > *open;
+        // Of a handful that goes as a whole the file is more likely broken than meant.
+        let is_replaced = self.counts.get(entity).is_some_and(|counts| counts.added > 0);
+        let is_all = closed.len() == *open && *open > 1 && !is_replaced;
+        (is_many || is_all).then(|| {
+            let names = closed[..closed.len().min(NAMED)].join(", ");
+            let more = if closed.len() > NAMED { ", …" } else { "" };
+            format!("{} of {open} {entity} are in the folder no more and would be closed ({names}{more})", closed.len())
+        })
+    }
+
+    /// Whether what is open now fits together.
+    fn fits_together(&self) -> Result<(), RegistryError> {
+        let (mut tables, mut problems) = (load(&self.tx, "where closed_in is null", self.id)?, Vec::new());
+        for row in tables.values_mut().flatten() {
+            row.valid = narrowed(row.valid, self.at);
+        }
+        read::validate(&tables, &mut problems);
+        read::refuse(problems)
+    }
+
     /// Compares rows given with rows open; `whole` when they are all there is of the entity.
     fn take(&mut self, entity: Entity, rows: &[RawRow], whole: bool) -> Result<(), RegistryError> {
         let open = open_rows(&self.tx, entity)?;
@@ -496,8 +549,10 @@ impl Batch<'_> {
         for gone in open.iter().filter(|row| !kept.contains(&row.id)) {
             if anew.contains(&*gone.key) {
                 replaced.insert(&gone.key);
-            } else if whole {
+            } else if whole && !(self.keep_upserts && gone.is_upsert) {
                 counts.closed += 1;
+                let closed = self.closed.entry(entity.name()).or_insert_with(|| (open.len(), Vec::new()));
+                closed.1.push(gone.key.clone());
             } else {
                 continue;
             }
@@ -618,13 +673,15 @@ fn time(ms: Option<i64>) -> Option<Time> {
 
 fn open_rows(tx: &Transaction, entity: Entity) -> Result<Vec<Open>, RegistryError> {
     let mut statement = tx.prepare_cached(
-        "select id, key, body, shape, said_from_ms, said_to_ms, from_ms, to_ms from row
-         where entity = ?1 and closed_in is null order by id",
+        "select row.id, key, body, shape, said_from_ms, said_to_ms, from_ms, to_ms, batch.kind = 'upsert'
+         from row join batch on batch.id = opened_in
+         where entity = ?1 and closed_in is null order by row.id",
     )?;
     let rows = statement.query_map([entity.name()], |row| {
         let said = Validity { from: time(row.get(4)?), to: time(row.get(5)?) };
         let content = Content { body: row.get(2)?, shape: row.get(3)?, said };
-        Ok(Open { id: row.get(0)?, key: row.get(1)?, content, from: time(row.get(6)?), to: time(row.get(7)?) })
+        let (from, to) = (time(row.get(6)?), time(row.get(7)?));
+        Ok(Open { id: row.get(0)?, key: row.get(1)?, content, from, to, is_upsert: row.get(8)? })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

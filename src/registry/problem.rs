@@ -10,6 +10,9 @@ pub enum RegistryError {
     /// The files say what they cannot say; every problem of them.
     #[error("take the registry: {}\n{}", counted(.0.len(), "problem"), Lines(.0))]
     Invalid(Vec<Problem>),
+    /// Much that is registered would be registered no more.
+    #[error("take the registry: {}; give what is missing, or --allow-closing when that is meant", .0.join("; "))]
+    Closing(Vec<String>),
     #[error("read {path}: {cause}")]
     Read { path: String, cause: std::io::Error },
     #[error("use the registry's book: {0}")]

@@ -6,7 +6,7 @@ use super::{
     problem::{Origin, Problem, nearest, quoted},
     schema::{Entity, Need},
 };
-use crate::model::{Schedule, Text, Time, Validity};
+use crate::model::{Schedule, Text, Time, Validity, plate};
 
 /// Longest value of an id, in bytes.
 const ID_BYTES: usize = crate::model::limits::REGISTRY_ID_BYTES;
@@ -70,10 +70,7 @@ impl<'a> RowBuilder<'a> {
             return None;
         }
         let time = parse_time(value);
-        if time.is_none() {
-            self.problems.push(self.origin.problem(Some(column), quoted(value), TIME));
-        }
-        time
+        time.map_err(|expected| self.problems.push(self.origin.problem(Some(column), quoted(value), expected))).ok()
     }
 
     pub fn finish(self, shape: Option<Shape>) -> RawRow {
@@ -98,12 +95,33 @@ pub(super) fn unknown_column(entity: Entity, origin: &Origin, column: &str) -> P
 
 const TIME: &str = "RFC 3339 such as 2026-03-01T22:05:09+08:00, or integer milliseconds since 1970 UTC";
 
+/// Earlier integers are no milliseconds but dates in another notation: 1990-01-01, in milliseconds since 1970.
+const FIRST_MS: i64 = 631_152_000_000;
+
 /// RFC 3339 or integer milliseconds.
-pub(super) fn parse_time(text: &str) -> Option<Time> {
-    match text.parse::<i64>() {
-        Ok(ms) => Some(Time::from_millis(ms)).filter(|time| time.as_millis() == ms),
-        Err(_) => text.parse().ok(),
-    }
+///
+/// # Errors
+/// What is expected instead, and what the number seems to be.
+pub(super) fn parse_time(text: &str) -> Result<Time, String> {
+    let Ok(number) = text.parse::<i64>() else { return text.parse().map_err(|_| TIME.to_owned()) };
+    let time = Time::from_millis(number);
+    let seems = match number {
+        FIRST_MS.. if time.as_millis() == number => return Ok(time),
+        FIRST_MS.. => return Err(TIME.to_owned()),
+        19_000_101..=21_991_231 => "a date as yyyymmdd",
+        20_000..=80_000 => "a serial day of Excel (format the column as text, or as yyyy-mm-dd)",
+        1_000_000_000.. => "seconds",
+        _ => "no date",
+    };
+    Err(format!("{TIME}; as milliseconds it lies before 1990, so it is {seems}"))
+}
+
+/// Whether a table rounded a long number: `8.61234E+14`.
+fn is_rounded(cell: &str) -> bool {
+    let Some((mantissa, exponent)) = cell.split_once(['E', 'e']) else { return false };
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_mantissa = mantissa.split_once('.').map_or(digits(mantissa), |(whole, part)| digits(whole) && digits(part));
+    is_mantissa && exponent.strip_prefix('+').is_some_and(digits)
 }
 
 /// Reads the cells of one row as types. A wrong cell becomes a problem and reads as its type's default, so that the
@@ -157,7 +175,10 @@ impl<'a> Cells<'a> {
         if cell.len() > bytes || cell.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.refuse(column, format!("an id of at most {bytes} bytes without blanks"));
         }
-        Some(cell.into())
+        if is_rounded(cell) {
+            self.refuse(column, "the whole id: a table rounded it (format the column as text and enter it again)");
+        }
+        if column == "device_id" { Some((&*plate::device_id(cell)).into()) } else { Some(cell.into()) }
     }
 
     /// Ids separated by blanks.
@@ -187,11 +208,7 @@ impl<'a> Cells<'a> {
     }
 
     pub fn time(&mut self, column: &str) -> Option<Time> {
-        let time = parse_time(self.some(column)?);
-        if time.is_none() {
-            self.refuse(column, TIME);
-        }
-        time
+        parse_time(self.some(column)?).map_err(|expected| self.refuse(column, expected)).ok()
     }
 
     pub fn schedule(&mut self, column: &str) -> Schedule {

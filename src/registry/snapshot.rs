@@ -12,7 +12,7 @@ use super::{
     layer::{Areas, Lines, numbers_by},
 };
 use crate::{
-    model::{Text, Time, Validity},
+    model::{Text, Time, Validity, plate},
     spatial::Network,
 };
 
@@ -85,7 +85,7 @@ impl Registry {
         Self {
             fleets: fleets(&rows.vehicles),
             by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
-            by_plate: numbers_by(&rows.vehicles, |vehicle| &vehicle.plate),
+            by_plate: numbers_by_plate(&rows.vehicles),
             vehicles: Versions::new(rows.vehicles),
             permits: Grouped::new(rows.permits, |permit| &permit.vehicle_id),
             manifests: Grouped::new(rows.manifests, |manifest| &manifest.vehicle_id),
@@ -118,9 +118,9 @@ impl Registry {
         self.vehicles.holding(self.by_device.get(device_id)?, at)
     }
 
-    /// The vehicle with that plate at `at`.
+    /// The vehicle with that plate at `at`, however the plate is written.
     pub fn vehicle_by_plate(&self, plate: &str, at: Time) -> Option<&Vehicle> {
-        self.vehicles.holding(self.by_plate.get(plate)?, at)
+        self.vehicles.holding(self.by_plate.get(&*plate::plate(plate))?, at)
     }
 
     pub fn vehicle(&self, vehicle_id: &str, at: Time) -> Option<&Vehicle> {
@@ -267,6 +267,15 @@ fn merge(intervals: &mut Vec<Validity>) {
 
 fn is_held(held: &Held, id: &str, at: Time) -> bool {
     held.get(id).is_some_and(|intervals| intervals.iter().any(|valid| valid.contains(at)))
+}
+
+/// Of each plate in its normal form the vehicles that bear it.
+fn numbers_by_plate(vehicles: &[Vehicle]) -> FxHashMap<Text, Vec<u32>> {
+    let mut by_plate: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
+    for (number, vehicle) in (0u32..).zip(vehicles) {
+        by_plate.entry(plate::plate(&vehicle.plate).into()).or_default().push(number);
+    }
+    by_plate
 }
 
 /// Every version of every row, by key.

@@ -421,7 +421,7 @@ fn an_import_never_rewrites_the_past() {
 }
 
 fn taking(now: i64, since: i64) -> Taking {
-    Taking { now: ms(now), since: Some(ms(since)), judge_again: true }
+    Taking { since: Some(ms(since)), judge_again: true, ..Taking::from(ms(now)) }
 }
 
 /// A row of the permit P, and the status that holds at each of these times; `-`: none does.
@@ -610,5 +610,90 @@ proptest::proptest! {
             let _ = Registry::parse(&[(entity.file(), format!("{}\n{cells}", header.join(",")).as_str())]);
             let _ = Registry::parse(&[(entity.file(), collection("bd09", std::slice::from_ref(&cells)).as_str())]);
         }
+    }
+}
+
+/// A folder with the one file that changed said of all others that nothing is registered any more; an export that failed left the header
+/// alone. What is not there says nothing, and what would go as a whole is named.
+#[test]
+fn nothing_closes_without_being_meant() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    let careful = |now: i64| Taking { allow_closing: false, ..Taking::from(ms(now)) };
+    let many: String = (0..100).map(|n| format!("C{n},name {n}\n")).collect();
+    write(dir.path(), "companies.csv", &format!("company_id,name\n{many}"));
+    write(dir.path(), "places.geojson", &places());
+    book.import(dir.path(), careful(1_000)).unwrap();
+    std::fs::remove_file(dir.path().join("places.geojson")).unwrap();
+    let partial = book.import(dir.path(), careful(2_000)).unwrap();
+    assert_eq!((counts(&partial, "places"), counts(&partial, "companies")), ([0; 4], [0, 0, 0, 100]));
+    let rows = |count: usize| -> String { (0..count).map(|n| format!("C{n},name {n}\n")).collect() };
+    for (left, closes) in [(90, true), (89, false), (0, false)] {
+        write(dir.path(), "companies.csv", &format!("company_id,name\n{}", rows(left)));
+        let dry = Taking { dry_run: true, ..careful(3_000) };
+        match book.import(dir.path(), dry) {
+            Ok(summary) => assert!(closes && counts(&summary, "companies")[2] == 10, "{left}"),
+            Err(error) => {
+                assert!(!closes, "{left}: {error}");
+                let told = error.to_string();
+                assert!(
+                    told.contains("companies") && told.contains("C9") && told.contains("--allow-closing"),
+                    "{told}"
+                );
+            }
+        }
+    }
+    assert_eq!(counts(&book.import(dir.path(), ms(4_000)).unwrap(), "companies")[2], 100, "meant");
+}
+
+/// What came by the API is in no folder: a start with a folder leaves it.
+#[test]
+fn a_start_closes_nothing_that_came_by_the_api() {
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    write(dir.path(), "companies.csv", "company_id,name\nA,one\n");
+    let start = |now: i64| Taking { allow_closing: false, keep_upserts: true, ..Taking::from(ms(now)) };
+    book.import(dir.path(), start(1_000)).unwrap();
+    let row = serde_json::json!({"company_id": "B", "name": "two"});
+    book.upsert(Entity::Companies, &[row], ms(2_000)).unwrap();
+    let again = book.import(dir.path(), start(3_000)).unwrap();
+    assert_eq!(counts(&again, "companies"), [0, 0, 0, 1]);
+    assert_eq!(counts(&book.import(dir.path(), ms(4_000)).unwrap(), "companies"), [0, 0, 1, 1], "an import does");
+}
+
+/// Dates in other notations were read as milliseconds of 1970, every permit had expired, and every truck was accused. Long numbers that a
+/// table rounded name no device that ever sends.
+#[test]
+fn what_tables_do_to_dates_and_numbers_is_refused_by_name() {
+    for (cell, part) in [
+        ("20271231", "yyyymmdd"),
+        ("46447", "serial day"),
+        ("1772373600", "seconds"),
+        ("5", "no date"),
+        ("soon", "RFC 3339"),
+    ] {
+        let text = format!("company_id,name,valid_from\nA,one,{cell}\n");
+        let error = Registry::parse(&[("companies.csv", &text)]).unwrap_err().to_string();
+        assert!(error.contains("companies.csv:2: valid_from") && error.contains(part), "{cell}: {error}");
+    }
+    for cell in ["1735689600000", "2026-03-01T00:00:00+08:00", "1980-01-01T00:00:00Z"] {
+        Registry::parse(&[("companies.csv", &format!("company_id,name,valid_from\nA,one,{cell}\n"))]).unwrap();
+    }
+    let vehicles =
+        |device: &str| format!("vehicle_id,plate,device_id,company_id,status\nT1,粤B10001,{device},,active\n");
+    for device in ["8.61234E+14", "8.6E+14", "1e+15"] {
+        let error = Registry::parse(&[("vehicles.csv", &vehicles(device))]).unwrap_err().to_string();
+        assert!(error.contains("vehicles.csv:2: device_id") && error.contains(device), "{error}");
+    }
+    for device in ["861234050000028", "1E5", "E+1", "ABE+12"] {
+        Registry::parse(&[("vehicles.csv", &vehicles(device))]).unwrap();
+    }
+}
+
+#[test]
+fn a_plate_is_found_however_it_is_written() {
+    let text = "vehicle_id,plate,device_id,company_id,status\nT1,粤B·10001,D1,,active\n";
+    let registry = Registry::parse(&[("vehicles.csv", text)]).unwrap();
+    for written in ["粤B10001", "粤b10001", "粤B·10001", "粤Ｂ１０００１", "粤B 10001"] {
+        let vehicle = registry.vehicle_by_plate(written, ms(0)).unwrap_or_else(|| panic!("{written}"));
+        assert_eq!(&*vehicle.plate, "粤B·10001", "shown as it was given");
     }
 }

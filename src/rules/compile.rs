@@ -35,7 +35,7 @@ use datafusion::{
     },
 };
 
-use super::{RuleErrors, closed, errors::nearest};
+use super::{RuleErrors, closed, errors::nearest, never};
 use crate::model::{Column, ColumnSet, Kind, limits};
 
 /// A predicate that compiled: parts that must all hold, in order.
@@ -280,10 +280,14 @@ impl Compiler {
     /// Values of different kinds set against each other.
     fn mistyped(&self, expr: &Expr) -> Option<(String, String)> {
         match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.mistyped_pair(left, *op, right),
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+                self.mistyped_pair(left, *op, right).or_else(|| never::objection(expr))
+            }
             Expr::InList(list) => list.list.iter().find_map(|item| self.unlike(&list.expr, item)),
             Expr::Between(between) => {
-                self.unlike(&between.expr, &between.low).or_else(|| self.unlike(&between.expr, &between.high))
+                let unlike =
+                    self.unlike(&between.expr, &between.low).or_else(|| self.unlike(&between.expr, &between.high));
+                unlike.or_else(|| never::objection(expr))
             }
             Expr::Like(like) => {
                 self.expected(&like.expr, Class::Text).or_else(|| self.expected(&like.pattern, Class::Text))

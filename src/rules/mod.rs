@@ -26,6 +26,7 @@ mod evaluate;
 mod file;
 mod functions;
 mod message;
+mod never;
 mod parts;
 mod reference;
 mod risk;

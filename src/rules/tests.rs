@@ -1066,3 +1066,36 @@ fn a_set_is_made_again_from_its_files() {
     assert_eq!(files.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["b.yaml", "a.yaml"]);
     assert_eq!(RuleSet::parse(&files).unwrap().digest(), set.digest());
 }
+
+/// In SQL `between 22 and 6` never holds: a rule with it sleeps for ever. What can hold is never refused.
+#[test]
+fn conditions_that_never_hold_are_errors() {
+    for (when, part) in [
+        ("local_hour between 22 and 6", "is never true"),
+        ("local_weekday = 0", "`local_weekday` is 1 to 7"),
+        ("local_hour >= 24", "`local_hour` is 0 to 23"),
+        ("0 = local_weekday", "is never true"),
+        ("speed_kmh > 60 and speed_kmh < 50", "is never true"),
+        ("speed_kmh > 60 and loaded and speed_kmh <= 60", "is never true"),
+        ("speed_kmh between 10 and 20 and speed_kmh > 30", "is never true"),
+        ("loaded or (cover = 'open' and cover = 'closed')", "at once"),
+    ] {
+        let error = RuleSet::parse(&rule(&format!("when: \"{when}\""))).expect_err(when).to_string();
+        assert!(error.contains(part), "{when}: {error}");
+    }
+    for when in [
+        "local_hour between 6 and 22",
+        "local_hour not between 22 and 6",
+        "local_hour >= 22 or local_hour <= 6",
+        "speed_kmh > 60 and speed_kmh < 80",
+        "speed_kmh >= 60 and speed_kmh <= 60",
+        "cover = 'open' or cover = 'closed'",
+        "cover = 'open' and load = 'full'",
+        "local_weekday = 7 and local_hour = 0",
+        "heading_deg > -1",
+    ] {
+        if let Err(error) = RuleSet::parse(&rule(&format!("when: \"{when}\""))) {
+            panic!("{when}: {error}");
+        }
+    }
+}

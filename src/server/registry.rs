@@ -115,7 +115,7 @@ pub(super) async fn upsert(
         _ => return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "expected an object, or a list of objects")),
     };
     let register = Arc::clone(&app.state.register);
-    let summary = blocking(move || register(entity, &rows, Taking { now, since, judge_again })).await?;
+    let summary = blocking(move || register(entity, &rows, Taking { since, judge_again, ..Taking::from(now) })).await?;
     Ok(Json(summary.into()))
 }
 

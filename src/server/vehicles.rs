@@ -153,6 +153,7 @@ fn find<'a>(registry: &'a Registry, id: &str, now: Time) -> Option<&'a Vehicle> 
     registry
         .vehicle(id, now)
         .or_else(|| registry.vehicle_by_plate(id, now))
+        .or_else(|| registry.vehicle_by_device(id, now))
         .or_else(|| registry.vehicles().filter(is_it).max_by_key(latest))
 }
 

@@ -34,7 +34,7 @@ use crate::{
     metrics::{Metrics, raise_to},
     model::limits,
     notify::{Courier, Delivered},
-    registry::Book,
+    registry::{Book, Taking},
     rules::RuleSet,
     server::{self, Devices, LastPositions, LastRisks, ServerState, Stream},
     store::{Reader, Store},
@@ -331,7 +331,9 @@ fn failure(result: Option<anyhow::Result<()>>) -> anyhow::Error {
 fn book(config: &Config) -> anyhow::Result<Book> {
     let mut book = Book::open(&config.data.join(BOOK))?;
     if !config.registry.as_os_str().is_empty() {
-        book.import(&config.registry, now())?;
+        // A start closes nothing that came by the API, nor much by mistake.
+        let taking = Taking { allow_closing: false, keep_upserts: true, ..Taking::from(now()) };
+        book.import(&config.registry, taking)?;
     }
     Ok(book)
 }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::model::{
     Answer, Antenna, Cover, Datum, EventPhase, Finding, Fix, Lift, Load, Power, SightingKind, Time, UnitStatus, limits,
+    plate,
 };
 
 /// Whether a text may name a device, sensor or unit.
@@ -398,7 +399,12 @@ impl Fields {
 /// # Errors
 /// When there is none, or they differ, or it is none that we take.
 pub(super) fn agreed(name: &str, own: Option<Arc<str>>, topic: Option<&Arc<str>>) -> Result<Arc<str>, String> {
-    match (own, topic) {
+    let normal = |id: Arc<str>| match plate::device_id(&id) {
+        Cow::Borrowed(_) => id,
+        Cow::Owned(normal) => normal.into(),
+    };
+    let (own, topic) = (own.map(normal), topic.cloned().map(normal));
+    match (own, topic.as_ref()) {
         (Some(own), Some(topic)) if own != *topic => {
             Err(format!("{name}: found {own:?}, expected {topic:?} as in the topic"))
         }
