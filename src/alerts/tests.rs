@@ -619,7 +619,7 @@ fn machines_go_with_their_rules_and_stay_with_them() {
     walk(&gone, &mut alerts, "A@0:T");
     alerts.retain(|id| id == "kept");
     // Nobody knows any more what would clear the alert of the rule that went: it ends, and says why.
-    let ended = alerts.lapse(s(1));
+    let ended = alerts.lapse(s(1), s(1));
     let [(rule_id, Transition::Cleared(alert))] = &ended[..] else { panic!("one ended: {ended:?}") };
     assert_eq!(
         (&**rule_id, alert.cleared_because.as_deref(), alert.cleared_at),
@@ -638,7 +638,7 @@ fn machines_go_with_their_rules_and_stay_with_them() {
     assert_eq!(walk(&kept, &mut alerts, "A@20:T A@40:T"), "");
     assert_eq!(walk(&kept, &mut alerts, "A@50:T"), "open:A@50(20)");
     alerts.retain(|_| false);
-    assert_eq!(alerts.lapse(s(60)).len(), 1);
+    assert_eq!(alerts.lapse(s(60), s(60)).len(), 1);
     assert!(alerts.is_quiet());
 }
 

@@ -985,6 +985,7 @@ impl Judge {
                 }
             }
         }
+        let settled = self.reference.late.too_old(at);
         let since = |vehicle: &Vehicle| self.listening_since.max(Some(vehicle.last_arrival)).unwrap_or_default();
         // Who was only seen beside the road has no terminal that could be silent.
         let is_silent = |vehicle: &Vehicle, silent_ms: i64| {
@@ -995,7 +996,7 @@ impl Judge {
         // An alert that nothing can clear any more ends when its time is over, whoever asks for silence.
         let mut silent: Vec<(u32, i64)> = silence
             .filter(|(_, vehicle, silent_ms)| {
-                is_silent(vehicle, *silent_ms) || looks_for_ends && vehicle.now.alerts.lapses_by(at)
+                is_silent(vehicle, *silent_ms) || looks_for_ends && vehicle.now.alerts.lapses_by(settled)
             })
             .map(|(place, _, silent_ms)| (place, silent_ms))
             .collect();
@@ -1056,7 +1057,9 @@ impl Judge {
                 assessed.push((vehicle.id.clone(), Facts { recent_alerts, ..row.clone() }));
             }
             if is_raised || !vehicle.now.alerts.is_quiet() {
-                lapse(rules, row, origin, &mut vehicle.now.alerts, findings);
+                let now = row.event_time.unwrap_or_default();
+                let by = if row.row_kind == Some("timer") { self.reference.late.too_old(now) } else { now };
+                lapse(rules, (by, now), origin, &mut vehicle.now.alerts, findings);
                 advance(rules, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
                 vehicle.past.tell(origin.leg as usize, findings, rules);
@@ -1229,13 +1232,20 @@ impl Ruled {
 /// How often it is looked whether alerts are over that nothing cleared, milliseconds.
 const ENDS_MS: i64 = 600_000;
 
-/// Ends the alerts that are over by a row's time though nothing cleared them.
-fn lapse(rules: &RuleSet, row: &Facts, origin: &Origin, alerts: &mut VehicleAlerts, findings: &mut Vec<Finding>) {
-    let at = row.event_time.unwrap_or_default();
-    if !alerts.lapses_by(at) {
+/// Ends the alerts that are over though nothing cleared them, by a time of events before which nothing can change any more. The clock
+/// ends one only when no report that is judged could still come from before its end: whatever the order of arrival, it ends at
+/// the same time.
+fn lapse(
+    rules: &RuleSet,
+    (by, now): (Time, Time),
+    origin: &Origin,
+    alerts: &mut VehicleAlerts,
+    findings: &mut Vec<Finding>,
+) {
+    if !alerts.lapses_by(by) {
         return;
     }
-    for (rule_id, transition) in alerts.lapse(at) {
+    for (rule_id, transition) in alerts.lapse(by, now) {
         let number = rules.index_of(&rule_id);
         let turn = number.and_then(|number| rules.order().iter().position(|other| *other as usize == number));
         // Of a rule that is no more: after all others.

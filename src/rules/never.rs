@@ -29,7 +29,11 @@ pub(super) fn objection(expr: &Expr) -> Option<(String, String)> {
             }
             Bounds { low: Some((low, true)), high: Some((high, true)), word: None }.objection(column, &shown)
         }
-        Expr::BinaryExpr(BinaryExpr { op: Operator::And, .. }) => {
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            // What one part says wrongly by itself is told by itself.
+            if let Some(own) = objection(left).or_else(|| objection(right)) {
+                return Some(own);
+            }
             let mut all = BTreeMap::<&str, Bounds>::new();
             each_part(expr, &mut |column, op, value| {
                 all.entry(column).or_default().add(op, value);

@@ -1080,7 +1080,7 @@ fn conditions_that_never_hold_are_errors() {
         ("speed_kmh between 10 and 20 and speed_kmh > 30", "is never true"),
         ("loaded or (cover = 'open' and cover = 'closed')", "at once"),
     ] {
-        let error = RuleSet::parse(&rule(&format!("when: \"{when}\""))).expect_err(when).to_string();
+        let error = RuleSet::parse(&[("r.yaml", &rule(&format!("when: \"{when}\"")))]).expect_err(when).to_string();
         assert!(error.contains(part), "{when}: {error}");
     }
     for when in [
@@ -1094,7 +1094,7 @@ fn conditions_that_never_hold_are_errors() {
         "local_weekday = 7 and local_hour = 0",
         "heading_deg > -1",
     ] {
-        if let Err(error) = RuleSet::parse(&rule(&format!("when: \"{when}\""))) {
+        if let Err(error) = RuleSet::parse(&[("r.yaml", &rule(&format!("when: \"{when}\"")))]) {
             panic!("{when}: {error}");
         }
     }
