@@ -108,6 +108,8 @@ pub(super) fn parse_time(text: &str) -> Result<Time, String> {
     let seems = match number {
         FIRST_MS.. if time.as_millis() == number => return Ok(time),
         FIRST_MS.. => return Err(TIME.to_owned()),
+        // The first seconds of 1970 are what programs write for "ever since".
+        0..20_000 => return Ok(time),
         19_000_101..=21_991_231 => "a date as yyyymmdd",
         20_000..=80_000 => "a serial day of Excel (format the column as text, or as yyyy-mm-dd)",
         1_000_000_000.. => "seconds",

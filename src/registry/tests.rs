@@ -667,7 +667,7 @@ fn what_tables_do_to_dates_and_numbers_is_refused_by_name() {
         ("20271231", "yyyymmdd"),
         ("46447", "serial day"),
         ("1772373600", "seconds"),
-        ("5", "no date"),
+        ("500000", "no date"),
         ("soon", "RFC 3339"),
     ] {
         let text = format!("company_id,name,valid_from\nA,one,{cell}\n");
