@@ -177,7 +177,8 @@ fn what_came_late_is_explained_as_such() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let mut reports = fleet(folder, "12");
-    let some: BTreeSet<String> = reports.iter().map(|(_, report)| report["device_id"].to_string()).take(20).collect();
+    let devices: BTreeSet<String> = reports.iter().map(|(_, report)| report["device_id"].to_string()).collect();
+    let some: BTreeSet<String> = devices.into_iter().take(20).collect();
     reports.retain(|(_, report)| some.contains(&report["device_id"].to_string()));
     let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let lines: Vec<String> = delayed(&reports, &mut rng).iter().map(Json::to_string).collect();

@@ -33,6 +33,9 @@ pub fn fleet(folder: &Path, seed: &str) -> Vec<(Time, Json)> {
             (serde_json::from_value(report["device_time"].clone()).unwrap(), report)
         })
         .collect();
+    // A clock that counts its weeks from anew is judged at arrival, so that the order of arrival matters.
+    let possible: Time = "2015-01-01T00:00:00Z".parse().unwrap();
+    reports.retain(|(at, _)| *at >= possible);
     reports.sort_by_key(|(at, _)| *at);
     reports
 }
