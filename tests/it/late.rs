@@ -64,7 +64,10 @@ fn with_arrival(report: &Json, at: Time) -> Json {
 /// The final alerts, but for `retrospective` and for rules that judge arrival itself.
 fn finals(folder: &Path, name: &str, reports: &[Json], shards: &str) -> (Vec<String>, usize) {
     let (input, alerts) = (folder.join(format!("{name}.jsonl")), folder.join(format!("{name}-alerts.jsonl")));
-    let lines: Vec<String> = reports.iter().map(Json::to_string).collect();
+    let mut lines: Vec<String> = reports.iter().map(Json::to_string).collect();
+    // Both runs last until whatever is silent has ended.
+    let end = "2026-03-20T00:00:00Z";
+    lines.push(serde_json::json!({ "device_id": "last", "device_time": end, "recv_time": end }).to_string());
     fs::write(&input, lines.join("\n")).unwrap();
     let said = replay(&["--shards", shards], &folder.join("registry"), &root().join("rules"), &input, &alerts);
     assert!(said.contains("balanced") && !said.contains("NOT"), "{said}");
