@@ -77,7 +77,7 @@ fn a_prefix_with_a_leading_slash_is_another_topic() {
 #[test]
 fn senders_hear_what_is_wrong() {
     let (city, broker) = (City::new(1), Mosquitto::start());
-    let served = start(&city, &broker, "data", &[]);
+    let served = start(&city, &broker, "data", &[("MUCKWATCH_ADMISSION__MAX_AGE_S", "259200")]);
     let report = |more: serde_json::Value| {
         let mut report = json!({ "device_time": now_ms(), "lat": 22.5, "lon": 113.9 });
         report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
