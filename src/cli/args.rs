@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use crate::ingest::Format;
+use crate::{
+    config::{Config, ConfigError, FILE_VARIABLE, Overrides},
+    ingest::Format,
+};
 
 /// Watches over muck trucks: telemetry over MQTT in, judged against YAML rules, alerts out, people sent.
 ///
@@ -98,7 +101,38 @@ pub struct Sources {
     /// with its topic, as `mosquitto_sub -F %J` writes it
     #[arg(long, value_name = "DIALECT", default_value = "native")]
     pub format: Format,
-    /// IANA time zone of schedules and local-time facts
-    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai")]
-    pub time_zone: String,
+    #[command(flatten)]
+    pub settings: FileSettings,
+}
+
+/// The settings that hold for work on files. `MUCKWATCH_*` variables other than that of the configuration file are for `serve`.
+#[derive(clap::Args, Clone)]
+pub struct FileSettings {
+    /// Configuration file: settings of facts, admission and time zone
+    #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
+    pub config: Option<PathBuf>,
+    /// A setting, before what the file says, such as facts.road_sigma_m=8; once for each
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
+    /// IANA time zone of schedules and local-time facts [default: Asia/Shanghai]
+    #[arg(long, value_name = "ZONE")]
+    pub time_zone: Option<String>,
+}
+
+impl FileSettings {
+    /// # Errors
+    /// When the file cannot be read, and with every problem found.
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        let Self { config, set, time_zone } = self;
+        let overrides = Overrides { time_zone: time_zone.clone(), set: set.clone(), ..Overrides::default() };
+        Config::load(config.as_deref(), [], &overrides).map(|loaded| loaded.config)
+    }
+}
+
+/// `key=value`.
+pub fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err("expected KEY=VALUE, such as facts.road_sigma_m=8".to_owned()),
+    }
 }

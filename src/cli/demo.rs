@@ -159,7 +159,7 @@ fn config(args: &DemoArgs, folder: &Path, registry: &Path, rules: &Path) -> anyh
         data: Some(folder.join("data")),
         registry: Some(registry.to_owned()),
         rules: Some(rules.to_owned()),
-        time_zone: None,
+        ..Overrides::default()
     };
     let mut config = Config::load(None, [], &overrides)?.config;
     config.broker.enabled = true;

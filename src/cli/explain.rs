@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, bail, ensure};
 
 use super::{
-    args::Sources,
+    args::{FileSettings, Sources, setting},
     front::Front,
     input::Lines,
     ledger::{JOURNAL, STORE},
@@ -70,9 +70,12 @@ pub struct ExplainArgs {
     /// Of a replay: dialect of the files
     #[arg(long, value_name = "DIALECT", default_value = "native", requires = "input")]
     format: Format,
-    /// Of a replay: IANA time zone of schedules and local-time facts
-    #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai", requires = "input")]
-    time_zone: String,
+    /// Of a replay: a setting as it was given, such as facts.road_sigma_m=8; once for each
+    #[arg(long, value_name = "KEY=VALUE", value_parser = setting, requires = "input")]
+    set: Vec<(String, String)>,
+    /// Of a replay: IANA time zone of schedules and local-time facts [default: Asia/Shanghai]
+    #[arg(long, value_name = "ZONE", requires = "input")]
+    time_zone: Option<String>,
 }
 
 fn ms(text: &str) -> Result<i64, String> {
@@ -129,7 +132,7 @@ pub fn run(args: &ExplainArgs) -> anyhow::Result<ExitCode> {
     let asked = args.asked(told.one(id)?, is_told);
     let only = only_vehicle(&files.course(), &asked.alert)?;
     let evidence = evidence(&files.course(), asked, only, Some(&book), files.records())?;
-    show(args, &evidence, &Config::for_files(&args.time_zone)?.zone())
+    show(args, &evidence, &args.settings().load()?.zone())
 }
 
 /// A data folder with the settings that hold.
@@ -151,6 +154,11 @@ pub fn asked(told: ToldAlert) -> Asked {
 }
 
 impl ExplainArgs {
+    /// Those of the replay.
+    fn settings(&self) -> FileSettings {
+        FileSettings { config: self.config.clone(), set: self.set.clone(), time_zone: self.time_zone.clone() }
+    }
+
     fn asked(&self, told: ToldAlert, is_told: bool) -> Asked {
         let alert = told.alert.clone();
         Asked { alert, told: Some(told).filter(|_| is_told), before_ms: self.before, after_ms: self.after }
@@ -211,7 +219,7 @@ impl<'a> Files<'a> {
             registry: args.registry.clone().unwrap_or_default(),
             input: args.input.clone(),
             format: args.format,
-            time_zone: args.time_zone.clone(),
+            settings: args.settings(),
         };
         let reference = reference(&sources, &args.rules)?;
         let rules = reference.rules.digest().into();

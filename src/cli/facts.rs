@@ -15,7 +15,6 @@ use serde_json::Value as Json;
 
 use super::{args::Sources, front::Front, replay::Records};
 use crate::{
-    config::Config,
     facts::{Fold, Input, VehicleState},
     model::{Body, Column, ColumnSet, DeviceReport, Facts, Outcome, Record, Text, Time},
     registry::Registry,
@@ -37,7 +36,7 @@ pub struct FactsArgs {
 /// When a column is unknown or a file cannot be read or written.
 pub fn run(args: &FactsArgs) -> anyhow::Result<ExitCode> {
     let columns = columns(&args.columns)?;
-    let config = Config::for_files(&args.sources.time_zone)?;
+    let config = args.sources.settings.load()?;
     let registry = Arc::new(Registry::read_dir(&args.sources.registry)?);
     let needed: ColumnSet = columns.iter().copied().collect();
     let fold = Fold::new(Arc::clone(&registry), needed, config.facts());

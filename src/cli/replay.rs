@@ -13,7 +13,6 @@ use anyhow::Context;
 
 use super::{args::Sources, front::Front, input::Lines, ledger::table};
 use crate::{
-    config::Config,
     engine::{Reference, Replayed, replay},
     model::{Body, Outcome, Record, Time, counted},
     registry::Registry,
@@ -78,9 +77,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 /// What files are judged against.
 ///
 /// # Errors
-/// When the rules, the registry or the time zone are wrong.
+/// When the rules, the registry or the settings are wrong.
 pub fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
-    let config = Config::for_files(&sources.time_zone)?;
+    let config = sources.settings.load()?;
     Ok(Reference {
         registry: Arc::new(Registry::read_dir(&sources.registry)?),
         rules: Arc::new(RuleSet::load(rules)?),

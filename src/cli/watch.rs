@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     alerts::{Hold, Phase},
-    config::Config,
     engine::{Finding, Found, Look, Watcher, watch},
     model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone, counted},
     rules::{Part, Parts, Rule, RuleSet},
@@ -45,7 +44,7 @@ const TOGETHER: usize = 512;
 /// When a file cannot be read, the rules or the registry are wrong, or there is no such rule.
 pub fn run(args: &WatchArgs) -> anyhow::Result<ExitCode> {
     let reference = reference(&args.sources, &args.rules)?;
-    let zone = Config::for_files(&args.sources.time_zone)?.zone();
+    let zone = args.sources.settings.load()?.zone();
     let mut tracer = Tracer::new(&reference.rules, args, zone)?;
     out!("{}", header(&tracer.rule));
     let front = Front::of(&reference).with_format(args.sources.format);

@@ -28,6 +28,8 @@ pub struct Overrides {
     pub registry: Option<PathBuf>,
     pub rules: Option<PathBuf>,
     pub time_zone: Option<String>,
+    /// Of `--set`: key and value; it goes before the other options.
+    pub set: Vec<(String, String)>,
 }
 
 /// The settings, and what is odd about where they came from.
@@ -67,7 +69,7 @@ enum Origin {
     /// Names of the variables by key.
     Variables(Vec<(String, String)>),
     /// Names of the options by key.
-    Options(Vec<(&'static str, &'static str)>),
+    Options(Vec<(String, &'static str)>),
     Test,
 }
 
@@ -93,15 +95,6 @@ impl Config {
         let config = assemble(&layers)?;
         let settings = settings(&config, &layers);
         Ok(Loaded { config, warnings, settings })
-    }
-
-    /// The defaults, for work on files alone, in a zone.
-    ///
-    /// # Errors
-    /// When nobody knows the zone.
-    pub fn for_files(time_zone: &str) -> Result<Self, ConfigError> {
-        let overrides = Overrides { time_zone: Some(time_zone.to_owned()), ..Overrides::default() };
-        Self::load(None, [], &overrides).map(|loaded| loaded.config)
     }
 
     /// The defaults with the keys of a JSON object over them; null changes nothing.
@@ -239,23 +232,18 @@ impl Layer {
                 "log" => "log.level".to_owned(),
                 key => key.to_owned(),
             };
-            let value = match find(&shape, &key) {
-                Some(Value::String(..)) => Value::from(raw),
-                Some(Value::Dict(..)) | None => {
-                    warnings.push(unknown_variable(&name, &key, &shape));
-                    continue;
-                }
-                // The text of a number, a flag or a list.
-                Some(_) => raw.parse().unwrap_or_else(|never| match never {}),
-            };
-            insert(&mut dict, &key, value);
+            if matches!(find(&shape, &key), Some(Value::Dict(..)) | None) {
+                warnings.push(unknown_variable(&name, &key, &shape));
+                continue;
+            }
+            insert(&mut dict, &key, typed(&shape, &key, &raw));
             names.push((key, name));
         }
         Self { origin: Origin::Variables(names), dict }
     }
 
     fn of_overrides(overrides: &Overrides) -> Self {
-        let Overrides { http, mqtt, data, registry, rules, time_zone } = overrides;
+        let Overrides { http, mqtt, data, registry, rules, time_zone, set } = overrides;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.to_string_lossy().into_owned());
         let given = [
             ("http.listen", "--http", http.clone()),
@@ -270,10 +258,23 @@ impl Layer {
         for (key, option, value) in given {
             if let Some(value) = value {
                 insert(&mut dict, key, Value::from(value));
-                names.push((key, option));
+                names.push((key.to_owned(), option));
             }
         }
+        let shape = shape();
+        for (key, value) in set {
+            insert(&mut dict, key, typed(&shape, key, value));
+            names.push((key.clone(), "--set"));
+        }
         Self { origin: Origin::Options(names), dict }
+    }
+}
+
+/// A value that was typed: the text of a number, a flag or a list, unless the key holds a text.
+fn typed(shape: &Dict, key: &str, raw: &str) -> Value {
+    match find(shape, key) {
+        Some(Value::String(..)) => Value::from(raw),
+        _ => raw.parse().unwrap_or_else(|never| match never {}),
     }
 }
 
@@ -296,9 +297,12 @@ impl Origin {
                 let name = names.iter().find(|(named, _)| key.starts_with(named.as_str()));
                 name.map_or_else(|| "the environment".to_owned(), |(_, name)| name.clone())
             }
-            Self::Options(names) => {
-                names.iter().find(|(named, _)| *named == key).map_or("the command line", |(_, option)| option).into()
-            }
+            Self::Options(names) => names
+                .iter()
+                .rev()
+                .find(|(named, _)| *named == key)
+                .map_or("the command line", |(_, option)| option)
+                .into(),
             Self::Test => "settings".to_owned(),
         }
     }

@@ -222,7 +222,37 @@ fn settings_of_a_test_are_keys_of_the_configuration() {
     for bad in [json!(3), json!({ "tick": 3 }), json!({ "silence": { "tick_s": "x" } }), json!({ "time_zone": "X" })] {
         assert!(Config::of_json(&bad).is_err(), "{bad}");
     }
-    assert!(Config::for_files("Europe/Athens").is_ok() && Config::for_files("Athens").is_err());
+}
+
+#[test]
+fn a_setting_is_tried_without_a_file() {
+    let set = |pairs: &[(&str, &str)]| Overrides {
+        time_zone: Some("Europe/Athens".into()),
+        set: pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        ..Overrides::default()
+    };
+    let file = "[facts]\nroad_sigma_m = 7\nroad_radius_m = 60";
+    let loaded = load(file, &[], &set(&[("facts.road_sigma_m", "8"), ("log.level", "1"), ("time_zone", "UTC")]));
+    let config = loaded.expect("known keys").config;
+    let facts = config.facts();
+    assert_eq!((facts.road_sigma_m, facts.road_radius_m, config.log.level.as_str()), (8.0, 60.0, "1"));
+    assert_eq!(config.time_zone, "UTC", "--set goes before --time-zone");
+    for (key, value, expected) in [
+        (
+            "facts.road_sigma",
+            "8",
+            "--set: facts.road_sigma: found an unknown key, expected a known key; the nearest is road_sigma_m",
+        ),
+        ("facts.road_sigma_m", "wide", "--set: facts.road_sigma_m: found \"wide\", expected a number"),
+        ("facts", "3", "--set: facts: found 3, expected a table"),
+        (
+            "shards",
+            "-1",
+            "--set: shards: found signed int `-1`, expected a whole number, not negative and not too large",
+        ),
+    ] {
+        assert_eq!(problems("", &[], &set(&[(key, value)])), [expected], "{key}={value}");
+    }
 }
 
 #[test]

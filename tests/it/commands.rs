@@ -112,6 +112,49 @@ fn facts_come_one_a_report_in_the_order_asked_for() {
     assert!(said(&wrong).contains("speed_kmh"), "{}", said(&wrong));
 }
 
+/// Trying a setting needs no other build, only a file or a word.
+#[test]
+fn facts_and_replay_take_settings() {
+    let city = City::new(1);
+    let input = city.file("reports.jsonl", &city.reports(12, START_MS));
+    let settings = city.folder.path().join("settings.toml");
+    fs::write(&settings, "time_zone = \"UTC\"").unwrap();
+    let out = city.folder.path().join("out.jsonl");
+    let rules = root().join("rules");
+    let run = |command: &str, more: &[&str]| {
+        let mut program = program();
+        program.arg(command).arg("--registry").arg(city.registry()).arg("--input").arg(&input).args(more);
+        let ran = program.output().unwrap();
+        (ran.status.success(), said(&ran))
+    };
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let (out_path, rules_path, settings_path) = (path(&out), path(&rules), path(&settings));
+    let facts = ["--columns", "local_hour", "--output", &out_path];
+    let replay = ["--rules", &rules_path, "--alerts", &out_path];
+    let hour = || fs::read_to_string(&out).unwrap().contains("\"local_hour\":14");
+    for (more, is_utc) in [
+        (&[] as &[&str], false),
+        (&["--config", &settings_path], true),
+        (&["--set", "time_zone=UTC"], true),
+        (&["--config", &settings_path, "--set", "time_zone=Asia/Shanghai"], false),
+    ] {
+        let (done, words) = run("facts", &[&facts[..], more].concat());
+        assert!(done && hour() == is_utc, "{more:?}: {words}");
+        let (done, words) = run("replay", &[&replay[..], more].concat());
+        assert!(done, "{more:?}: {words}");
+    }
+    for (wrong, expected) in [
+        ("facts.road_sigma=8", "the nearest is road_sigma_m"),
+        ("facts.road_sigma_m=wide", "--set: facts.road_sigma_m: found \"wide\", expected a number"),
+        ("road_sigma_m", "expected KEY=VALUE"),
+    ] {
+        for (command, args) in [("facts", facts), ("replay", replay)] {
+            let (done, words) = run(command, &[&args[..], &["--set", wrong]].concat());
+            assert!(!done && words.contains(expected), "{command} {wrong}: {words}");
+        }
+    }
+}
+
 #[test]
 fn a_bad_rule_is_said_with_its_place_and_the_nearest_name() {
     let city = City::new(1);

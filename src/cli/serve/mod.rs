@@ -63,7 +63,7 @@ impl ServeArgs {
             data: self.data,
             registry: self.registry,
             rules: self.rules,
-            time_zone: None,
+            ..Overrides::default()
         };
         Config::load(self.config.as_deref(), std::env::vars(), &overrides)
     }
