@@ -28,6 +28,8 @@ pub struct RuleTerms<'a> {
     pub asks_timer: bool,
     /// Whether it judges sightings.
     pub asks_sighting: bool,
+    /// Whether it reads settled facts: it is judged as of the report before.
+    pub asks_settled: bool,
     /// Whether the rule has a clearing predicate of its own; otherwise it clears by `not (when)`.
     pub has_clear: bool,
     /// The incident that it may share with other rules.
@@ -198,7 +200,7 @@ impl VehicleAlerts {
         if !row.is_asked(rule.asks_timer, rule.asks_sighting) {
             return Vec::new();
         }
-        let at = row.event_time.unwrap_or_default();
+        let Some(at) = row.judged_at(rule.asks_settled) else { return Vec::new() };
         let mut transitions = Vec::new();
         for (row, judgement) in each {
             let mine = self.tracks.iter().position(|track| track.rule_id == *rule.id && track.key.is_of(rule.key, row));
@@ -422,6 +424,11 @@ pub(super) fn draft(
 ) -> Alert {
     let values: Vec<Option<Cow<'_, str>>> = rule.key.iter().map(|column| key_value(row.value(*column))).collect();
     let key: Vec<Option<&str>> = values.iter().map(Option::as_deref).collect();
+    let (lat, lon, road_id) = if rule.asks_settled {
+        (row.settled_lat, row.settled_lon, &row.settled_road_id)
+    } else {
+        (row.lat, row.lon, &row.road_id)
+    };
     Alert {
         alert_id: AlertId::derive(rule.id, &key, started_at),
         rule_id: rule.id.clone(),
@@ -444,11 +451,11 @@ pub(super) fn draft(
         retrospective: false,
         withdrawn_because: None,
         shadow: rule.shadow,
-        lat: row.lat,
-        lon: row.lon,
+        lat,
+        lon,
         district_id: row.district_id.clone(),
         place_id: row.place_id.clone(),
-        road_id: row.road_id.clone(),
+        road_id: road_id.clone(),
         facts: rule.columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json())).collect(),
         joined: Vec::new(),
     }

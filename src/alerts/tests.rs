@@ -396,6 +396,7 @@ impl Ruled {
             severity_default: Severity::Notice,
             asks_timer: self.asks_timer,
             asks_sighting: false,
+            asks_settled: self.columns.iter().any(|column| column.name().starts_with("settled_")),
             has_clear: self.has_clear,
             incident: self.incident.as_ref(),
             inhibited_by: &self.inhibited_by,

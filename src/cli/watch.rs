@@ -155,6 +155,7 @@ impl Tracer {
         if !is_asked || !is_wanted || self.when.is_empty() {
             return None;
         }
+        let at = row.judged_at(self.rule.asks_settled)?;
         let (row, when) = look.verdicts.seen(self.number, look.index, row, None);
         let parts = self.when.verdicts(row).unwrap_or_default();
         let phases = look.alerts.phases(&self.rule.id, &self.rule.timing);
@@ -162,7 +163,6 @@ impl Tracer {
             verdicts: std::iter::once(when).chain(parts.iter().copied()).collect(),
             standings: phases.map(|(key, phase)| (key.to_vec(), phase)).collect(),
         };
-        let at = row.event_time.unwrap_or_default();
         let before = self.told.get(look.vehicle_id);
         if !self.all && before == Some(&told) && self.found(look).next().is_none() {
             return None;

@@ -97,6 +97,15 @@ impl Config {
         Ok(Loaded { config, warnings, settings })
     }
 
+    /// The defaults, for work without settings, in a zone.
+    ///
+    /// # Errors
+    /// When nobody knows the zone.
+    pub fn for_files(time_zone: &str) -> Result<Self, ConfigError> {
+        let overrides = Overrides { time_zone: Some(time_zone.to_owned()), ..Overrides::default() };
+        Self::load(None, [], &overrides).map(|loaded| loaded.config)
+    }
+
     /// The defaults with the keys of a JSON object over them; null changes nothing.
     ///
     /// # Errors

@@ -222,6 +222,7 @@ fn settings_of_a_test_are_keys_of_the_configuration() {
     for bad in [json!(3), json!({ "tick": 3 }), json!({ "silence": { "tick_s": "x" } }), json!({ "time_zone": "X" })] {
         assert!(Config::of_json(&bad).is_err(), "{bad}");
     }
+    assert!(Config::for_files("Europe/Athens").is_ok() && Config::for_files("Athens").is_err());
 }
 
 #[test]

@@ -203,6 +203,9 @@ pub struct Report {
     pub content: Json,
 }
 
+/// The report that settles another comes so soon at the latest, milliseconds: well over the default of `facts.max_gap_s`.
+const SETTLED_WITHIN_MS: i64 = 3_600_000;
+
 /// Judges history again, of one vehicle where [`only_vehicle`] says so, and writes down all that decided the alert.
 ///
 /// # Errors
@@ -310,7 +313,9 @@ impl Notes {
 
     fn is_over(&self, at: Time) -> bool {
         let alert = &self.asked.alert;
-        at > alert.cleared_at.unwrap_or(alert.fired_at).plus_ms(self.asked.after_ms)
+        let asks_settled = self.asking.as_ref().is_some_and(|asking| asking.rule.asks_settled);
+        let wait_ms = if asks_settled { SETTLED_WITHIN_MS } else { 0 };
+        at > alert.cleared_at.unwrap_or(alert.fired_at).plus_ms(self.asked.after_ms + wait_ms)
     }
 
     fn step(&self, asking: &Asking, look: &Look<'_>) -> Step {
@@ -324,7 +329,7 @@ impl Notes {
         let own = columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json()));
         let more = context.map(|column| (column, row.value(column))).filter(|(_, value)| *value != Value::Null);
         Step {
-            event_time: row.event_time.unwrap_or_default(),
+            event_time: row.judged_at(rule.asks_settled).unwrap_or_default(),
             recv_time: None,
             row_kind: row.row_kind.unwrap_or("report"),
             vehicle_id: look.vehicle_id.clone(),
@@ -476,7 +481,10 @@ impl Watcher for Notes {
             self.rows.split_off(&at);
             self.steps.retain(|(step, _, vehicle), _| *step < at || vehicle != look.vehicle_id);
         }
-        if !self.is_near(at) {
+        // A rule of settled facts judges the report before.
+        let asks_settled = self.asking.as_ref().is_some_and(|asking| asking.rule.asks_settled);
+        let judged_at = look.row.judged_at(asks_settled).filter(|at| self.is_near(*at));
+        if judged_at.is_none() && !self.is_near(at) {
             let alert = &self.asked.alert;
             let is_between = at > alert.fired_at && alert.cleared_at.is_some_and(|cleared| at < cleared);
             self.cut.between += usize::from(is_own && is_between);
@@ -488,7 +496,7 @@ impl Watcher for Notes {
         let Some(asking) = &self.asking else { return };
         let is_counted = look.findings.iter().any(|finding| finding.turn == asking.turn);
         let is_wanted = if asking.rule.tally.is_some() { is_counted } else { is_own };
-        if !is_wanted || !look.row.is_asked(asking.rule.asks_timer, asking.rule.asks_sighting) {
+        if !is_wanted || judged_at.is_none() || !look.row.is_asked(asking.rule.asks_timer, asking.rule.asks_sighting) {
             return;
         }
         if self.steps.len() >= limits::EVIDENCE_STEPS {

@@ -829,7 +829,7 @@ impl Judge {
     /// What was told of a vehicle from a leg on, and what was open before it.
     fn as_told(&mut self, place: u32, from: usize) -> AsTold {
         let vehicle = &mut self.vehicles[place as usize];
-        let Mark { alerts: known, newest: since, .. } = vehicle.past.legs[from].before.clone();
+        let Mark { state, alerts: known, newest: since, .. } = vehicle.past.legs[from].before.clone();
         let told = match vehicle.stored.take() {
             None => vehicle.past.told_from(from),
             Some(stored) => {
@@ -839,6 +839,12 @@ impl Judge {
                         let rule = &rules.rules()[number];
                         rule.asks_timer || rule.tally.is_some()
                     })
+                };
+                // A rule of settled facts has judged only what came before the last report.
+                let since = |id: &str| {
+                    let rule = rules.index_of(id).map(|number| &rules.rules()[number]);
+                    let is_settled = rule.is_some_and(|rule| rule.asks_settled);
+                    state.settled_until().filter(|_| is_settled).or(since)
                 };
                 vehicle.past.told_from_as_stored(from, stored, &known, since, is_told_by_arrival)
             }
@@ -1316,6 +1322,7 @@ pub(super) fn terms(rule: &Rule) -> RuleTerms<'_> {
         severity_default: rule.severity_default,
         asks_timer: rule.asks_timer,
         asks_sighting: rule.asks_sighting,
+        asks_settled: rule.asks_settled,
         has_clear: rule.clear.is_some(),
         incident: rule.incident.as_ref(),
         inhibited_by: &rule.inhibited_by,

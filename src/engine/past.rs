@@ -402,13 +402,13 @@ impl Past {
     }
 
     /// As [`Past::told_from`], but what was told in the part that comes from history is what the book of alerts says; of rules that
-    /// `is_told_by_arrival` it is what history shows. `known` stood at the leg's mark, which lies after `since`.
+    /// `is_told_by_arrival` it is what history shows. `known` stood at the leg's mark, which lies after `since`, told of each rule.
     pub fn told_from_as_stored(
         &self,
         leg: usize,
         stored: Vec<Alert>,
         known: &VehicleAlerts,
-        since: Option<Time>,
+        since: impl Fn(&str) -> Option<Time>,
         is_told_by_arrival: impl Fn(&str) -> bool,
     ) -> Vec<Told> {
         let mut told: Vec<Told> = Vec::new();
@@ -421,7 +421,7 @@ impl Past {
         }
         let is_of_then = |alert: &Alert| {
             let stood = || known.standing().any(|known| known.alert_id == alert.alert_id);
-            alert.state != AlertState::Withdrawn && (Some(alert.fired_at) > since || stood())
+            alert.state != AlertState::Withdrawn && (Some(alert.fired_at) > since(&alert.rule_id) || stood())
         };
         let stored = stored.into_iter().filter(|alert| is_of_then(alert) && !is_told_by_arrival(&alert.rule_id));
         told.extend(stored.map(|alert| Told::Alert(Box::new(alert))));

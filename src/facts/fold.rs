@@ -17,9 +17,10 @@ use super::{
     motion::{Motion, Sight},
     permit,
     place::{self, Stay},
-    road::{OnRoad, Passage},
+    road::{OnRoad, Passage, Roads},
     route::{Course, OffRoute},
     sensors::Sensors,
+    settled::{self, Limits, Unsettled},
     sighting::Seen,
     trip::{Leg, Trips},
     turn::{self, Turn},
@@ -74,6 +75,7 @@ pub struct VehicleState {
     zones: Vec<zone::Since>,
     district_id: Option<Text>,
     on_road: OnRoad,
+    unsettled: Option<Box<Unsettled>>,
     off_route: OffRoute,
     trips: Trips,
     sensors: Sensors,
@@ -85,6 +87,11 @@ pub struct VehicleState {
 }
 
 impl VehicleState {
+    /// Up to when reports are settled: just before the one that waits for the next.
+    pub fn settled_until(&self) -> Option<Time> {
+        self.unsettled.as_ref().map(|report| report.at.plus_ms(-1))
+    }
+
     /// What is remembered, without what is only kept at hand to be quick.
     pub fn remembered(&self) -> Self {
         Self { held: None, around: Around::default(), ..self.clone() }
@@ -100,6 +107,7 @@ pub(super) struct Needs {
     pub cell: bool,
     pub district: bool,
     pub road: bool,
+    pub settled: bool,
     pub permit: bool,
     pub route: bool,
     pub trip: bool,
@@ -129,7 +137,10 @@ impl Needs {
             || permit
             || aside
             || sensors;
-        let limit = any(&["speed_limit_kmh"]);
+        let settled =
+            any(&["settled_time", "settled_lat", "settled_lon", "settled_speed_kmh", "settled_speed_limit_kmh"])
+                || any(&["settled_road_id", "settled_road_name"]);
+        let limit = settled || any(&["speed_limit_kmh"]);
         let tags = any(&["zone_tags"]);
         let each_zone = any(&["zone_id", "zone_kind", "zone_name", "zone_dwell_s"]);
         let nearest = any(&["nearest_source_m", "nearest_sink_m", "nearest_backfill_m"])
@@ -150,6 +161,7 @@ impl Needs {
             road: limit
                 || aside
                 || any(&["road_id", "road_name", "road_class", "road_distance_m", "road_confidence", "road_ambiguous"]),
+            settled,
             permit,
             route: aside || any(&["route_id", "route_deviation_m", "off_route", "off_route_s"]),
             trip,
@@ -284,7 +296,10 @@ impl Fold {
         gap::tell_speed(row, moment.gap.as_ref(), report, may_stand, &self.settings);
         state.driving.step(row, at, &self.settings);
         self.tell_registered(row, state, at, report.driver_id.as_ref());
-        self.tell_surroundings(row, state, &moment);
+        let limits = self.tell_surroundings(row, state, &moment);
+        if self.needs.settled {
+            settled::step(&mut state.unsettled, row, at, moment.gap.as_ref(), limits, &self.settings);
+        }
         self.tell_journey(row, state, &moment);
         if let Some(point) = fix {
             let (speed_kmh, course) = (report.speed_kmh, turn::course(report));
@@ -359,10 +374,11 @@ impl Fold {
     }
 
     /// Places, zones, district, road and limit.
-    fn tell_surroundings(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) {
+    fn tell_surroundings(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>) -> Limits {
         let at = moment.at;
         let Some(spot) = moment.spot else {
-            return self.tell_kept(row, state, at);
+            self.tell_kept(row, state, at);
+            return Limits::default();
         };
         let registry = &*self.registry;
         state.around.look(registry, spot.point, at, self.needs);
@@ -400,11 +416,9 @@ impl Fold {
         // where its fix is.
         let on_road = moment.fix.unwrap_or(spot.point);
         let has_road = self.needs.road && spot.error_m <= self.settings.road_radius_m;
-        let road_kmh = has_road.then(|| self.tell_road(row, state, moment, on_road)).flatten();
-        row.speed_limit_kmh = match (zone_kmh, road_kmh) {
-            (Some(zone), Some(road)) => Some(zone.min(road)),
-            (zone, road) => zone.or(road),
-        };
+        let roads = if has_road { self.tell_road(row, state, moment, on_road) } else { Roads::default() };
+        row.speed_limit_kmh = settled::lower(zone_kmh, roads.here.as_ref().map(|road| road.limit_kmh));
+        Limits { zone_kmh, roads }
     }
 
     /// Whether the spot is wherever the truck may truly be, as far as places and zones go: a fix that may be 100 m wrong says
@@ -453,11 +467,13 @@ impl Fold {
         zone::tell(row, &mut state.around, &self.registry, local, has_operating_area, &self.none)
     }
 
-    fn tell_road(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>, spot: Point) -> Option<f64> {
+    fn tell_road(&self, row: &mut Facts, state: &mut VehicleState, moment: &Moment<'_>, spot: Point) -> Roads {
         // Standing receivers report courses at random.
         let is_fast = row.speed_kmh.is_some_and(|kmh| kmh >= self.settings.stop_speed_kmh);
         let is_moving = is_fast && row.moving != Some(false);
-        let passage = Passage { spot, at: moment.at, is_moving, heading_deg: moment.report.heading_deg };
+        let heading_deg = moment.report.heading_deg;
+        let unsettled = state.unsettled.as_ref().map(|before| before.at);
+        let passage = Passage { spot, at: moment.at, is_moving, heading_deg, settles: self.needs.settled, unsettled };
         state.on_road.step(row, &self.registry, passage, &self.settings)
     }
 

@@ -45,6 +45,17 @@ impl Gap {
         (self.s > 0.0).then(|| self.m / self.s * 3.6)
     }
 
+    /// Whether a truck that was so fast at its beginning would be farther, however hard it braked.
+    pub fn contradicts_start(&self, kmh: f64, accuracy_m: Option<f64>) -> bool {
+        self.s > 0.0 && self.is_too_short(kmh, MOST_BRAKE_MPS2, error_m(accuracy_m))
+    }
+
+    /// A position to the last digit the same is the old one once more, and contradicts nothing that may be.
+    fn is_too_short(&self, kmh: f64, mps2: f64, error_m: f64) -> bool {
+        let is_new = self.m > 0.0 || kmh > SURELY_SEEN_KMH;
+        is_new && least_m(kmh / 3.6, mps2, self.s) > WINDING * (self.m + error_m)
+    }
+
     /// Whether it is short enough to say what lay between.
     pub fn is_short(&self, settings: &Settings) -> bool {
         self.s <= settings.max_gap_s
@@ -55,6 +66,8 @@ impl Gap {
 const USUAL_ERROR_M: f64 = 10.0;
 /// How hard a truck can gather speed, m/s²: an empty one does 1, none does more than this.
 const MOST_MPS2: f64 = 3.0;
+/// How hard a truck can brake, m/s²: a loaded one does 5, none more than this.
+const MOST_BRAKE_MPS2: f64 = 8.0;
 /// Faster, a truck is believed only when its fixes show that it goes, km/h: no load of muck was ever driven so fast for long.
 const SURELY_SEEN_KMH: f64 = 120.0;
 /// A truck's way is longer than the straight line by this at most, while it is fast.
@@ -79,14 +92,12 @@ pub(super) fn tell_speed(
     settings: &Settings,
 ) {
     let Some(gap) = gap else { return };
-    let error_m = 2.0 * report.accuracy_m.unwrap_or(USUAL_ERROR_M);
+    let error_m = error_m(report.accuracy_m);
     row.implied_speed_kmh = gap.kmh().filter(|_| !may_stand && gap.m > error_m);
     if !gap.is_short(settings) {
         return;
     }
-    // A position to the last digit the same is the old one once more, and contradicts nothing that may be.
-    let is_new = gap.m > 0.0 || report.speed_kmh.is_some_and(|kmh| kmh > SURELY_SEEN_KMH);
-    let is_contradicted = |kmh: f64| is_new && least_m(kmh / 3.6, gap.s) > WINDING * (gap.m + error_m);
+    let is_contradicted = |kmh: f64| gap.is_too_short(kmh, MOST_MPS2, error_m);
     row.speed_kmh = match report.speed_kmh {
         Some(kmh) if gap.s > 0.0 && is_contradicted(kmh) => None,
         told => told.or(row.implied_speed_kmh),
@@ -96,9 +107,14 @@ pub(super) fn tell_speed(
     }
 }
 
-/// How far a truck has come at least in so many seconds, metres, when it is so fast at their end: it may have stood until it had
-/// to set off.
-fn least_m(mps: f64, s: f64) -> f64 {
-    let gathering_s = (mps / MOST_MPS2).min(s);
-    mps * gathering_s - MOST_MPS2 * gathering_s * gathering_s / 2.0
+/// Of the way between two fixes, metres.
+fn error_m(accuracy_m: Option<f64>) -> f64 {
+    2.0 * accuracy_m.unwrap_or(USUAL_ERROR_M)
+}
+
+/// How far a truck has come at least in so many seconds, metres, when it is so fast at their end and gathers speed by so many m/s² at
+/// most: it may have stood until it had to set off. So fast at their beginning, it may have braked as hard.
+fn least_m(mps: f64, mps2: f64, s: f64) -> f64 {
+    let changing_s = (mps / mps2).min(s);
+    mps * changing_s - mps2 * changing_s * changing_s / 2.0
 }

@@ -2,7 +2,7 @@
 //!
 //! [`Fold::step`] takes the state of one vehicle and its next report (or the clock's tick) and gives one row of
 //! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, clock, turn, dark, driving, body, place,
-//! zone, road, permit, route, trip, sensors, sighting.
+//! zone, road, settled, permit, route, trip, sensors, sighting.
 //!
 //! Invariants:
 //! - Pure: no clock, no I/O, no locks. The same state and input give the same row, also after the state went through
@@ -30,6 +30,7 @@ mod road;
 mod route;
 mod sensors;
 mod settings;
+mod settled;
 mod sighting;
 mod trip;
 mod turn;

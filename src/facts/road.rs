@@ -8,6 +8,8 @@
 //! fixes nearby are alike, and taking each for a new witness would believe noise. Rows in between are judged from the
 //! last such fix and leave nothing.
 //!
+//! The road of the fix before is told again from this one (forward-backward, one step back): for [`super::settled`].
+//!
 //! Maps lack links and trucks break rules, so no step is impossible: it costs at most `road_break`. Where nothing
 //! leads from what was believed to what is seen, all cost the same, which is to start afresh.
 
@@ -15,7 +17,7 @@ use std::{cell::RefCell, cmp::Ordering};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Settings, exact};
+use super::{Settings, exact, settled::SeenRoad};
 use crate::{
     model::{Facts, Text, Time, limits},
     registry::{Registry, Road},
@@ -44,11 +46,23 @@ const FORGET: f64 = 10.0;
 #[serde(default)]
 pub(super) struct OnRoad {
     anchor: Option<Anchor>,
+    /// The last fix, while it is not the anchor and somebody asks of it later.
+    before: Option<Box<Anchor>>,
+}
+
+/// What was found at a fix.
+#[derive(Debug, Default)]
+pub(super) struct Roads {
+    pub here: Option<SeenRoad>,
+    /// Of the fix before, as seen from here.
+    pub before: Option<SeenRoad>,
 }
 
 /// The last fix that counted, and where it may have been then.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Anchor {
+    /// When the fix was taken.
+    fixed: Time,
     /// When a road was last near.
     seen: Time,
     #[serde(with = "exact::point")]
@@ -68,6 +82,9 @@ struct Belief {
     segment: u32,
     #[serde(with = "exact")]
     along_m: f64,
+    /// Metres from the fix.
+    #[serde(with = "exact")]
+    distance_m: f64,
     /// By how much it is less likely than the best, as a difference of logarithms.
     #[serde(with = "exact")]
     cost: f64,
@@ -82,6 +99,20 @@ pub(super) struct Passage {
     pub is_moving: bool,
     /// Reported, degrees from north; `None` when it is none.
     pub heading_deg: Option<f64>,
+    /// Whether the next fix will ask of this one.
+    pub settles: bool,
+    /// When the report before was measured, of which this one asks.
+    pub unsettled: Option<Time>,
+}
+
+/// How well a segment explains a fix.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    /// The road's number.
+    line: usize,
+    cost: f64,
+    distance_m: f64,
+    heading_deg: f64,
 }
 
 /// A segment that it may be on.
@@ -98,8 +129,12 @@ struct Candidate<'a> {
 struct Buffers {
     walk: Walk,
     ways: Vec<f64>,
+    /// Of the candidates, and what each costs by this fix alone.
     spots: Vec<Spot>,
-    likelihoods: Vec<f64>,
+    emitted: Vec<f64>,
+    /// How well what was believed at a fix explains that and this one, and which fix it was.
+    fits: Vec<Fit>,
+    fitted: Option<Time>,
 }
 
 thread_local! {
@@ -107,45 +142,58 @@ thread_local! {
 }
 
 impl OnRoad {
-    /// Fills `road_*`; gives the limit, km/h: the highest of all roads that explain the fixes about as well, for nobody is accused
+    /// Fills `road_*`; gives the road with its limit, km/h: the highest of all roads that explain the fixes about as well, for nobody is accused
     /// of what nobody can know. No road within reach: `None` all.
-    pub fn step(&mut self, row: &mut Facts, registry: &Registry, passage: Passage, settings: &Settings) -> Option<f64> {
+    pub fn step(&mut self, row: &mut Facts, registry: &Registry, passage: Passage, settings: &Settings) -> Roads {
         if registry.roads().is_empty() {
-            return None;
+            return Roads::default();
         }
+        let before = self.before.take();
         let last = self.anchor.take().filter(|anchor| passage.at.s_since(anchor.seen) <= settings.max_gap_s);
         let moved_m = last.as_ref().map_or(0.0, |anchor| distance_m(anchor.spot, passage.spot));
         let chord = last.as_ref().map(|anchor| anchor.spot).filter(|_| CHORD_M.contains(&moved_m));
         let mut found = candidates(registry, passage, chord, settings);
         forget_unlikely(&mut found, settings);
-        // A single road is the likeliest whatever led there.
-        if let Some(anchor) = last.as_ref().filter(|_| found.len() > 1) {
-            BUFFERS.with_borrow_mut(|buffers| anchor.follow(&mut found, registry, passage, moved_m, settings, buffers));
-        }
+        let is_asked = |one: &&Anchor| Some(one.fixed) == passage.unsettled && !found.is_empty();
+        let asked = before.as_deref().or(last.as_ref()).filter(is_asked);
+        let before = BUFFERS.with_borrow_mut(|buffers| {
+            buffers.begin(&found);
+            // A single road is the likeliest whatever led there.
+            if let Some(anchor) = last.as_ref().filter(|_| found.len() > 1) {
+                anchor.follow(&mut found, registry, passage, settings, buffers);
+            }
+            asked.and_then(|asked| asked.seen_from(registry, passage, settings, buffers))
+        });
         found.sort_by(Candidate::order);
         self.anchor = remember(last, &found, passage, moved_m, settings);
-        let best = found.first()?;
-        row.road_id = Some(best.road.road_id.clone());
-        row.road_name = best.road.name.clone();
-        row.road_class = Some(best.road.class.clone());
-        row.road_distance_m = Some(best.hit.distance_m);
-        let rivals = || found[1..].iter().filter(|other| other.explains_as_well_as(best));
-        let is_other = |other: &Candidate<'_>| {
-            other.road.name != best.road.name || other.road.limit_kmh() != best.road.limit_kmh()
-        };
-        row.road_ambiguous = Some(rivals().any(is_other));
-        let weight = |candidate: &Candidate<'_>| (best.cost - candidate.cost).exp();
-        row.road_confidence = Some(1.0 / found.iter().map(weight).sum::<f64>());
-        Some(rivals().map(|other| other.road.limit_kmh()).fold(best.road.limit_kmh(), f64::max))
+        let is_anchor = self.anchor.as_ref().is_some_and(|anchor| anchor.fixed == passage.at);
+        let is_kept = passage.settles && !is_anchor && !found.is_empty();
+        self.before = is_kept.then(|| Box::new(Anchor::of(&found, passage)));
+        Roads { here: tell(row, &found), before }
     }
 }
 
+/// Fills `road_*` from the candidates, the likeliest first.
+fn tell(row: &mut Facts, found: &[Candidate<'_>]) -> Option<SeenRoad> {
+    let best = found.first()?;
+    row.road_id = Some(best.road.road_id.clone());
+    row.road_name = best.road.name.clone();
+    row.road_class = Some(best.road.class.clone());
+    row.road_distance_m = Some(best.hit.distance_m);
+    let rivals = || found[1..].iter().filter(|other| other.fit().explains_as_well_as(&best.fit()));
+    let is_other =
+        |other: &Candidate<'_>| other.road.name != best.road.name || other.road.limit_kmh() != best.road.limit_kmh();
+    row.road_ambiguous = Some(rivals().any(is_other));
+    let weight = |candidate: &Candidate<'_>| (best.cost - candidate.cost).exp();
+    row.road_confidence = Some(1.0 / found.iter().map(weight).sum::<f64>());
+    let limit_kmh = rivals().map(|other| other.road.limit_kmh()).fold(best.road.limit_kmh(), f64::max);
+    Some(SeenRoad { road_id: best.road.road_id.clone(), name: best.road.name.clone(), limit_kmh })
+}
+
 impl Candidate<'_> {
-    /// Whether nobody can tell it from the likeliest.
-    fn explains_as_well_as(&self, best: &Self) -> bool {
-        let turn = heading_difference_deg(self.hit.heading_deg, best.hit.heading_deg);
-        let is_beside = turn.min(180.0 - turn) <= BESIDE_DEG && self.hit.distance_m <= best.hit.distance_m + BESIDE_M;
-        is_beside || self.cost - best.cost <= AS_WELL
+    fn fit(&self) -> Fit {
+        let LineHit { line, distance_m, heading_deg, .. } = self.hit;
+        Fit { line, cost: self.cost, distance_m, heading_deg }
     }
 
     /// The likelier first; ties go to the nearer, then to the smaller id.
@@ -153,6 +201,15 @@ impl Candidate<'_> {
         let cost = self.cost.total_cmp(&other.cost);
         let order = cost.then(self.hit.distance_m.total_cmp(&other.hit.distance_m));
         order.then_with(|| self.road.road_id.cmp(&other.road.road_id)).then(self.hit.segment.cmp(&other.hit.segment))
+    }
+}
+
+impl Fit {
+    /// Whether nobody can tell it from the likeliest.
+    fn explains_as_well_as(&self, best: &Self) -> bool {
+        let turn = heading_difference_deg(self.heading_deg, best.heading_deg);
+        let is_beside = turn.min(180.0 - turn) <= BESIDE_DEG && self.distance_m <= best.distance_m + BESIDE_M;
+        is_beside || self.cost - best.cost <= AS_WELL
     }
 }
 
@@ -209,54 +266,120 @@ fn turn_cost(road: &Road, heading_deg: f64, course_deg: f64, settings: &Settings
     cost(turn_deg).min(against)
 }
 
+impl Buffers {
+    fn begin(&mut self, found: &[Candidate<'_>]) {
+        let Self { spots, emitted, fits, fitted, .. } = self;
+        spots.clear();
+        spots.extend(found.iter().map(|candidate| candidate.spot));
+        emitted.clear();
+        emitted.extend(found.iter().map(|candidate| candidate.cost));
+        fits.clear();
+        *fitted = None;
+    }
+}
+
 impl Anchor {
+    fn of(found: &[Candidate<'_>], passage: Passage) -> Self {
+        let least = found.first().map_or(0.0, |best| best.cost);
+        let likely = found.iter().filter(|candidate| candidate.cost - least <= FORGET);
+        let beliefs = likely.map(|candidate| Belief {
+            road_id: candidate.road.road_id.clone(),
+            number: candidate.hit.line as u32,
+            segment: candidate.hit.segment as u32,
+            along_m: candidate.spot.along_m,
+            distance_m: candidate.hit.distance_m,
+            cost: candidate.cost - least,
+        });
+        Self { fixed: passage.at, seen: passage.at, spot: passage.spot, beliefs: beliefs.collect() }
+    }
+
     /// Adds to each candidate what it costs to have come there from what was believed.
     fn follow(
         &self,
         found: &mut [Candidate<'_>],
         registry: &Registry,
         passage: Passage,
-        straight_m: f64,
         settings: &Settings,
         buffers: &mut Buffers,
     ) {
+        let mut likelihoods = vec![0.0; found.len()];
+        self.lead(registry, passage, settings, buffers, |belief, costs| {
+            let led = likelihoods.iter_mut().zip(costs);
+            led.for_each(|(likelihood, cost)| *likelihood += (-belief.cost - cost).exp());
+        });
+        for (candidate, likelihood) in found.iter_mut().zip(likelihoods) {
+            // None of what was believed is there any more: all begin alike.
+            candidate.cost -= if likelihood > 0.0 { likelihood.ln() } else { 0.0 };
+        }
+    }
+
+    /// The likeliest road that it was on at its fix, now that it is known where that led.
+    fn seen_from(
+        &self,
+        registry: &Registry,
+        passage: Passage,
+        settings: &Settings,
+        buffers: &mut Buffers,
+    ) -> Option<SeenRoad> {
+        if buffers.fitted != Some(self.fixed) {
+            self.lead(registry, passage, settings, buffers, |_, _| {});
+        }
+        let fits = &buffers.fits;
+        let order = |a: &Fit, b: &Fit| a.cost.total_cmp(&b.cost).then(a.distance_m.total_cmp(&b.distance_m));
+        let best = fits.iter().min_by(|a, b| order(a, b).then(a.line.cmp(&b.line)))?;
+        let limit = |fit: &Fit| registry.roads().get(fit.line).limit_kmh();
+        let road = registry.roads().get(best.line);
+        let alike = fits.iter().filter(|fit| fit.explains_as_well_as(best));
+        let limit_kmh = alike.map(limit).fold(limit(best), f64::max);
+        Some(SeenRoad { road_id: road.road_id.clone(), name: road.name.clone(), limit_kmh })
+    }
+
+    /// Tells for each belief that is still there what it costs to get from it to each candidate, and keeps how well each explains
+    /// its own fix and this one.
+    fn lead(
+        &self,
+        registry: &Registry,
+        passage: Passage,
+        settings: &Settings,
+        buffers: &mut Buffers,
+        mut told: impl FnMut(&Belief, &[f64]),
+    ) {
         let network = registry.network();
+        let straight_m = distance_m(self.spot, passage.spot);
         let detour_m = settings.road_detour_m + settings.road_detour_mps * passage.at.s_since(self.seen).max(0.0);
         let reach = Reach {
             limit_m: straight_m + settings.road_break * detour_m,
             turn_m: settings.road_turn_m,
             nodes: limits::ROAD_NODES,
         };
-        let Buffers { walk, ways, spots, likelihoods } = buffers;
-        spots.clear();
-        spots.extend(found.iter().map(|candidate| candidate.spot));
-        likelihoods.clear();
-        likelihoods.resize(found.len(), 0.0);
+        let Buffers { walk, ways, spots, emitted, fits, fitted } = buffers;
         let passable = |line: usize| registry.roads().get(line).valid.contains(passage.at);
+        fits.clear();
+        *fitted = Some(self.fixed);
         for belief in &self.beliefs {
-            let Some(from) = belief.spot(registry, passage.at) else { continue };
+            let Some((line, from)) = belief.spot(registry, passage.at) else { continue };
             walk.measure(network, from, spots, reach, passable, ways);
-            for (likelihood, way_m) in likelihoods.iter_mut().zip(&*ways) {
-                let cost = ((way_m - straight_m).abs() / detour_m).min(settings.road_break);
-                *likelihood += (-belief.cost - cost).exp();
-            }
-        }
-        for (candidate, likelihood) in found.iter_mut().zip(likelihoods) {
-            // None of what was believed is there any more: all begin alike.
-            candidate.cost -= if *likelihood > 0.0 { likelihood.ln() } else { 0.0 };
+            ways.iter_mut().for_each(|way_m| {
+                *way_m = ((*way_m - straight_m).abs() / detour_m).min(settings.road_break);
+            });
+            told(belief, ways);
+            let onward: f64 = emitted.iter().zip(&*ways).map(|(emitted, cost)| (-emitted - cost).exp()).sum();
+            let cost = belief.cost - onward.max(f64::MIN_POSITIVE).ln();
+            let heading_deg = network.heading_deg(from.segment);
+            fits.push(Fit { line, cost, distance_m: belief.distance_m, heading_deg });
         }
     }
 }
 
 impl Belief {
-    /// `None` when the registry no longer has it.
-    fn spot(&self, registry: &Registry, at: Time) -> Option<Spot> {
+    /// With its road's number; `None` when the registry no longer has it.
+    fn spot(&self, registry: &Registry, at: Time) -> Option<(usize, Spot)> {
         let hint = registry.roads().all().get(self.number as usize);
         let is_it = hint.is_some_and(|road| Text::ptr_eq(&road.road_id, &self.road_id) && road.valid.contains(at));
         let line = if is_it { self.number as usize } else { registry.road_number(&self.road_id, at)? };
         let network = registry.network();
         let segment = network.segment(line, self.segment as usize)?;
-        Some(Spot { segment, along_m: self.along_m.min(network.length_m(segment)) })
+        Some((line, Spot { segment, along_m: self.along_m.min(network.length_m(segment)) }))
     }
 }
 
@@ -268,19 +391,11 @@ fn remember(
     moved_m: f64,
     settings: &Settings,
 ) -> Option<Anchor> {
-    let Some(best) = found.first() else { return last };
+    if found.is_empty() {
+        return last;
+    }
     match last {
         Some(anchor) if moved_m < 2.0 * settings.road_sigma_m => Some(Anchor { seen: passage.at, ..anchor }),
-        _ => {
-            let likely = found.iter().filter(|candidate| candidate.cost - best.cost <= FORGET);
-            let beliefs = likely.map(|candidate| Belief {
-                road_id: candidate.road.road_id.clone(),
-                number: candidate.hit.line as u32,
-                segment: candidate.hit.segment as u32,
-                along_m: candidate.spot.along_m,
-                cost: candidate.cost - best.cost,
-            });
-            Some(Anchor { seen: passage.at, spot: passage.spot, beliefs: beliefs.collect() })
-        }
+        _ => Some(Anchor::of(found, passage)),
     }
 }

@@ -736,6 +736,70 @@ fn roads_follow_from_the_way_driven() {
     }
 }
 
+/// A slip road leaves the trunk road at a small angle: at their parting nobody can tell which it is, one fix later everybody can.
+const FORK: &[(&str, &[(f64, f64)])] =
+    &[("slip", &[(0., 0.), (300., -30.), (600., -160.)]), ("trunk", &[(-900., 0.), (0., 0.), (900., 0.)])];
+
+#[test]
+fn the_road_of_the_fix_before_is_told_by_where_it_led() {
+    let settled = |roads: &[(&str, &[(f64, f64)])], track: &str| {
+        settled_of(roads, track).iter().map(|row| value(row, "settled_road_id")).collect::<Vec<_>>().join(" ")
+    };
+    for (roads, track, here, before) in [
+        // Nearer to the slip road, and yet it drove on; and the other way round.
+        (FORK, "0 -300 0 | 10 -100 0 | 20 100 -8 | 30 300 0", "trunk trunk slip trunk", "null trunk trunk trunk"),
+        (FORK, "0 -300 0 | 10 -100 0 | 20 100 -2 | 30 300 -30", "trunk trunk trunk slip", "null trunk trunk slip"),
+        // By fixes a second apart, too, which are not all witnesses to the match.
+        (CROSSING, "0 -60 4 | 2 -30 4 | 3 -15 2 | 4 -1 6 | 6 30 4", "a a a a a", "null a a a a"),
+        // Without a position, far from roads or after a silence there is nothing to see it from.
+        (
+            FORK,
+            "0 -300 0 | 10 - - | 20 100 0 | 30 0 3000 | 400 0 0",
+            "trunk - trunk - slip",
+            "null trunk null trunk null",
+        ),
+    ] {
+        assert_eq!(roads_of(roads, track), here, "{track}");
+        assert_eq!(settled(roads, track), before, "{track}");
+    }
+}
+
+#[test]
+fn each_report_is_settled_once_by_the_next() {
+    let track = "0 -300 0 speed_kmh=72 | 10 -100 0 speed_kmh=71 | 20 - - speed_kmh=70 | 30 300 0 speed_kmh=69 | 331 300 0 speed_kmh=0";
+    let told = |name: &str| settled_of(FORK, track).iter().map(|row| value(row, name)).collect::<Vec<_>>().join(" ");
+    let times: Vec<_> = settled_of(FORK, track).iter().map(|row| row.settled_time).collect();
+    assert_eq!(times, [None, Some(at(0.0)), Some(at(10.0)), Some(at(20.0)), None]);
+    assert_eq!(told("settled_speed_kmh"), "null 72 71 70 null");
+    assert_eq!(told("settled_speed_limit_kmh"), "null 40 40 null null");
+}
+
+/// Whatever it says it drives, who came only so far did not drive so fast: neither up to a fix nor on from it.
+#[test]
+fn a_speed_that_the_next_fix_contradicts_is_unknown() {
+    for (track, expected) in [
+        ("0 0 0 speed_kmh=100 | 10 270 0 speed_kmh=95", "null 100"),
+        ("0 0 0 speed_kmh=100 | 10 20 0 speed_kmh=5", "null null"),
+        // It braked as hard as it could.
+        ("0 0 0 speed_kmh=60 | 10 20 0 speed_kmh=0", "null 60"),
+        // The same position to the last digit is no other fix.
+        ("0 0 0 speed_kmh=100 | 10 0 0 speed_kmh=100", "null 100"),
+    ] {
+        let told: Vec<_> = settled_of(FORK, track).iter().map(|row| value(row, "settled_speed_kmh")).collect();
+        assert_eq!(told.join(" "), expected, "{track}");
+    }
+}
+
+fn settled_of(roads: &[(&str, &[(f64, f64)])], track: &str) -> Vec<Facts> {
+    let feature = |(id, points): &(&str, &[(f64, f64)])| {
+        line(&format!(r#""road_id":"{id}","name":"","class":"primary","speed_limit_kmh":60"#), points)
+    };
+    let text = collection(&roads.iter().map(feature).collect::<Vec<_>>());
+    let registry = Arc::new(Registry::parse(&[("roads.geojson", &text)]).unwrap_or_else(|error| panic!("{error}")));
+    let reports: Vec<_> = track.split('|').map(|text| report(text.trim())).collect();
+    run(&Fold::new(registry, ColumnSet::all(), Settings::default()), &mut VehicleState::default(), &reports)
+}
+
 #[test]
 fn a_trip_opens_on_leaving_a_source_and_closes_in_a_sink() {
     check(

@@ -277,6 +277,13 @@ facts! {
     road_confidence: float maybe = "How sure that road is, 0 to 1: its share of the likelihood of all roads near.";
     road_ambiguous: flag maybe = "Another road, of another name or limit, explains the fixes about as well.";
     speed_limit_kmh: float maybe = "The lowest of zone, posted and class limit, km/h; of several roads that explain the fixes about as well the highest.";
+    settled_time: time maybe = "When the report before this one was measured. A rule that reads a `settled_` fact is judged as of then, one report later.";
+    settled_lat: float maybe = "Where it was then, degrees north.";
+    settled_lon: float maybe = "Where it was then, degrees east.";
+    settled_road_id: text maybe = "The road it was on then, as seen from here: which way it went on tells much about the road it came by.";
+    settled_road_name: text maybe = "That road's name.";
+    settled_speed_limit_kmh: float maybe = "The limit that held then, km/h, as `speed_limit_kmh` but by the road as seen from here.";
+    settled_speed_kmh: float maybe = "Its speed then, km/h, as `speed_kmh`; unknown where this fix contradicts it.";
     permit_id: text maybe = "The permit that counts: a valid one if there is one.";
     permit_status: word = "`valid`, `expired`, `not_yet`, `suspended`, `revoked`, `none`.";
     in_permit_window: flag maybe = "Whether local time is in a window of a valid permit; NULL without a valid permit.";
@@ -319,6 +326,11 @@ facts! {
 }
 
 impl Facts {
+    /// As of when a rule judges the row: of the report before where it reads settled facts, `None` where there are none.
+    pub fn judged_at(&self, asks_settled: bool) -> Option<Time> {
+        if asks_settled { self.settled_time } else { Some(self.event_time.unwrap_or_default()) }
+    }
+
     /// Whether a rule is asked about this row: about those of the clock and of sightings only one that mentions them.
     pub fn is_asked(&self, asks_timer: bool, asks_sighting: bool) -> bool {
         match self.row_kind {

@@ -246,6 +246,7 @@ impl<'a> FileCheck<'a, '_> {
             when: tally.as_ref().and_then(relations::counted).unwrap_or_else(|| text(&when)),
             clear: clear.as_ref().map(text),
             columns: asked.union(template.columns()).union(of_zone).iter().collect(),
+            asks_settled: asked.iter().any(|column| column.name().starts_with("settled_")),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
             asks_sighting: asked
                 .iter()

@@ -128,7 +128,7 @@ fn hole(inside: &str, offset: usize) -> Result<Part, TemplateProblem> {
 /// What is said of a column of which nothing is known.
 fn unknown(column: Column) -> &'static str {
     match column.name() {
-        "road_name" => "a road without a name",
+        "road_name" | "settled_road_name" => "a road without a name",
         "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => "none",
         _ => "unknown",
     }

@@ -136,6 +136,14 @@ const UNKNOWN: &[(&[&str], &str)] = &[
         "no road is near; on rows made by the clock",
     ),
     (&["speed_limit_kmh"], "neither zone nor road gives a limit; on rows made by the clock"),
+    (
+        &["settled_time"],
+        "on the first report, after a gap of more than `facts.max_gap_s`, and on rows made by the clock or by sightings",
+    ),
+    (&["settled_lat", "settled_lon"], "nobody knew where it was, or `settled_time` is NULL"),
+    (&["settled_road_id", "settled_road_name"], "no road was near, or `settled_time` is NULL"),
+    (&["settled_speed_limit_kmh"], "neither zone nor road gave a limit, or `settled_time` is NULL"),
+    (&["settled_speed_kmh"], "`speed_kmh` was, this fix contradicts it, or `settled_time` is NULL"),
     (&["permit_id"], "there is no permit"),
     (&["in_permit_window"], "there is no valid permit"),
     (
@@ -169,7 +177,10 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
         &["moving", "stopped_s"],
         &["facts.stop_speed_kmh", "facts.leave_speed_kmh", "facts.stop_radius_m", "facts.stop_s", "facts.drift_m"],
     ),
-    (&["speed_kmh", "implied_speed_kmh", "acceleration_mps2"], &["facts.max_gap_s"]),
+    (
+        &["speed_kmh", "implied_speed_kmh", "acceleration_mps2", "settled_time", "settled_speed_kmh"],
+        &["facts.max_gap_s"],
+    ),
     (
         &[
             "road_id",
@@ -179,6 +190,9 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
             "road_confidence",
             "road_ambiguous",
             "speed_limit_kmh",
+            "settled_road_id",
+            "settled_road_name",
+            "settled_speed_limit_kmh",
         ],
         &[
             "facts.road_radius_m",

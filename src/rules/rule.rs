@@ -62,6 +62,8 @@ pub struct Rule {
     pub asks_timer: bool,
     /// Whether it mentions a fact of sightings, or `row_kind`: only then does it judge them.
     pub asks_sighting: bool,
+    /// Whether it reads settled facts: it is judged as of the report before, one report later.
+    pub asks_settled: bool,
     /// The file that it stands in, as named to the loader.
     pub file: Text,
     /// The line at which it begins, from 1.

@@ -398,6 +398,8 @@ fn truck() -> Facts {
         local_hour: Some(0),
         speed_kmh: Some(66.0),
         speed_limit_kmh: Some(60.0),
+        settled_speed_kmh: Some(66.0),
+        settled_speed_limit_kmh: Some(60.0),
         odometer_m: Some(0.0),
         loaded: Some(true),
         road_name: Some("滨海大道".into()),
@@ -906,9 +908,11 @@ fn the_pack_raises_what_it_should_and_nothing_else() {
     type Change = fn(&mut Facts);
     let cases: &[(Change, &[&str])] = &[
         (|_| {}, &[]),
-        (|f| f.speed_kmh = Some(70.0), &["overspeed"]),
-        (|f| f.speed_kmh = Some(95.0), &["overspeed", "overspeed-severe"]),
-        (|f| (f.speed_kmh, f.speed_limit_kmh) = (Some(95.0), None), &[]),
+        (|f| f.settled_speed_kmh = Some(70.0), &["overspeed"]),
+        (|f| f.settled_speed_kmh = Some(95.0), &["overspeed", "overspeed-severe"]),
+        (|f| (f.settled_speed_kmh, f.settled_speed_limit_kmh) = (Some(95.0), None), &[]),
+        // Of this report only the next one accuses.
+        (|f| f.speed_kmh = Some(95.0), &[]),
         (|f| (f.off_route, f.route_deviation_m) = (Some(true), Some(150.0)), &["route-deviation"]),
         (
             |f| (f.off_route, f.route_deviation_m) = (Some(true), Some(600.0)),

@@ -96,6 +96,12 @@ impl Network {
         f64::from(self.stretches[segment as usize].length_m)
     }
 
+    /// The segment's course, degrees from north.
+    pub fn heading_deg(&self, segment: u32) -> f64 {
+        let (east, north) = self.stretches[segment as usize].course;
+        f64::from(east).atan2(f64::from(north)).to_degrees().rem_euclid(360.0)
+    }
+
     /// How much a way turns that comes to a node by one segment and leaves it by another: 0 straight on, 1 back.
     fn turn(&self, by: u32, onto: u32, node: u32) -> f64 {
         let (by, onto) = (self.stretches[by as usize], self.stretches[onto as usize]);
