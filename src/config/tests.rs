@@ -233,10 +233,10 @@ fn a_setting_is_tried_without_a_file() {
         ..Overrides::default()
     };
     let file = "[facts]\nroad_sigma_m = 7\nroad_radius_m = 60";
-    let loaded = load(file, &[], &set(&[("facts.road_sigma_m", "8"), ("log.level", "1"), ("time_zone", "UTC")]));
+    let loaded = load(file, &[], &set(&[("facts.road_sigma_m", "8"), ("mqtt.client_id", "1"), ("time_zone", "UTC")]));
     let config = loaded.expect("known keys").config;
     let facts = config.facts();
-    assert_eq!((facts.road_sigma_m, facts.road_radius_m, config.log.level.as_str()), (8.0, 60.0, "1"));
+    assert_eq!((facts.road_sigma_m, facts.road_radius_m, config.mqtt.client_id.as_str()), (8.0, 60.0, "1"));
     assert_eq!(config.time_zone, "UTC", "--set goes before --time-zone");
     for (key, value, expected) in [
         (
