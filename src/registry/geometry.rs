@@ -2,6 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
+use geo::line_intersection::{LineIntersection, line_intersection};
+use rstar::{
+    RTree, RTreeObject as _,
+    primitives::{GeomWithData, Rectangle},
+};
 use serde::{
     Deserialize, Deserializer,
     de::{IgnoredAny, SeqAccess, Visitor},
@@ -126,13 +131,56 @@ fn ring(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
     if points.windows(2).filter(|pair| pair[0] != pair[1]).count() < 3 {
         return wrong("a ring of fewer than 3 different positions", "at least 3");
     }
+    if points.windows(2).any(|pair| (pair[0].lon - pair[1].lon).abs() > 180.0) {
+        return wrong("a ring that crosses the antimeridian", "two rings, one on each side of it (RFC 7946, 3.1.9)");
+    }
+    if let Some(at) = crossing(&points) {
+        return wrong(
+            format!("a ring that crosses or covers itself near [{:.6}, {:.6}]", at.lon, at.lat),
+            "a ring that is drawn once around its area: what it covers twice would count as a hole",
+        );
+    }
     Ok(points)
+}
+
+/// Where a closed ring crosses itself, is drawn twice round, or runs back on itself.
+fn crossing(points: &[Point]) -> Option<Point> {
+    let coord = |p: &Point| geo::Coord { x: p.lon, y: p.lat };
+    let segments: Vec<geo::Line> = points
+        .windows(2)
+        .filter(|pair| pair[0] != pair[1])
+        .map(|pair| geo::Line::new(coord(&pair[0]), coord(&pair[1])))
+        .collect();
+    let boxed = |(number, line): (usize, &geo::Line)| {
+        let (a, b) = (line.start, line.end);
+        GeomWithData::new(Rectangle::from_corners([a.x.min(b.x), a.y.min(b.y)], [a.x.max(b.x), a.y.max(b.y)]), number)
+    };
+    let tree = RTree::bulk_load(segments.iter().enumerate().map(boxed).collect());
+    let last = segments.len() - 1;
+    segments.iter().enumerate().find_map(|(number, line)| {
+        let reach = boxed((number, line)).geom().envelope();
+        let others =
+            tree.locate_in_envelope_intersecting(reach).map(|other| other.data).filter(|other| *other > number);
+        let mut meets = others.filter_map(|other| {
+            let is_next = other == number + 1 || (number == 0 && other == last);
+            match line_intersection(*line, segments[other])? {
+                // Neighbours meet in the point that they share, and a ring may touch itself in one: neither covers anything twice.
+                LineIntersection::SinglePoint { is_proper, .. } if is_next || !is_proper => None,
+                LineIntersection::SinglePoint { intersection, .. } => Some(intersection),
+                LineIntersection::Collinear { intersection } => Some(intersection.start),
+            }
+        });
+        meets.next().map(|at| Point::new(at.x, at.y))
+    })
 }
 
 fn part(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
     let points = points(positions, datum)?;
     match points.len() {
         0 | 1 => wrong(format!("a line of {} positions", points.len()), "at least 2"),
+        _ if points.iter().all(|point| *point == points[0]) => {
+            wrong("a line without length", "at least 2 different positions")
+        }
         _ => Ok(points),
     }
 }

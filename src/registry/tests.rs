@@ -697,3 +697,37 @@ fn a_plate_is_found_however_it_is_written() {
         assert_eq!(&*vehicle.plate, "粤B·10001", "shown as it was given");
     }
 }
+
+/// A ring drawn twice round was taken without a word, and by the even-odd rule its middle was a hole: the forbidden zone did not exist where
+/// it mattered.
+#[test]
+fn rings_that_meet_themselves_are_refused_with_the_place() {
+    let zone = |ring: &str| {
+        let properties = r#""type":"Feature","properties":{"zone_id":"Z1","name":"z","kind":"forbidden"}"#;
+        format!(
+            r#"{{"type":"FeatureCollection","datum":"wgs84","features":[{{{properties},"geometry":{{"type":"Polygon","coordinates":[{ring}]}}}}]}}"#
+        )
+    };
+    let read = |ring: &str| Registry::parse(&[("zones.geojson", &zone(ring))]);
+    for (ring, part) in [
+        ("[[0,0],[1,1],[1,0],[0,1],[0,0]]", "near [0.500000, 0.500000]"),
+        ("[[0,0],[1,0],[1,1],[0,1],[0,0],[1,0],[1,1],[0,1],[0,0]]", "crosses or covers itself"),
+        ("[[0,0],[2,0],[2,2],[0.5,0.5],[0.5,1.5],[2,0.2],[0,2],[0,0]]", "crosses or covers itself"),
+        ("[[0,0],[1,0],[2,0],[0,0]]", "crosses or covers itself"),
+        ("[[0,0],[2,0],[1,0],[1,1],[0,0]]", "crosses or covers itself"),
+        ("[[179,0],[-179,0],[-179,1],[179,1],[179,0]]", "antimeridian"),
+    ] {
+        let error = read(ring).expect_err(ring).to_string();
+        assert!(error.contains("zones.geojson") && error.contains("Z1") && error.contains(part), "{ring}: {error}");
+    }
+    for ring in [
+        "[[0,0],[1,0],[1,1],[0,1],[0,0]]",
+        "[[0,0],[0,1],[1,1],[1,0],[0,0]]",
+        "[[0,0],[1,0],[1,0],[1,1],[0,1],[0,0]]",
+        "[[0,0],[0.5,0],[1,0],[1,1],[0,1],[0,0]]",
+        "[[0,0],[3,0],[3,3],[2,3],[2,1],[1,1],[1,3],[0,3],[0,0]]",
+        "[[0,0],[2,0],[2,2],[1,0],[0,2],[0,0]]",
+    ] {
+        read(ring).unwrap_or_else(|error| panic!("{ring}: {error}"));
+    }
+}
