@@ -18,6 +18,7 @@ mod line;
 mod operate;
 mod outage;
 mod recovery;
+mod run_book;
 mod shadow;
 mod sql;
 mod support;
