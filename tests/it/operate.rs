@@ -225,3 +225,97 @@ fn every_metric_moves() {
         names.iter().filter(|name| !seen.contains(*name) && !SHOWN_ELSEWHERE.contains(&name.as_str())).collect();
     assert!(silent.is_empty(), "nobody feeds {silent:?}");
 }
+
+/// Nobody is on duty, so the order is left to the department. It closes it over HTTP, or one of its units over MQTT; whoever is wrong is
+/// told the reason, and who was right may correct the verdict.
+#[test]
+fn a_department_closes_what_was_left_to_it() {
+    let (city, broker) = (City::new(2), Mosquitto::start());
+    let soon = [("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__MAJOR", "1")];
+    let served = start(&city, &broker, "data", &soon);
+    let began = now_ms() - 60_000;
+    let report = |n: i64| {
+        let (truck, round) = (n % 2, n / 2);
+        json!({ "device_id": format!("D{truck}"), "device_time": began + round * 10_000, "speed_kmh": 75,
+            "lat": 22.5 + truck as f64 * 0.01, "lon": 113.9 + round as f64 * 0.002 })
+    };
+    run(publish(&broker, &(0..12).map(report).collect::<Vec<_>>()));
+    let escalated = wait_for("two orders that nobody takes", || {
+        let list = served.json("/api/v1/dispatch?state=escalated");
+        let ids = list["orders"].as_array()?.iter().map(|order| order["dispatch_id"].as_str().unwrap().to_owned());
+        let ids: Vec<String> = ids.collect();
+        (ids.len() == 2).then_some(ids)
+    });
+    let resolve = |department: &str, verdict: &str| {
+        let body = json!({ "department": department, "verdict": verdict });
+        served.post(&format!("/api/v1/dispatch/{}/resolve", escalated[0]), &body)
+    };
+    let status = |answer: &str| answer.split(' ').nth(1).unwrap().to_owned();
+    let verdict = |id: &str| served.json(&format!("/api/v1/dispatch/{id}"))["order"]["verdict"].clone();
+    assert_eq!(status(&resolve("housing", "confirmed")), "400");
+    assert_eq!(status(&resolve("traffic_police", "perhaps")), "400");
+    assert_eq!(status(&resolve("traffic_police", "confirmed")), "200");
+    assert_eq!(verdict(&escalated[0]), "confirmed");
+    assert_eq!(status(&resolve("traffic_police", "false_alarm")), "200", "it corrects itself");
+    assert_eq!(verdict(&escalated[0]), "false_alarm");
+    let heard = run(async {
+        let mut options = rumqttc::MqttOptions::new("squad", "127.0.0.1", broker.port);
+        options.set_clean_session(true);
+        let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
+        client.subscribe("mw/v1/dispatch/+", rumqttc::QoS::AtLeastOnce).await.unwrap();
+        let reply = |unit: &str, id: &str, verdict: &str| {
+            let reply = json!({ "dispatch_id": id, "device_time": now_ms(), "answer": "resolved", "verdict": verdict });
+            (format!("mw/v1/unit/{unit}/reply"), reply.to_string().into_bytes())
+        };
+        let listening = async {
+            loop {
+                match events.poll().await.unwrap() {
+                    rumqttc::Event::Incoming(rumqttc::Packet::SubAck(_)) => {
+                        let [first, second] = [&escalated[0], &escalated[1]];
+                        let messages = vec![reply("U1", second, "not_found"), reply("U2", first, "confirmed")];
+                        publish_all(&broker, messages).await;
+                    }
+                    rumqttc::Event::Incoming(rumqttc::Packet::Publish(publish)) => {
+                        let message: serde_json::Value = serde_json::from_slice(&publish.payload).unwrap();
+                        if message.get("outcome").is_some() {
+                            return (publish.topic, message);
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(crate::support::PATIENCE, listening).await.expect("an answer")
+    });
+    assert_eq!((heard.0.as_str(), &heard.1["dispatch_id"]), ("mw/v1/dispatch/U2", &json!(escalated[0])));
+    assert!(heard.1["reason"].as_str().is_some_and(|reason| !reason.is_empty()), "{}", heard.1);
+    wait_for("the unit of the department to close the other", || (verdict(&escalated[1]) == "not_found").then_some(()));
+    assert_eq!(verdict(&escalated[0]), "false_alarm", "U2 changed nothing");
+}
+
+/// What was measured yesterday is in the book and on the list; nobody is woken for it.
+#[test]
+fn alerts_of_yesterday_send_nobody() {
+    let (city, broker) = (City::new(2), Mosquitto::start());
+    let served = start(&city, &broker, "data", &[]);
+    let reports = city.reports(12, now_ms() - 86_400_000);
+    run(publish(&broker, &reports));
+    wait_for("all reports", || (served.received() == reports.len() as u64).then_some(()));
+    let list = served.json("/api/v1/dispatch");
+    let orders = list["orders"].as_array().unwrap();
+    assert!(!orders.is_empty());
+    assert!(orders.iter().all(|order| order["state"] == "listed"), "{list}");
+}
+
+/// HTTP asks nobody who he is: whoever opens it to others is told so in capitals, and whoever does not is not.
+#[test]
+fn a_door_that_is_open_to_others_is_warned_of() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let warning = "ANYBODY WHO REACHES THIS ADDRESS CAN READ EVERYTHING";
+    for (listen, is_open) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
+        let data = city.folder.path().join(listen.replace([':', '.'], "-"));
+        let served = Served::start_at(program(), listen, &broker.address(), &data, &city.registry(), &city.rules());
+        wait_for("the log to begin", || served.log().contains("connected to the broker").then_some(()));
+        assert_eq!(served.log().contains(warning), is_open, "{listen}:\n{}", served.log());
+    }
+}

@@ -137,14 +137,26 @@ impl Served {
     }
 
     /// As [`Served::start`], with settings of its own in the environment.
-    pub fn start_with(mut program: Command, broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
+    pub fn start_with(program: Command, broker: &str, data: &Path, registry: &Path, rules: &Path) -> Self {
+        Self::start_at(program, "127.0.0.1:0", broker, data, registry, rules)
+    }
+
+    /// As [`Served::start_with`], listening where it is told.
+    pub fn start_at(
+        mut program: Command,
+        listen: &str,
+        broker: &str,
+        data: &Path,
+        registry: &Path,
+        rules: &Path,
+    ) -> Self {
         // The cities of the tests drive on days that are long past; how old a report may be is asked elsewhere.
         let oldest = "MUCKWATCH_ADMISSION__MAX_AGE_S";
         if !program.get_envs().any(|(name, _)| name.to_str() == Some(oldest)) {
             program.env(oldest, "315360000");
         }
         let mut child = program
-            .args(["serve", "--http", "127.0.0.1:0", "--mqtt", broker])
+            .args(["serve", "--http", listen, "--mqtt", broker])
             .arg("--data")
             .arg(data)
             .arg("--registry")

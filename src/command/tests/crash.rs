@@ -175,6 +175,56 @@ fn what_late_data_shows_too_late_is_evidence_and_nobody_is_told() {
     assert_eq!(news.len(), 2, "the alert, and its order for the list");
 }
 
+/// A squad closed the order of U0 as confirmed and finds within the hour that it was wrong; another squad, and the same one after
+/// the hour, change nothing and hear why.
+#[test]
+fn a_verdict_is_corrected_within_an_hour_by_who_gave_it() {
+    let cases = [
+        (0, 0, true, "at once"),
+        (0, 3_600_000, true, "after an hour to the millisecond"),
+        (0, 3_600_001, false, "after more than an hour"),
+        (1, 60_000, false, "by another"),
+    ];
+    for (unit, later_ms, corrects, why) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("verdict.sqlite");
+        let store = Store::open(&path).expect("a store");
+        let mut desk = start(&store);
+        let steps = [
+            Step::Unit(0, 0, UnitStatus::Available),
+            Step::Unit(1, 100, UnitStatus::Available),
+            Step::Alert(0, Severity::Major, false),
+            Step::Reply(0, 0, Answer::Accept),
+            Step::Reply(0, 0, Answer::Resolved),
+        ];
+        steps.iter().enumerate().for_each(|(index, step)| commit(&store, &mut desk, index, step));
+        let id = crate::model::dispatch_id("a0");
+        let order = || store.reader().order(&id).expect("the book").expect("the order").order;
+        assert_eq!(order().verdict, Some(Finding::Confirmed), "{why}");
+        // Closed orders are in the tables only: a desk that knows nothing of it corrects, too.
+        let mut desk = start(&store);
+        let at = time_of(4).plus_ms(later_ms);
+        let reply = UnitReply {
+            unit_id: format!("U{unit}").into(),
+            dispatch_id: id.clone(),
+            device_time: at,
+            answer: Answer::Resolved,
+            reason: None,
+            verdict: Some(Finding::FalseAlarm),
+            note: Some("a load of sand".into()),
+            media: None,
+        };
+        store.commit(|tx| desk.record(tx, &record(Body::Reply(reply), at))).expect("a commit");
+        let expected = if corrects { Finding::FalseAlarm } else { Finding::Confirmed };
+        assert_eq!(order().verdict, Some(expected), "{why}");
+        assert_eq!(order().closed_at, Some(time_of(4)), "{why}");
+        let answers = "SELECT count(*) FROM outbox WHERE CAST(payload AS TEXT) LIKE '%reason_zh%'";
+        let said: i64 =
+            Connection::open(&path).and_then(|file| file.query_row(answers, [], |row| row.get(0))).expect("the outbox");
+        assert_eq!(said, i64::from(!corrects), "{why}: who changes nothing hears the reason");
+    }
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let severity = prop::sample::select(Severity::ALL.to_vec());
     let status = prop::sample::select(vec![UnitStatus::Available, UnitStatus::Available, UnitStatus::Busy]);
