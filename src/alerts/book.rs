@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::machine::{Machine, Phase, Step};
 use crate::model::{
-    Alert, AlertId, AlertState, Column, Departments, Facts, Incident, Joined, Severity, Tally, Text, Time, Timing,
-    Transition, Value, Verdict, limits,
+    Alert, AlertId, AlertState, Column, Departments, Facts, Incident, Joined, LocalText, Severity, Tally, Text, Time,
+    Timing, Transition, Value, Verdict, limits,
 };
 
 /// What of a rule an alert needs.
@@ -16,6 +16,8 @@ pub struct RuleTerms<'a> {
     pub id: &'a Text,
     /// Digest of the rule as loaded.
     pub version: &'a Text,
+    pub name: &'a LocalText,
+    pub code: Option<&'a Text>,
     pub timing: &'a Timing,
     /// What one alert is about; contains `vehicle_id`, unless the rule has a tally.
     pub key: &'a [Column],
@@ -175,12 +177,12 @@ impl VehicleAlerts {
     /// Takes what `rule` says of `row`; returns what it changed, first for this row's key, then for others. `message` is asked
     /// only when an alert opens.
     #[inline]
-    pub fn judge(
+    pub fn judge<M: Into<LocalText>>(
         &mut self,
         rule: &RuleTerms<'_>,
         row: &Facts,
         judgement: Judgement,
-        message: impl Fn() -> String,
+        message: impl Fn() -> M,
     ) -> Vec<Transition> {
         if self.tracks.is_empty() && judgement.when != Verdict::True {
             return Vec::new();
@@ -189,13 +191,13 @@ impl VehicleAlerts {
     }
 
     /// Takes what `rule` says of `row` under each of several keys, and what it says under all others.
-    pub fn judge_each(
+    pub fn judge_each<M: Into<LocalText>>(
         &mut self,
         rule: &RuleTerms<'_>,
         row: &Facts,
         each: &[(&Facts, Judgement)],
         elsewhere: Judgement,
-        message: impl Fn(&Facts) -> String,
+        message: impl Fn(&Facts) -> M,
     ) -> Vec<Transition> {
         if !row.is_asked(rule.asks_timer, rule.asks_sighting) {
             return Vec::new();
@@ -209,14 +211,14 @@ impl VehicleAlerts {
                 mine => mine,
             };
             if let Some(index) = mine {
-                transitions.extend(self.step(index, rule, row, at, *judgement, || message(row)));
+                transitions.extend(self.step(index, rule, row, at, *judgement, || message(row).into()));
             }
         }
         for index in 0..self.tracks.len() {
             let track = &self.tracks[index];
             let is_told = || each.iter().any(|(row, _)| track.key.is_of(rule.key, row));
             if track.rule_id == *rule.id && !is_told() {
-                transitions.extend(self.step(index, rule, row, at, elsewhere, String::new));
+                transitions.extend(self.step(index, rule, row, at, elsewhere, LocalText::default));
             }
         }
         self.tracks.retain(|track| track.rule_id != *rule.id || !track.is_idle(rule.timing, at));
@@ -232,7 +234,7 @@ impl VehicleAlerts {
         row: &Facts,
         at: Time,
         judgement: Judgement,
-        message: impl FnOnce() -> String,
+        message: impl FnOnce() -> LocalText,
     ) -> Option<Transition> {
         let severity = judgement.severity.unwrap_or(rule.severity_default);
         let inhibited = judgement.when == Verdict::True && self.inhibitors(rule.inhibited_by).next().is_some();
@@ -406,6 +408,7 @@ fn join(alert: &mut Alert, found: Alert) -> bool {
         rule_version: found.rule_version,
         severity: found.severity,
         message: found.message,
+        messages: found.messages,
         started_at: found.started_at,
         fired_at: found.fired_at,
         facts: found.facts,
@@ -418,7 +421,7 @@ pub(super) fn draft(
     rule: &RuleTerms<'_>,
     row: &Facts,
     severity: Severity,
-    message: String,
+    messages: LocalText,
     started_at: Time,
     fired_at: Time,
 ) -> Alert {
@@ -442,7 +445,10 @@ pub(super) fn draft(
         trip_id: row.trip_id.clone(),
         severity,
         departments: rule.departments.clone(),
-        message,
+        message: messages.en.clone(),
+        messages,
+        rule_name: rule.name.clone(),
+        rule_code: rule.code.cloned(),
         started_at,
         fired_at,
         cleared_at: None,

@@ -10,7 +10,7 @@ use super::{
     window::{By, Counting, Entry, What, Window},
 };
 use crate::model::{
-    Alert, AlertId, AlertState, Facts, Severity, Tally, Text, Time, Transition, Zone, dispatch_id, limits,
+    Alert, AlertId, AlertState, Facts, LocalText, Severity, Tally, Text, Time, Transition, Zone, dispatch_id, limits,
 };
 
 /// Something that is counted.
@@ -88,19 +88,19 @@ impl Tallies {
 
     /// Counts something for the rule's key in this row; `message` is that of the alert which it may open. What comes out of order
     /// changes nothing before [`Tallies::recount`].
-    pub fn hit(
+    pub fn hit<M: Into<LocalText>>(
         &mut self,
         rule: &RuleTerms<'_>,
         hit: Hit<'_>,
         zone: &Zone,
-        message: impl FnOnce() -> String,
+        message: impl FnOnce() -> M,
     ) -> Vec<Transition> {
         let Some((place, tally)) = place_of(rule, hit.row).zip(rule.tally) else { return Vec::new() };
         if !self.counts.contains_key(&place) && self.counts.len() >= limits::TALLIES {
             return Vec::new();
         }
         let at = hit.row.event_time.unwrap_or_default();
-        let draft = draft(rule, hit.row, hit.severity.unwrap_or(rule.severity_default), message(), at, at);
+        let draft = draft(rule, hit.row, hit.severity.unwrap_or(rule.severity_default), message().into(), at, at);
         let entry = Entry {
             at,
             vehicle_id: hit.row.vehicle_id.clone(),

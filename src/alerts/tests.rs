@@ -387,6 +387,8 @@ fn ruled(id: &str, words: &str, key: &str) -> Ruled {
 impl Ruled {
     fn terms(&self) -> RuleTerms<'_> {
         RuleTerms {
+            name: const { &crate::model::LocalText { zh: String::new(), en: String::new() } },
+            code: None,
             id: &self.id,
             version: &self.version,
             timing: &self.timing,
@@ -550,7 +552,7 @@ fn an_alert_is_drafted_from_the_row_that_completes_the_hold() {
     let expected = serde_json::json!({
         "alert_id": crate::model::AlertId::derive("overspeed", &[Some("V1")], s(0)),
         "rule_id": "overspeed", "rule_version": "v1", "vehicle_id": "V1", "plate": "粤B12345", "company_id": "C1",
-        "driver_id": "D7", "severity": "notice", "departments": ["traffic_police"], "message": "told",
+        "driver_id": "D7", "severity": "notice", "departments": ["traffic_police"], "message": "told", "messages": {"zh": "told", "en": "told"},
         "started_at": "1970-01-01T00:00:00.000Z", "fired_at": "1970-01-01T00:00:10.000Z",
         "state": "open", "retrospective": false, "lat": 22.5, "lon": 114.0, "place_id": "B",
         "facts": { "speed_kmh": 72.5, "speed_limit_kmh": null },

@@ -1295,7 +1295,7 @@ fn advance(
                 .map(|ZoneVerdict { row, when, clear, severity }| (row, Judgement { when, clear, severity }))
                 .collect();
             let elsewhere = Judgement { when: elsewhere, clear, severity: None };
-            let transitions = alerts.judge_each(&terms(rule), row, &each, elsewhere, |row| rule.message(row));
+            let transitions = alerts.judge_each(&terms(rule), row, &each, elsewhere, |row| rule.messages(row));
             transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
             continue;
         }
@@ -1305,7 +1305,7 @@ fn advance(
             continue;
         }
         let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));
-        let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.message(row));
+        let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.messages(row));
         transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
     }
 }
@@ -1315,6 +1315,8 @@ pub(super) fn terms(rule: &Rule) -> RuleTerms<'_> {
     RuleTerms {
         id: &rule.id,
         version: &rule.version,
+        name: &rule.titles,
+        code: rule.labels.get("code"),
         timing: &rule.timing,
         key: &rule.key,
         departments: &rule.departments,

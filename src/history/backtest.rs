@@ -373,7 +373,7 @@ fn differences(before: &Alert, after: &Alert) -> Vec<&'static str> {
         ("cleared_at", before.cleared_at != after.cleared_at),
         ("state", before.state != after.state),
         ("departments", before.departments != after.departments),
-        ("message", before.message != after.message),
+        ("message", (&before.message, &before.messages) != (&after.message, &after.messages)),
         ("retrospective", before.retrospective != after.retrospective),
         ("shadow", before.shadow != after.shadow),
         ("joined", joined(before) != joined(after)),

@@ -67,6 +67,34 @@ impl fmt::Display for AlertId {
     }
 }
 
+/// A text in the languages that people read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalText {
+    pub zh: String,
+    pub en: String,
+}
+
+/// A language that people read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Language {
+    Zh,
+    #[default]
+    En,
+}
+
+impl LocalText {
+    pub fn is_empty(&self) -> bool {
+        self.zh.is_empty() && self.en.is_empty()
+    }
+}
+
+impl From<String> for LocalText {
+    /// The same text in every language.
+    fn from(text: String) -> Self {
+        Self { zh: text.clone(), en: text }
+    }
+}
+
 /// Where an alert stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -112,7 +140,17 @@ pub struct Alert {
     /// The highest reached.
     pub severity: Severity,
     pub departments: Departments,
+    /// In English, where the rule says it in both languages.
     pub message: String,
+    /// The message in each language; empty in alerts of before there were two.
+    #[serde(default, skip_serializing_if = "LocalText::is_empty")]
+    pub messages: LocalText,
+    /// The rule's name, its id where it has none.
+    #[serde(default, skip_serializing_if = "LocalText::is_empty")]
+    pub rule_name: LocalText,
+    /// The rule's label `code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule_code: Option<Arc<str>>,
     /// Event time of the first report of the hold.
     pub started_at: Time,
     /// Event time at which the hold was complete.
@@ -158,6 +196,8 @@ pub struct Joined {
     /// The highest that rule reached.
     pub severity: Severity,
     pub message: String,
+    #[serde(default, skip_serializing_if = "LocalText::is_empty")]
+    pub messages: LocalText,
     pub started_at: Time,
     pub fired_at: Time,
     /// That rule's own columns with their values at its `fired_at`.

@@ -19,7 +19,7 @@ mod rule;
 mod schedule;
 mod time;
 
-pub use alert::{Alert, AlertId, AlertState, Joined, Severity, Transition};
+pub use alert::{Alert, AlertId, AlertState, Joined, Language, LocalText, Severity, Transition};
 pub(crate) use cause::wraps;
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, Text, Value};

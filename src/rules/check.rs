@@ -10,10 +10,10 @@ use super::{
     compile::{Compiler, Predicate},
     errors::nearest,
     file::{Entry, Node, NodeValue, Position, Source},
-    message::Template,
+    message::{Template, Templates},
     set::digest,
 };
-use crate::model::{Column, ColumnSet, CountWindow, Severity, Text, Timing, limits};
+use crate::model::{Column, ColumnSet, CountWindow, Language, LocalText, Severity, Text, Timing, limits};
 
 /// The compiled predicates of one rule.
 pub(super) struct Terms {
@@ -224,9 +224,13 @@ impl<'a> FileCheck<'a, '_> {
         let tally = self.tally(entries, &key, over);
         let timing = self.timing(entries, clear_ms, tally.is_some());
         let (severity_default, cases) = given_severity.unwrap_or_else(|| self.severity(entries));
-        let template = self.template(entries, name.in_language("en").unwrap_or(&id));
+        let titles = {
+            let title = |language| name.in_language(language).unwrap_or(&id).to_owned();
+            LocalText { zh: title("zh"), en: title("en") }
+        };
+        let templates = self.templates(entries, &titles);
         if tally.as_ref().is_some_and(|tally| tally.over.is_some()) {
-            self.told_by_alerts(entries, &key, &template);
+            self.told_by_alerts(entries, &key, &templates);
         }
         let incident = self.incident(entries, tally.is_some());
         let departments = self.words(entries, "departments");
@@ -239,13 +243,13 @@ impl<'a> FileCheck<'a, '_> {
         let text = |predicate: &Written| Text::from(&*predicate.text);
         let of_zone: ColumnSet = key.iter().copied().filter(|column| column.name() == "zone_id").collect();
         if of_zone == ColumnSet::default() {
-            self.asks_no_zone(at, asked.union(template.columns()));
+            self.asks_no_zone(at, asked.union(templates.columns()));
         }
         let mut rule = Rule {
             version: Text::default(),
             when: tally.as_ref().and_then(relations::counted).unwrap_or_else(|| text(&when)),
             clear: clear.as_ref().map(text),
-            columns: asked.union(template.columns()).union(of_zone).iter().collect(),
+            columns: asked.union(templates.columns()).union(of_zone).iter().collect(),
             asks_settled: asked.iter().any(|column| column.name().starts_with("settled_")),
             asks_timer: asked.contains_any(&["silent_s", "row_kind"]),
             asks_sighting: asked
@@ -256,6 +260,7 @@ impl<'a> FileCheck<'a, '_> {
             departments: departments.into(),
             id,
             name,
+            titles,
             description,
             timing,
             key,
@@ -266,10 +271,11 @@ impl<'a> FileCheck<'a, '_> {
             tally,
             enabled,
             shadow,
-            template,
+            templates,
             risk: None,
         };
-        let message = find(entries, "message").and_then(scalar).unwrap_or_default();
+        let written = |node| scalar(node).unwrap_or_else(|| node.to_json().to_string());
+        let message = find(entries, "message").map(written).unwrap_or_default();
         rule.version = version(&rule, &cases, &message).into();
         let cases = cases.into_iter().map(|(severity, case)| (severity, case.predicate)).collect();
         Some((rule, Terms { when: when.predicate, clear: clear.map(|clear| clear.predicate), cases }))
@@ -468,10 +474,29 @@ impl<'a> FileCheck<'a, '_> {
         severity
     }
 
-    fn template(&mut self, entries: &[Entry], name: &str) -> Template {
-        let Some(node) = find(entries, "message") else { return Template::plate_and(name) };
+    /// One text for all languages, or one for each; a language that is left out gets the other's.
+    fn templates(&mut self, entries: &[Entry], titles: &LocalText) -> Templates {
+        let Some(node) = find(entries, "message") else {
+            let of = Template::plate_and;
+            return Templates { zh: of(&titles.zh, Language::Zh), en: of(&titles.en, Language::En) };
+        };
+        let languages = [("zh", Language::Zh), ("en", Language::En)];
+        if let NodeValue::Map(texts) = &node.value
+            && texts.iter().any(|text| languages.iter().any(|(tag, _)| text.key == *tag))
+        {
+            self.known_keys(texts, &["zh", "en"], &[], "`message`");
+            let mut read = |(tag, language)| Some(self.template(find(texts, tag)?, Some(language)));
+            let [zh, en] = languages.map(&mut read);
+            let either = zh.clone().or_else(|| en.clone()).unwrap_or_default();
+            return Templates { zh: zh.unwrap_or_else(|| either.clone()), en: en.unwrap_or(either) };
+        }
+        let both = self.template(node, None);
+        Templates { zh: both.clone(), en: both }
+    }
+
+    fn template(&mut self, node: &Node, language: Option<Language>) -> Template {
         let Some(text) = self.text(node, "`message`") else { return Template::default() };
-        match Template::parse(text) {
+        match Template::parse(text, language) {
             Ok(template) => template,
             Err(problems) => {
                 for problem in problems {

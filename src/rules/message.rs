@@ -3,11 +3,34 @@
 use std::fmt::Write;
 
 use super::errors::nearest;
-use crate::model::{Column, ColumnSet, Facts, Kind, Value};
+use crate::model::{Column, ColumnSet, Facts, Kind, Language, LocalText, Value};
 
-/// A message with holes for columns. What is unknown shows as `?`, lists are joined by commas, `{{` and `}}` are braces.
+/// A message with holes for columns. What is unknown is said in words, lists are joined by commas, `{{` and `}}` are braces.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Template(Vec<Part>);
+pub(super) struct Template {
+    parts: Vec<Part>,
+    /// In which unknown values and known words are said.
+    language: Language,
+}
+
+/// A rule's message in each language.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Templates {
+    pub zh: Template,
+    pub en: Template,
+}
+
+impl Templates {
+    /// The columns that they show.
+    pub fn columns(&self) -> ColumnSet {
+        self.zh.columns().union(self.en.columns())
+    }
+
+    /// The messages for a row.
+    pub fn fill(&self, row: &Facts) -> LocalText {
+        LocalText { zh: self.zh.fill(row), en: self.en.fill(row) }
+    }
+}
 
 #[derive(Clone, Debug, PartialEq)]
 enum Part {
@@ -28,16 +51,18 @@ const MOST_DECIMALS: u8 = 9;
 
 impl Template {
     /// What a rule without a message says: the plate and the rule's name.
-    pub fn plate_and(name: &str) -> Self {
+    pub fn plate_and(name: &str, language: Language) -> Self {
         let plate = Column::named("plate").map(|column| Part::Column { column, decimals: None });
-        Self(plate.into_iter().chain([Part::Text(format!(" {name}"))]).collect())
+        Self { parts: plate.into_iter().chain([Part::Text(format!(" {name}"))]).collect(), language }
     }
 
-    /// Reads a template.
+    /// Reads a template; of one text for all languages, Chinese characters tell that it is Chinese.
     ///
     /// # Errors
     /// Every hole that can't be filled.
-    pub fn parse(text: &str) -> Result<Self, Vec<TemplateProblem>> {
+    pub fn parse(text: &str, language: Option<Language>) -> Result<Self, Vec<TemplateProblem>> {
+        let is_chinese = text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+        let language = language.unwrap_or(if is_chinese { Language::Zh } else { Language::En });
         let (mut parts, mut problems) = (Vec::new(), Vec::new());
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {
@@ -59,12 +84,12 @@ impl Template {
             };
         }
         push_text(&mut parts, rest);
-        if problems.is_empty() { Ok(Self(parts)) } else { Err(problems) }
+        if problems.is_empty() { Ok(Self { parts, language }) } else { Err(problems) }
     }
 
     /// The columns it shows.
     pub fn columns(&self) -> ColumnSet {
-        self.0
+        self.parts
             .iter()
             .filter_map(|part| match part {
                 Part::Column { column, .. } => Some(*column),
@@ -74,12 +99,14 @@ impl Template {
     }
 
     /// The message for a row.
-    pub fn fill(&self, row: &Facts) -> String {
+    fn fill(&self, row: &Facts) -> String {
         let mut message = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Text(text) => message.push_str(text),
-                Part::Column { column, decimals } => show(&mut message, *column, row.value(*column), *decimals),
+                Part::Column { column, decimals } => {
+                    show(&mut message, *column, row.value(*column), *decimals, self.language);
+                }
             }
         }
         message
@@ -126,26 +153,80 @@ fn hole(inside: &str, offset: usize) -> Result<Part, TemplateProblem> {
 }
 
 /// What is said of a column of which nothing is known.
-fn unknown(column: Column) -> &'static str {
-    match column.name() {
-        "road_name" | "settled_road_name" => "a road without a name",
-        "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => "none",
-        _ => "unknown",
-    }
+fn unknown(column: Column, language: Language) -> &'static str {
+    let (zh, en) = match column.name() {
+        "road_name" | "settled_road_name" => ("无名道路", "a road without a name"),
+        "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => ("无", "none"),
+        _ => ("未知", "unknown"),
+    };
+    if language == Language::Zh { zh } else { en }
 }
 
-fn show(message: &mut String, column: Column, value: Value<'_>, decimals: Option<u8>) {
+/// A word of a column that holds known words, in Chinese.
+fn in_chinese(column: Column, word: &str) -> Option<&'static str> {
+    Some(match (column.name(), word) {
+        ("permit_status", "valid") => "有效",
+        ("permit_status", "expired") => "已过期",
+        ("permit_status", "not_yet") => "未生效",
+        ("permit_status", "none") => "无",
+        ("permit_status" | "vehicle_status", "suspended") => "已暂停",
+        ("permit_status", "revoked") => "已吊销",
+        ("vehicle_status", "active") => "正常",
+        ("vehicle_status", "maintenance") => "维修",
+        ("vehicle_status", "banned") => "禁运",
+        ("vehicle_status", "unregistered") => "未备案",
+        ("antenna" | "power", "ok") => "正常",
+        ("antenna", "open") => "开路",
+        ("antenna", "short") => "短路",
+        ("antenna", "fault") => "故障",
+        ("power", "low") => "电压低",
+        ("power", "lost") => "断电",
+        ("place_status", "open") => "营业",
+        ("place_status", "closed") => "停业",
+        ("place_status", "full") => "已满",
+        ("clock_fault", "time_zone") => "时区错误",
+        ("clock_fault", "week_rollover") => "GPS 周数翻转",
+        ("clock_fault", "never_set") => "从未校时",
+        ("clock_fault", "wrong") => "时间错误",
+        ("events", "fatigue") => "疲劳驾驶",
+        ("events", "phone") => "打电话",
+        ("events", "smoking") => "抽烟",
+        ("events", "distracted") => "分心驾驶",
+        ("events", "driver_absent") => "驾驶位无人",
+        ("events", "driver_change") => "更换驾驶员",
+        ("events", "seat_belt") => "未系安全带",
+        ("events", "lens_covered") => "镜头遮挡",
+        ("events", "forward_collision") => "前车碰撞预警",
+        ("events", "lane_departure") => "车道偏离",
+        ("events", "headway") => "车距过近",
+        ("events", "pedestrian") => "行人碰撞预警",
+        ("events", "blind_spot_right") => "右侧盲区有人",
+        ("events", "blind_spot_left") => "左侧盲区有人",
+        ("events", "harsh_brake") => "急刹车",
+        ("events", "harsh_turn") => "急转弯",
+        ("events", "spill") => "撒漏",
+        _ => return None,
+    })
+}
+
+fn show(message: &mut String, column: Column, value: Value<'_>, decimals: Option<u8>, language: Language) {
+    let is_chinese = language == Language::Zh;
+    let word = |text| Some(text).filter(|_| is_chinese).and_then(|text| in_chinese(column, text));
     let written = match (value, decimals) {
-        (Value::Null, _) => message.write_str(unknown(column)),
-        (Value::Float(number), _) if !number.is_finite() => message.write_str(unknown(column)),
+        (Value::Null, _) => message.write_str(unknown(column, language)),
+        (Value::Float(number), _) if !number.is_finite() => message.write_str(unknown(column, language)),
         (Value::Float(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number + 0.0),
         (Value::Float(number), None) => write!(message, "{number}"),
         (Value::Int(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number as f64),
         (Value::Int(number), None) => write!(message, "{number}"),
-        (Value::Text(text), _) => message.write_str(text),
+        (Value::Text(text), _) => message.write_str(word(text).unwrap_or(text)),
+        (Value::Flag(flag), _) if is_chinese => message.write_str(if flag { "是" } else { "否" }),
         (Value::Flag(flag), _) => write!(message, "{flag}"),
         (Value::Time(time), _) => write!(message, "{time}"),
-        (Value::TextList(list), _) => message.write_str(&list.join(", ")),
+        (Value::TextList(list), _) => {
+            let words: Vec<&str> = list.iter().map(|text| word(text).unwrap_or(text)).collect();
+            message.write_str(&words.join(if is_chinese { "、" } else { ", " }))
+        }
     };
     debug_assert!(written.is_ok(), "writing to a string does not fail");
 }

@@ -1,7 +1,7 @@
 //! Risk before departure: weighted predicates that give a score and its reasons.
 
 use super::{Rule, RuleErrors, evaluate::Program};
-use crate::model::{Facts, Severity, Text, Verdict};
+use crate::model::{Facts, LocalText, Severity, Text, Verdict};
 
 /// Why a truck is a risk, each reason with its weight. The score is the sum of the weights of what holds; what is unknown adds
 /// nothing and is named.
@@ -45,19 +45,17 @@ impl RiskSheet {
     }
 
     /// What it says of one row, for a person: the score and its reasons.
-    pub(super) fn told(&self, row: &Facts) -> String {
+    pub(super) fn told(&self, row: &Facts) -> LocalText {
         let Some(risk) = self.assess(std::slice::from_ref(row)).ok().and_then(|risks| risks.into_iter().next()) else {
-            return String::new();
+            return LocalText::default();
         };
-        let reason = |index: &u16| {
-            let index = usize::from(*index);
-            format!("{} ({})", self.reasons[index].title("en"), self.weights[index])
-        };
-        format!(
-            "risk {} before departure: {}",
-            risk.score,
-            risk.reasons.iter().map(reason).collect::<Vec<_>>().join(", ")
-        )
+        let weighed = |index: &u16| (&self.reasons[usize::from(*index)].titles, self.weights[usize::from(*index)]);
+        let zh = risk.reasons.iter().map(weighed).map(|(title, weight)| format!("{}（{weight}）", title.zh));
+        let en = risk.reasons.iter().map(weighed).map(|(title, weight)| format!("{} ({weight})", title.en));
+        LocalText {
+            zh: format!("出场前风险 {} 分：{}", risk.score, zh.collect::<Vec<_>>().join("、")),
+            en: format!("risk {} before departure: {}", risk.score, en.collect::<Vec<_>>().join(", ")),
+        }
     }
 
     fn sum(&self, verdict: impl Fn(usize) -> Verdict) -> Risk {

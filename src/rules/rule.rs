@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{message::Template, risk::RiskSheet};
-use crate::model::{Column, ColumnSet, Departments, Facts, Incident, Severity, Tally, Text, Timing};
+use super::{message::Templates, risk::RiskSheet};
+use crate::model::{Column, ColumnSet, Departments, Facts, Incident, LocalText, Severity, Tally, Text, Timing};
 
 /// A rule's name, by language tag (`zh`, `en`). A name written without a language stands under the empty tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Rule {
     /// Digest of the rule's content as loaded: 16 hexadecimal digits of SHA-256. Comments and white space don't count.
     pub version: Text,
     pub name: Name,
+    /// The name in each language, or its id.
+    pub titles: LocalText,
     pub description: Option<Text>,
     /// The predicate as written.
     pub when: Text,
@@ -68,18 +70,18 @@ pub struct Rule {
     pub file: Text,
     /// The line at which it begins, from 1.
     pub line: u32,
-    pub(super) template: Template,
+    pub(super) templates: Templates,
     /// The sheet whose reasons its message tells.
     pub(super) risk: Option<Arc<RiskSheet>>,
 }
 
 impl Rule {
-    /// The message for a row: the template filled in. What is unknown shows as `?`.
-    pub fn message(&self, row: &Facts) -> String {
-        match &self.risk {
-            Some(sheet) => format!("{}: {}", row.plate.as_deref().unwrap_or("?"), sheet.told(row)),
-            None => self.template.fill(row),
-        }
+    /// The message for a row in each language: the templates filled in. What is unknown is said in words.
+    pub fn messages(&self, row: &Facts) -> LocalText {
+        let Some(sheet) = &self.risk else { return self.templates.fill(row) };
+        let plate = row.plate.as_deref().unwrap_or("?");
+        let LocalText { zh, en } = sheet.told(row);
+        LocalText { zh: format!("{plate}：{zh}"), en: format!("{plate}: {en}") }
     }
 
     /// Whether it is judged for each zone that the truck is in, apart.

@@ -144,8 +144,14 @@ fn wording() -> Json {
             "examples": [["urban_mgmt"], ["traffic_police", "housing"]],
         },
         "message": {
-            "type": "string",
-            "description": "Columns in braces, `{speed_kmh:.0}` with that many digits; unknown shows as `?`. Default: plate and name.",
+            "description": "One text for all languages, or one for each. Columns in braces, `{speed_kmh:.0}` with that many digits; what is unknown is said in words. Default: plate and name.",
+            "anyOf": [text, {
+                "type": "object", "minProperties": 1, "additionalProperties": false,
+                "properties": {
+                    "zh": { "type": "string", "description": "In Chinese." },
+                    "en": { "type": "string", "description": "In English." },
+                },
+            }],
         },
         "enabled": { "type": "boolean", "default": true, "description": "A rule that is not enabled is checked, but judges nothing." },
         "shadow": { "type": "boolean", "default": false, "description": "On trial: its alerts are kept, marked `shadow`, but nobody is told and nothing else is changed by them." },

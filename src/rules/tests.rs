@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::model::{Alert, AlertId, AlertState, Column, Facts, Severity, Time, Verdict, limits};
+use crate::model::{Alert, AlertId, AlertState, Column, Facts, LocalText, Severity, Time, Verdict, limits};
 
 /// A rule with nothing but an id and what `rest` says.
 fn rule(rest: &str) -> String {
@@ -155,6 +155,12 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("when: loaded\nseverity:\n  - { major: sped_kmh > 3 }\n  - minor", "5:18: unknown column `sped_kmh`"),
         ("when: loaded\nmessage: '{plat} went'", "4:16: unknown column `plat` in the message | did you mean `plate`?"),
         ("when: loaded\nmessage: {plate}", "expected text for `message`, found a mapping | text that begins with `{`"),
+        (
+            "when: loaded\nmessage: { zh: '{plat}' }",
+            "4:22: unknown column `plat` in the message | did you mean `plate`?",
+        ),
+        ("when: loaded\nmessage: { en: a, fr: b }", "`fr`"),
+        ("when: loaded\nmessage: { en: [a] }", "expected text for `message`, found a list"),
         ("when: loaded\nmessage: '{plate:.0}'", "`plate` is no number and takes no format"),
         ("when: loaded\nmessage: 'a {speed_kmh:5d}'", "unknown format `5d`"),
         ("when: loaded\nmessage: 'open {'", "`{` is not closed"),
@@ -284,7 +290,7 @@ fn a_sheet_of_risks_adds_up_what_holds_and_names_what_is_unknown() {
         assert_eq!((risk.score, risk.unknown.len()), (score, unknown));
         assert_eq!(risk.level.is_some(), score >= 40);
     }
-    let message = rule.message(&row(Some(true), Some(80.0), Some("in")));
+    let message = rule.messages(&row(Some(true), Some(80.0), Some("in"))).en;
     assert_eq!(message, "P1: risk 70 before departure: heavy (30), too fast (40)");
     let other = load(&sheet("levels: { minor: 40 }\nreasons: [{ id: heavy, weight: 31, when: loaded }]"));
     assert_ne!(other.rules()[0].version, rule.version);
@@ -514,7 +520,7 @@ fn a_rule_with_a_zone_in_its_key_is_judged_for_each_zone() {
             assert_eq!((verdicts.when(1, row), verdicts.of_zones(1, row).is_none()), (True, true));
         }
         assert_eq!(verdicts.raised(), [true; 4]);
-        let message = set.rules()[0].message(verdicts.seen(0, 0, &rows[0], Some("b")).0);
+        let message = set.rules()[0].messages(verdicts.seen(0, 0, &rows[0], Some("b")).0).en;
         assert_eq!(message, "zone b b");
     }
 }
@@ -578,6 +584,31 @@ fn an_answer_does_not_depend_on_its_batch() {
     }
 }
 
+/// A message may be written once for all, or for each language; what is unknown is said in the language of the text.
+#[test]
+fn messages_are_in_both_languages() {
+    for (written, zh, en) in [
+        ("'{plate} at {cover}'", "粤B00001 at unknown", "粤B00001 at unknown"),
+        ("'车 {cover}'", "车 未知", "车 未知"),
+        (
+            "{ zh: '{plate}：{settled_road_name}，{loaded}', en: '{plate}: {settled_road_name}' }",
+            "粤B00001：无名道路，是",
+            "粤B00001: a road without a name",
+        ),
+        (
+            "{ zh: '{manifest_id} {events}', en: '{manifest_id} {events}' }",
+            "无 疲劳驾驶、打电话",
+            "none fatigue, phone",
+        ),
+        ("{ en: 'only {cover}' }", "only unknown", "only unknown"),
+    ] {
+        let set = load(&rule(&format!("when: loaded\nmessage: {written}")));
+        assert_eq!(set.rules()[0].messages(&truck()), LocalText { zh: zh.into(), en: en.into() }, "{written}");
+    }
+    let named = load(&rule("when: loaded\nname: { zh: 超速, en: Speeding }"));
+    assert_eq!(named.rules()[0].messages(&truck()).zh, "粤B00001 超速");
+}
+
 #[test]
 fn messages_are_filled() {
     for (template, expected) in [
@@ -588,11 +619,11 @@ fn messages_are_filled() {
         ("{{plate}} {event_time}", "{plate} 2026-03-01T14:00:00.000Z"),
     ] {
         let set = load(&rule(&format!("when: loaded\nmessage: '{template}'")));
-        assert_eq!(set.rules()[0].message(&truck()), expected, "{template}");
+        assert_eq!(set.rules()[0].messages(&truck()).en, expected, "{template}");
     }
     let named = load(&rule("when: loaded\nname: { zh: 超速, en: 'Too {fast}' }"));
-    assert_eq!(named.rules()[0].message(&truck()), "粤B00001 Too {fast}");
-    assert_eq!(load(&rule("when: loaded")).rules()[0].message(&truck()), "粤B00001 a-rule");
+    assert_eq!(named.rules()[0].messages(&truck()).en, "粤B00001 Too {fast}");
+    assert_eq!(load(&rule("when: loaded")).rules()[0].messages(&truck()).en, "粤B00001 a-rule");
 }
 
 #[test]
@@ -729,6 +760,9 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         severity: Severity::Major,
         departments: Arc::from([]),
         message: "m".into(),
+        messages: crate::model::LocalText::default(),
+        rule_name: crate::model::LocalText::default(),
+        rule_code: None,
         started_at: at,
         fired_at: at,
         cleared_at: None,
@@ -950,7 +984,12 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let set = RuleSet::parse(PACK).unwrap();
     for rule in set.rules() {
         assert!(rule.name.languages().count() == 2 && rule.description.is_some(), "{}", rule.id);
-        let says_who = rule.tally.is_some() || rule.message(&lawful()).starts_with("粤B00001: ");
+        let messages = rule.messages(&lawful());
+        let is_chinese =
+            |text: &str| text.replace("粤B00001", "").chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
+        assert!(is_chinese(&messages.zh) && messages.zh != messages.en, "{}: {messages:?}", rule.id);
+        assert!(is_chinese(&rule.titles.zh) && !is_chinese(&rule.titles.en), "{}: {:?}", rule.id, rule.titles);
+        let says_who = rule.tally.is_some() || messages.en.starts_with("粤B00001: ");
         assert!(!rule.departments.is_empty() && says_who, "{}", rule.id);
     }
     let silent = |silent_s, manifest: Option<&str>| Facts {

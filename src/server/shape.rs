@@ -27,6 +27,15 @@ pub(super) struct Alert {
     severity: String,
     departments: Vec<String>,
     message: String,
+    /// The message in each language, `zh` and `en`; absent in old ones.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    messages: (),
+    /// The rule's name in each language, `zh` and `en`; absent in old ones.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    rule_name: (),
+    /// The rule's label `code`.
+    #[schema(nullable = false)]
+    rule_code: Option<String>,
     /// Event time of the first report of the hold.
     #[schema(format = DateTime)]
     started_at: String,
@@ -72,6 +81,8 @@ pub(super) struct Joined {
     rule_version: String,
     severity: String,
     message: String,
+    #[schema(value_type = Option<Object>, nullable = false)]
+    messages: (),
     #[schema(format = DateTime)]
     started_at: String,
     #[schema(format = DateTime)]

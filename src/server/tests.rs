@@ -177,6 +177,9 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         severity,
         departments: departments(),
         message: "fast".into(),
+        messages: crate::model::LocalText::default(),
+        rule_name: crate::model::LocalText::default(),
+        rule_code: None,
         started_at,
         fired_at: started_at,
         cleared_at: None,
@@ -199,6 +202,9 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
 fn whole_alert() -> Alert {
     let text = || Some(Arc::from("x"));
     Alert {
+        messages: "x".to_owned().into(),
+        rule_name: "x".to_owned().into(),
+        rule_code: Some("X-01".into()),
         driver_id: text(),
         permit_id: text(),
         manifest_id: text(),
@@ -217,6 +223,7 @@ fn whole_alert() -> Alert {
             rule_version: "1".into(),
             severity: Severity::Major,
             message: "x".into(),
+            messages: "x".to_owned().into(),
             started_at: now(),
             fired_at: now(),
             facts: Map::new(),

@@ -30,6 +30,9 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         departments: if fired % 4 == 0 { vec![Text::from("water"), "police".into()] } else { vec!["police".into()] }
             .into(),
         message: "fast".into(),
+        messages: crate::model::LocalText::default(),
+        rule_name: crate::model::LocalText::default(),
+        rule_code: None,
         started_at: at(fired - 30),
         fired_at: at(fired),
         cleared_at: None,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Entry, FileCheck, Found, Node, NodeValue, Position, Rule, Template, Terms, Written, digest, find, nearest,
+    Entry, FileCheck, Found, Node, NodeValue, Position, Rule, Templates, Terms, Written, digest, find, nearest,
 };
 use crate::model::{Column, Incident, Period, Tally, Text, Window, limits};
 
@@ -303,9 +303,9 @@ impl FileCheck<'_, '_> {
     }
 
     /// What a rule over alerts may be keyed by and show: what alerts carry.
-    pub(super) fn told_by_alerts(&mut self, entries: &[Entry], key: &[Column], template: &Template) {
+    pub(super) fn told_by_alerts(&mut self, entries: &[Entry], key: &[Column], templates: &Templates) {
         let strange = |column: &Column| !OF_ALERTS.contains(&column.name());
-        let shown: Vec<Column> = template.columns().iter().collect();
+        let shown: Vec<Column> = templates.columns().iter().collect();
         for (name, columns) in [("key", key), ("message", shown.as_slice())] {
             let Some(node) = find(entries, name) else { continue };
             for column in columns.iter().filter(|column| strange(column)) {
