@@ -272,6 +272,7 @@ impl Fold {
             }
             Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
         }
+        debug_assert!(row.row_kind == Some("report") || row.astray().is_empty(), "{:?}", row.astray());
     }
 
     fn fold_report(&self, row: &mut Facts, state: &mut VehicleState, mut moment: Moment<'_>) {

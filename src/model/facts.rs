@@ -125,6 +125,86 @@ impl FromIterator<Column> for ColumnSet {
     }
 }
 
+/// What a row was made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RowKind {
+    Report,
+    Timer,
+    Sighting,
+}
+
+/// What is registered of a truck: the facts of every kind of row.
+const REGISTERED: &[&str] = &[
+    "vehicle_id",
+    "plate",
+    "company_id",
+    "company_name",
+    "driver_id",
+    "manifest_driver_id",
+    "vehicle_status",
+    "event_time",
+    "local_hour",
+    "local_minute_of_day",
+    "local_weekday",
+    "lat",
+    "lon",
+    "max_gross_kg",
+    "district_id",
+    "permit_id",
+    "permit_status",
+    "in_permit_window",
+    "manifest_id",
+    "manifest_open_s",
+    "manifest_planned_s",
+    "manifest_planned_m",
+    "blacklisted",
+    "outage_filed",
+    "row_kind",
+];
+
+/// What a row of the clock says besides: how long nothing came, and what was last known.
+const OF_TIMERS: &[&str] = &[
+    "silent_s",
+    "ignition",
+    "power",
+    "load",
+    "loaded",
+    "place_id",
+    "place_kind",
+    "place_dwell_s",
+    "last_place_id",
+    "trip_id",
+    "trip_source_id",
+    "trip_s",
+    "trip_distance_m",
+    "trip_washed",
+    "trip_stops",
+];
+
+impl RowKind {
+    pub const ALL: &[Self] = &[Self::Report, Self::Timer, Self::Sighting];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Timer => "timer",
+            Self::Sighting => "sighting",
+        }
+    }
+
+    /// Whether a row of this kind may know that fact; else it is always NULL there.
+    pub fn may_have(self, column: Column) -> bool {
+        let name = column.name();
+        let is_seen = name.starts_with("sighting_");
+        REGISTERED.contains(&name)
+            || match self {
+                Self::Report => !is_seen && name != "silent_s",
+                Self::Timer => OF_TIMERS.contains(&name),
+                Self::Sighting => is_seen,
+            }
+    }
+}
+
 /// What is known of a truck in one zone.
 #[derive(Clone, Debug, PartialEq)]
 pub struct InZone {
@@ -338,6 +418,13 @@ impl Facts {
             Some("sighting") => asks_sighting,
             _ => true,
         }
+    }
+
+    /// The facts that the row knows though rows of its kind never do: none, or [`RowKind::may_have`] is wrong.
+    pub fn astray(&self) -> Vec<&'static str> {
+        let kind = RowKind::ALL.iter().find(|kind| self.row_kind == Some(kind.as_str()));
+        let known = Column::all().filter(|column| self.value(*column) != Value::Null);
+        known.filter(|column| kind.is_some_and(|kind| !kind.may_have(*column))).map(Column::name).collect()
     }
 
     /// The same row as one zone's own.

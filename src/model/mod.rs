@@ -22,7 +22,7 @@ mod time;
 pub use alert::{Alert, AlertId, AlertState, Joined, Language, LocalText, Severity, Transition};
 pub(crate) use cause::wraps;
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
-pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, Text, Value};
+pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, RowKind, Text, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};
 pub use live::{LiveClock, clock_fault, is_impossible};
 pub use message::{Leased, Message, Settled, content_id};

@@ -115,6 +115,7 @@ struct Draft<'a> {
     id: Option<(Text, Position)>,
     /// Rules that it names, and as what.
     named: Vec<relations::Named>,
+    is_shadow: bool,
     ready: Option<(Rule, Terms)>,
 }
 
@@ -184,14 +185,14 @@ impl<'a> FileCheck<'a, '_> {
                 format!("expected a rule, found {}", node.kind()),
                 Some("begin it with `- id: …`".into()),
             );
-            return Draft { source: self.source, id: None, named: Vec::new(), ready: None };
+            return Draft { source: self.source, id: None, named: Vec::new(), is_shadow: false, ready: None };
         };
         self.known_keys(entries, RULE_KEYS, SYNONYMS, "a rule");
         let id = self.id(entries, node.at);
         let built = self.build(entries, node.at, id.as_ref().map(|(id, _)| id.clone()).unwrap_or_default(), None);
         let ready = built.filter(|_| self.problems.len() == before);
         let named = relations::named(entries);
-        Draft { source: self.source, id, named, ready }
+        Draft { source: self.source, id, named, is_shadow: self.is_shadow(entries), ready }
     }
 
     /// The rule that entries describe; `given` is what they leave out.
@@ -279,6 +280,11 @@ impl<'a> FileCheck<'a, '_> {
         rule.version = version(&rule, &cases, &message).into();
         let cases = cases.into_iter().map(|(severity, case)| (severity, case.predicate)).collect();
         Some((rule, Terms { when: when.predicate, clear: clear.map(|clear| clear.predicate), cases }))
+    }
+
+    /// Whether it is on trial; what is no flag is told where the rule is built.
+    fn is_shadow(&self, entries: &[Entry]) -> bool {
+        find(entries, "shadow").is_some_and(|node| node.value == NodeValue::Flag(true))
     }
 
     fn id(&mut self, entries: &[Entry], at: Position) -> Option<(Text, Position)> {

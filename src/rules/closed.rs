@@ -21,6 +21,9 @@ const CLOSED: &[(&str, &[&str])] = &[
     ("row_kind", &["report", "timer", "sighting"]),
 ];
 
+/// The words of `load` that mean `loaded`.
+pub(super) const LOADED: &[&str] = &["half", "full", "loaded"];
+
 /// The words that `column` may hold; `None` when it is open.
 pub(super) fn words(column: &str) -> Option<&'static [&'static str]> {
     CLOSED.iter().find(|(name, _)| *name == column).map(|(_, words)| *words)

@@ -119,9 +119,33 @@ impl Compiler {
         }
         let columns = expr.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
         self.boolean(&expr).map_err(|problem| vec![problem])?;
+        let sleeping = never::objections(&expr);
+        if !sleeping.is_empty() {
+            let problem = |one: never::Objection<'_>| PredicateProblem {
+                offset: words.offset_of(one.at),
+                message: one.message,
+                hint: Some(one.hint),
+            };
+            return Err(sleeping.into_iter().map(problem).collect());
+        }
+        let is_plain = literal(&expr);
         let expr = self.simplified(expr).map_err(|error| words.explain(&error))?;
+        if !is_plain && matches!(&expr, Expr::Literal(ScalarValue::Boolean(None | Some(false)), _)) {
+            let hint = "it says the same of every row; compare columns with one another or with a value".to_owned();
+            return Err(vec![PredicateProblem { hint: Some(hint), ..words.at_start("this is never true".to_owned()) }]);
+        }
         self.attempt(&expr).map_err(|error| words.explain(&error))?;
         Ok(Predicate { conjuncts: self.conjuncts(expr), columns })
+    }
+
+    /// An expression as it was read, and compiled though it may be refused; `None` where it makes no sense.
+    #[cfg(test)]
+    pub fn unchecked(&self, text: &str) -> Option<(Expr, Predicate)> {
+        let read = self.state.create_logical_expr(text, &self.schema).ok()?;
+        let words = Words::read(text).ok().filter(|words| self.objections(&read, words).is_empty());
+        let columns = read.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
+        let conjuncts = self.conjuncts(self.simplified(read.clone()).ok()?);
+        words.map(|_| (read, Predicate { conjuncts, columns }))
     }
 
     /// Expressions over the schema of `columns` alone.
@@ -280,17 +304,17 @@ impl Compiler {
     /// Values of different kinds set against each other.
     fn mistyped(&self, expr: &Expr) -> Option<(String, String)> {
         match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                self.mistyped_pair(left, *op, right).or_else(|| never::objection(expr))
-            }
+            Expr::BinaryExpr(BinaryExpr { left, op, right }) => self.mistyped_pair(left, *op, right),
             Expr::InList(list) => list.list.iter().find_map(|item| self.unlike(&list.expr, item)),
             Expr::Between(between) => {
-                let unlike =
-                    self.unlike(&between.expr, &between.low).or_else(|| self.unlike(&between.expr, &between.high));
-                unlike.or_else(|| never::objection(expr))
+                self.unlike(&between.expr, &between.low).or_else(|| self.unlike(&between.expr, &between.high))
             }
             Expr::Like(like) => {
                 self.expected(&like.expr, Class::Text).or_else(|| self.expected(&like.pattern, Class::Text))
+            }
+            Expr::Case(case) => {
+                let of = case.expr.as_ref()?;
+                case.when_then_expr.iter().find_map(|(when, _)| self.unlike(of, when))
             }
             Expr::Not(inner) => self.expected(inner, Class::Flag),
             Expr::Negative(inner) => self.expected(inner, Class::Number),
@@ -410,6 +434,16 @@ fn misspelt(column: &Expr, written: &Expr) -> Option<(String, String)> {
             let Expr::Column(column) = first else { return None };
             let replaced = others.iter().all(|other| text(other).is_some_and(|other| other != word));
             replaced.then(|| closed::objection(&column.name, &word)).flatten()
+        }
+        Expr::ScalarFunction(call) if ["lower", "upper"].contains(&call.name()) => {
+            let is_lower = call.name() == "lower";
+            let possible = if is_lower { word.to_lowercase() } else { word.to_uppercase() };
+            if possible != word {
+                let message = format!("`{}(…)` is never '{word}'", call.name());
+                return Some((message, format!("write '{possible}'")));
+            }
+            let Some(Expr::Column(column)) = call.args.first() else { return None };
+            closed::objection(&column.name, &word.to_lowercase())
         }
         _ => None,
     }

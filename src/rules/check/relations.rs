@@ -100,6 +100,12 @@ impl Found<'_> {
             let inhibitors = draft.named.iter().filter(|named| named.inhibits).map(|named| named.id.as_str());
             by.insert(id, inhibitors.collect());
         }
+        let shadows: BTreeSet<&str> = self
+            .drafts
+            .iter()
+            .filter(|draft| draft.is_shadow)
+            .filter_map(|draft| Some(&*draft.id.as_ref()?.0))
+            .collect();
         for draft in &self.drafts {
             let Some((id, _)) = &draft.id else { continue };
             for named in &draft.named {
@@ -111,6 +117,9 @@ impl Found<'_> {
                     (format!("`{id}` and `{}` inhibit each other", named.id), Some(hint))
                 } else if !named.inhibits && *named.id == **id {
                     (format!("`{id}` counts itself"), None)
+                } else if !named.inhibits && shadows.contains(&*named.id) {
+                    let hint = "leave it out here while it is on trial, or take off its `shadow`".to_owned();
+                    (format!("`{}` is a shadow rule: its alerts are never counted", named.id), Some(hint))
                 } else {
                     continue;
                 };

@@ -59,7 +59,7 @@ impl<'a> FileCheck<'a, '_> {
         let ready = given.and_then(|given| self.build(entries, node.at, rule_id.clone(), Some(given)));
         let ready = ready.filter(|_| self.problems.len() == before);
         let named = super::relations::named(entries);
-        found.drafts.push(Draft { source: self.source, id, named, ready });
+        found.drafts.push(Draft { source: self.source, id, named, is_shadow: self.is_shadow(entries), ready });
         found.risk = Some(Sheet { rule_id, weights, reasons, levels });
     }
 
