@@ -1,6 +1,7 @@
 //! `muckwatch rules`: the rule author's tool.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
@@ -13,7 +14,7 @@ use super::front::Front;
 use crate::{
     config::Config,
     engine::{Reference, replay},
-    model::{Alert, Body, DeadLetter, Record, counted},
+    model::{Alert, Body, Column, DeadLetter, Record, counted},
     registry::Registry,
     rules::{self, RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
 };
@@ -22,8 +23,11 @@ use crate::{
 pub enum RulesCommand {
     /// Check every rule file of a folder: all errors at once, each with file, line, column and a hint
     Check {
-        /// Folder of *.yaml
+        /// Folder of *.yaml, and of folders of them
         dir: PathBuf,
+        /// Registry folder: warn of departments that none of its units works for
+        #[arg(long, value_name = "DIR")]
+        registry: Option<PathBuf>,
     },
     /// Run the tests that stand beside the rules (*_test.yaml): the alerts expected, and no others
     Test {
@@ -43,7 +47,7 @@ pub enum RulesCommand {
     Schema,
     /// Say what a fact is: type, unit, when it is NULL, its words, and which rules read it; without a name list all facts
     ExplainFact {
-        /// The fact, such as speed_kmh
+        /// The fact, such as speed_kmh; a part of its name, or a Chinese word such as 车速, finds all that are called so
         name: Option<String>,
         /// Folder of rules, to say which of them read it
         #[arg(long, value_name = "DIR", default_value = "rules")]
@@ -57,7 +61,7 @@ pub enum RulesCommand {
 /// When files cannot be read.
 pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
     match command {
-        RulesCommand::Check { dir } => check(dir),
+        RulesCommand::Check { dir, registry } => check(dir, registry.as_deref()),
         RulesCommand::Test { dir, complete: true } => complete(dir),
         RulesCommand::Test { dir, complete: false } => test(dir),
         RulesCommand::Watch(args) => super::watch::run(args),
@@ -67,7 +71,7 @@ pub fn run(command: &RulesCommand) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         RulesCommand::ExplainFact { name: None, .. } => {
-            print(&rules::fact_list());
+            print(&rules::fact_list(Column::all()));
             Ok(ExitCode::SUCCESS)
         }
         RulesCommand::ExplainFact { name: Some(name), rules } => explain_fact(name, rules),
@@ -84,9 +88,12 @@ fn print(text: &str) {
 
 /// Without a folder of rules the fact is explained all the same.
 fn explain_fact(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
-    let column = match rules::fact_named(name) {
-        Ok(column) => column,
-        Err(problem) => bail!(problem),
+    let column = match rules::facts_named(name).map_err(anyhow::Error::msg)?.as_slice() {
+        [column] => *column,
+        many => {
+            print(&rules::fact_list(many.iter().copied()));
+            return Ok(ExitCode::SUCCESS);
+        }
     };
     if !folder.is_dir() {
         print(&rules::explain(column, None));
@@ -98,26 +105,58 @@ fn explain_fact(name: &str, folder: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Departments as the rules of the pack name them. Others may be registered; a slip would send an alert to nobody.
+/// Departments as the rules of the pack name them, for where no registry says who there is.
 const KNOWN_DEPARTMENTS: &[&str] =
-    &["traffic_police", "urban_mgmt", "housing", "transport", "ecology", "water", "company"];
+    &["traffic_police", "urban_mgmt", "housing", "transport", "ecology", "water", COMPANY];
 
-fn check(dir: &Path) -> anyhow::Result<ExitCode> {
+/// Whoever runs the truck: told without a unit of its own.
+const COMPANY: &str = "company";
+
+fn check(dir: &Path, registry: Option<&Path>) -> anyhow::Result<ExitCode> {
     let (rules, tests) = (RuleSet::load(dir), TestFile::read_dir(dir));
     let (Ok(rules), Ok(_)) = (&rules, &tests) else {
         report([rules.err(), tests.err()].into_iter().flatten())?;
         return Ok(ExitCode::FAILURE);
     };
-    let enabled = rules.rules().iter().filter(|rule| rule.enabled).count();
+    let registry = registry.map(Registry::read_dir).transpose()?;
+    warnings(rules, registry.as_ref()).iter().for_each(|warning| out!("warning: {warning}"));
+    let enabled = rules.enabled().count();
     let count = counted(rules.rules().len(), "rule");
-    for rule in rules.rules() {
-        for department in rule.departments.iter().filter(|department| !KNOWN_DEPARTMENTS.contains(&&***department)) {
-            let known = KNOWN_DEPARTMENTS.join(", ");
-            out!("warning: {}: nobody may work in the department `{department}`; usual are {known}", rule.id);
-        }
-    }
     out!("{}: {count}, {enabled} enabled, no problems (digest {})", dir.display(), rules.digest());
     Ok(ExitCode::SUCCESS)
+}
+
+/// What may be meant otherwise than it is written.
+fn warnings(rules: &RuleSet, registry: Option<&Registry>) -> Vec<String> {
+    let (departments, mut warnings) = (departments(registry), Vec::new());
+    for rule in rules.rules() {
+        let place = format!("{}:{}: {}", rule.file, rule.line, rule.id);
+        for department in rule.departments.iter().filter(|department| !departments.contains(&***department)) {
+            let who = if registry.is_some() { "no unit of the registry works in" } else { "nobody may work in" };
+            let near = rules::nearest(department, departments.iter().copied());
+            let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
+            let known = departments.iter().copied().collect::<Vec<_>>().join(", ");
+            warnings.push(format!("{place}: {who} the department `{department}`; {near}known are {known}"));
+        }
+        for predicate in [Some(&rule.when), rule.clear.as_ref()].into_iter().flatten() {
+            let hint = "put brackets around what belongs together";
+            let read = rules::bracketed(predicate);
+            warnings
+                .extend(read.map(|read| format!("{place}: `and` beside `or` is read before it, as `{read}`; {hint}")));
+        }
+    }
+    warnings
+}
+
+/// Where somebody works: the departments of the registry's units; the usual ones without units.
+fn departments(registry: Option<&Registry>) -> BTreeSet<&str> {
+    let units = registry.into_iter().flat_map(|registry| registry.units(super::now()));
+    let registered: BTreeSet<&str> = units.map(|unit| &*unit.department).collect();
+    if registered.is_empty() {
+        KNOWN_DEPARTMENTS.iter().copied().collect()
+    } else {
+        registered.into_iter().chain([COMPANY]).collect()
+    }
 }
 
 fn test(dir: &Path) -> anyhow::Result<ExitCode> {
@@ -232,4 +271,38 @@ fn registry_of(case: &TestCase) -> anyhow::Result<Registry> {
         }
         RegistrySource::Folder(dir) => Registry::read_dir(dir)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A slip in a department sends a grave alert to nobody; `and` beside `or` is read otherwise than it is meant.
+    #[test]
+    fn what_may_be_meant_otherwise_is_a_warning() {
+        let rules = |rest: &str| RuleSet::parse(&[("a.yaml", &format!("rules: [{{ id: a, {rest} }}]"))]).unwrap();
+        let units = "unit_id,department,kind\nU1,city_mgmt,squad\nU2,ecology,grid\n";
+        let registered = Registry::parse(&[("units.csv", units)]).unwrap();
+        let nobody = Registry::default();
+        for (rest, registry, expected) in [
+            ("when: moving, departments: [urban_mgmt, company]", None, ""),
+            (
+                "when: moving, departments: [urban_mgnt]",
+                None,
+                "a.yaml:1: a: nobody may work in the department `urban_mgnt`; did you mean `urban_mgmt`? known are",
+            ),
+            ("when: moving, departments: [urban_mgmt]", Some(&nobody), ""),
+            ("when: moving, departments: [city_mgmt, ecology, company]", Some(&registered), ""),
+            (
+                "when: moving, departments: [urban_mgmt]",
+                Some(&registered),
+                "no unit of the registry works in the department `urban_mgmt`; known are city_mgmt, company, ecology",
+            ),
+            ("when: moving and loaded or in_sink", None, "as `(moving and loaded) or in_sink`; put brackets"),
+            ("when: moving, clear: { when: loaded or not moving and in_sink }", None, "`loaded or (not moving and"),
+        ] {
+            let said = warnings(&rules(rest), registry).join("\n");
+            assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{rest}: {said}");
+        }
+    }
 }

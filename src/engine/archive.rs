@@ -142,7 +142,7 @@ impl Archive {
         let files = self.store.rule_files(&from.rules)?;
         let files = files.ok_or_else(|| EngineError::RulesGone(from.rules.clone()))?;
         let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (&**name, &**text)).collect();
-        Ok(Arc::new(RuleSet::parse(&files)?))
+        Ok(Arc::new(RuleSet::parse_kept(&files)?))
     }
 
     /// What judged then.

@@ -46,6 +46,8 @@ pub const MACHINES_PER_VEHICLE: usize = 256;
 pub const COUNT_HITS: u32 = 1_000;
 /// Rules in a folder. More: refused when loaded.
 pub const RULES: usize = 10_000;
+/// Folders that are read for rules, one in another. More: refused when loaded.
+pub const RULE_FOLDERS: usize = 1_000;
 /// Largest rule file that is read, in bytes. Larger: refused when loaded.
 pub const RULE_FILE_BYTES: usize = 1 << 20;
 /// Deepest nesting in a rule file. Deeper: refused when loaded.

@@ -13,7 +13,7 @@ use super::{
     message::{Template, Templates},
     set::digest,
 };
-use crate::model::{Column, ColumnSet, CountWindow, Language, LocalText, Severity, Text, Timing, limits};
+use crate::model::{Column, ColumnSet, CountWindow, Kind, Language, LocalText, Severity, Text, Timing, limits};
 
 /// The compiled predicates of one rule.
 pub(super) struct Terms {
@@ -58,6 +58,20 @@ pub(super) const RULE_KEYS: &[&str] = &[
 /// Facts of the one zone that a rule is judged for.
 const OF_ONE_ZONE: &[&str] = &["zone_id", "zone_kind", "zone_name", "zone_dwell_s"];
 
+/// What else people call what an alert is about.
+const KEYS: &[(&str, &str)] = &[
+    ("device_id", "vehicle_id"),
+    ("device", "vehicle_id"),
+    ("imei", "vehicle_id"),
+    ("truck", "vehicle_id"),
+    ("truck_id", "vehicle_id"),
+    ("car", "vehicle_id"),
+    ("site", "place_id"),
+    ("site_id", "place_id"),
+    ("road", "road_id"),
+    ("zone", "zone_id"),
+];
+
 /// What other rule languages call the same things.
 const SYNONYMS: &[(&str, &str)] = &[
     ("expr", "when"),
@@ -77,18 +91,20 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("group", "key"),
 ];
 
-/// Checks every file and compiles every rule; the rules come back in order of id.
+/// Checks every file and compiles every rule; the rules come back in order of id. Of rules that are `kept` from when they were in
+/// force, what has become an error since is none.
 ///
 /// # Errors
 /// Every problem, in order of file, line and column.
-pub(super) fn check(sources: &[Source]) -> Result<Checked, RuleErrors> {
+pub(super) fn check(sources: &[Source], is_kept: bool) -> Result<Checked, RuleErrors> {
     let compiler = Compiler::new()?;
-    let mut found = Found::default();
+    let compiler = if is_kept { compiler.of_kept() } else { compiler };
+    let mut found = Found { is_kept, ..Found::default() };
     for source in sources {
         match source.parse() {
             Ok(root) => {
                 let mut problems = std::mem::take(&mut found.problems);
-                let mut file = FileCheck { source, compiler: &compiler, problems: &mut problems };
+                let mut file = FileCheck { source, compiler: &compiler, is_kept, problems: &mut problems };
                 file.rules(&root, &mut found.drafts);
                 file.mutes(&root, &mut found.mutes);
                 file.risk(&root, &mut found);
@@ -106,6 +122,7 @@ struct Found<'a> {
     /// Where every rule is muted.
     mutes: Vec<Written>,
     risk: Option<risk::Sheet>,
+    is_kept: bool,
     problems: Vec<Problem>,
 }
 
@@ -157,6 +174,7 @@ impl Found<'_> {
 struct FileCheck<'a, 'p> {
     source: &'a Source,
     compiler: &'p Compiler,
+    is_kept: bool,
     problems: &'p mut Vec<Problem>,
 }
 
@@ -517,15 +535,24 @@ impl<'a> FileCheck<'a, '_> {
         let vehicle = Column::named("vehicle_id");
         let Some(node) = find(entries, "key") else { return vehicle.into_iter().collect() };
         let mut key = Vec::new();
+        if let NodeValue::Map(_) = node.value {
+            let hint = "write the names of columns in square brackets: `key: [vehicle_id, place_id]`";
+            self.say(node.at, "expected a list for `key`, found a mapping", Some(hint.into()));
+            return key;
+        }
         for item in self.list(node, "`key`").unwrap_or_default() {
             let Some(name) = self.text(item, "a column") else { continue };
             match Column::named(name) {
                 Some(column) if key.contains(&column) => {
                     self.say(item.at, format!("`{name}` stands in the key twice"), None)
                 }
-                Some(column) => key.push(column),
+                Some(column) => {
+                    self.may_be_keyed(item.at, column);
+                    key.push(column);
+                }
                 None => {
-                    let near = nearest(name, Column::all().map(Column::name));
+                    let meant = KEYS.iter().find(|(word, _)| *word == name).map(|(_, meant)| *meant);
+                    let near = meant.or_else(|| nearest(name, Column::all().map(Column::name)));
                     self.say(
                         item.at,
                         format!("unknown column `{name}` in the key"),
@@ -541,6 +568,17 @@ impl<'a> FileCheck<'a, '_> {
             self.say(node.at, "the key lacks `vehicle_id`", Some(hint.into()));
         }
         key
+    }
+
+    /// What is measured is another at each report: its alerts would never hold, nor clear.
+    fn may_be_keyed(&mut self, at: Position, column: Column) {
+        let (name, kind) = (column.name(), column.spec().kind);
+        let hint = match kind {
+            _ if self.is_kept => return,
+            Kind::Float | Kind::Time => "a key is made of ids and words, as in `key: [vehicle_id, place_id]`",
+            Kind::Text | Kind::Int | Kind::Flag | Kind::TextList => return,
+        };
+        self.say(at, format!("`{name}` is another at each report, and no key"), Some(hint.into()));
     }
 
     /// What is known only of one zone is unknown wherever no single zone is asked about.
@@ -640,10 +678,11 @@ impl<'a> FileCheck<'a, '_> {
             }
             _ => {
                 let found = scalar(node).unwrap_or_else(|| node.kind().to_owned());
-                (
-                    format!("expected a duration for `{name}`, found `{found}`"),
-                    Some("durations are such as 500ms, 30s, 10m, 2h, 1d".into()),
-                )
+                let hint = usual_duration(&found).map_or_else(
+                    || "durations are such as 500ms, 30s, 10m, 2h, 1d".to_owned(),
+                    |usual| format!("write `{usual}`"),
+                );
+                (format!("expected a duration for `{name}`, found `{found}`"), Some(hint))
             }
         };
         self.say(node.at, message, hint);
@@ -740,6 +779,31 @@ pub(super) fn duration_ms(text: &str) -> Option<i64> {
         rest = &rest[unit..];
     }
     Some(total)
+}
+
+/// `10 min`, `1.5h`, `90 seconds`, `10分钟` as this house writes them.
+fn usual_duration(text: &str) -> Option<String> {
+    const WORDS: &[(&[&str], i64)] = &[
+        (&["ms", "msec", "millis", "milliseconds", "毫秒"], 1),
+        (&["s", "sec", "secs", "second", "seconds", "秒", "秒钟"], 1_000),
+        (&["m", "min", "mins", "minute", "minutes", "分", "分钟"], 60_000),
+        (&["h", "hr", "hrs", "hour", "hours", "小时", "时"], 3_600_000),
+        (&["d", "day", "days", "天", "日"], 86_400_000),
+        (&["w", "week", "weeks", "周"], 604_800_000),
+    ];
+    let text = text.trim().to_lowercase();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+    let (amount, unit) = (text[..digits].parse::<f64>().ok()?, text[digits..].trim());
+    let (_, ms) = WORDS.iter().find(|(words, _)| words.contains(&unit))?;
+    let total = (amount * *ms as f64).round();
+    if !(1.0..=limits::RULE_DURATION_MS as f64).contains(&total) {
+        return None;
+    }
+    let total = total as i64;
+    let (name, unit) = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)]
+        .into_iter()
+        .find(|(_, unit)| total % unit == 0)?;
+    Some(format!("{}{name}", total / unit))
 }
 
 fn is_kebab(id: &str) -> bool {

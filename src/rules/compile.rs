@@ -60,6 +60,8 @@ pub(super) struct Compiler {
     schema: DFSchema,
     /// One row of which nothing is known: what fails even on it will always fail.
     nothing_known: RecordBatch,
+    /// Whether predicates that were in force once are compiled again: what only an author can mend is no error then.
+    is_kept: bool,
 }
 
 /// Distinct parts of predicates, each to be evaluated once for all that share it.
@@ -100,7 +102,12 @@ impl Compiler {
         let nulls: Vec<ArrayRef> = arrow_schema.fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect();
         let nothing_known = RecordBatch::try_new(Arc::clone(&arrow_schema), nulls).map_err(|e| failed(e.into()))?;
         let schema = DFSchema::try_from(arrow_schema).map_err(failed)?;
-        Ok(Self { state, schema, nothing_known })
+        Ok(Self { state, schema, nothing_known, is_kept: false })
+    }
+
+    /// For what was in force once, by what counted as an error then.
+    pub fn of_kept(self) -> Self {
+        Self { is_kept: true, ..self }
     }
 
     /// Compiles one predicate.
@@ -109,6 +116,9 @@ impl Compiler {
     /// What is wrong with it, and where.
     pub fn predicate(&self, text: &str) -> Result<Predicate, Vec<PredicateProblem>> {
         let words = Words::read(text).map_err(|problem| vec![problem])?;
+        if let Some(problem) = words.foreign().filter(|_| !self.is_kept) {
+            return Err(vec![problem]);
+        }
         let expr = self.state.create_logical_expr(text, &self.schema).map_err(|error| {
             let told = words.explain(&error);
             told.into_iter().chain(self.objections_elsewhere(text)).collect::<Vec<_>>()
@@ -119,7 +129,7 @@ impl Compiler {
         }
         let columns = expr.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
         self.boolean(&expr).map_err(|problem| vec![problem])?;
-        let sleeping = never::objections(&expr);
+        let sleeping = if self.is_kept { Vec::new() } else { never::objections(&expr) };
         if !sleeping.is_empty() {
             let problem = |one: never::Objection<'_>| PredicateProblem {
                 offset: words.offset_of(one.at),
@@ -128,7 +138,7 @@ impl Compiler {
             };
             return Err(sleeping.into_iter().map(problem).collect());
         }
-        let is_plain = literal(&expr);
+        let is_plain = self.is_kept || literal(&expr);
         let expr = self.simplified(expr).map_err(|error| words.explain(&error))?;
         if !is_plain && matches!(&expr, Expr::Literal(ScalarValue::Boolean(None | Some(false)), _)) {
             let hint = "it says the same of every row; compare columns with one another or with a value".to_owned();
@@ -621,6 +631,42 @@ impl<'a> Words<'a> {
         Ok(words)
     }
 
+    /// What other languages have and SQL writes otherwise, and a number with its unit.
+    fn foreign(&self) -> Option<PredicateProblem> {
+        let mut column = None;
+        for (index, pair) in self.tokens.windows(2).enumerate() {
+            let [first, second] = pair else { continue };
+            if let Token::Word(word) = &first.token {
+                column = Column::named(&word.value.to_ascii_lowercase()).or(column);
+            }
+            let offset = offset(self.text, first.span.start);
+            let wrong = |message: String, hint: String| Some(PredicateProblem { offset, message, hint: Some(hint) });
+            let is_glued = first.span.end == second.span.start;
+            match (&first.token, &second.token) {
+                (Token::Overlap, _) => return wrong("`&&` is no SQL".into(), "write `and`".into()),
+                (Token::ExclamationMark, _) => return wrong("`!` is no SQL".into(), "write `not`".into()),
+                (Token::RArrow, _) => return wrong("`=>` compares nothing".into(), "write `>=`".into()),
+                (Token::StringConcat, _) => {
+                    let hint = "write `or`; what is to be joined as text is joined by `concat(…, …)`";
+                    return wrong("`||` joins text in SQL".into(), hint.into());
+                }
+                _ if !is_glued => {}
+                (Token::Eq, Token::Lt) => return wrong("`=<` compares nothing".into(), "write `<=`".into()),
+                (Token::Gt, Token::Lt) => return wrong("`><` compares nothing".into(), "write `<>`".into()),
+                (Token::Number(number, false), Token::Word(unit)) => {
+                    let after = self.tokens[index + 2..].iter().find_map(|token| match &token.token {
+                        Token::Word(word) => Column::named(&word.value.to_ascii_lowercase()),
+                        _ => None,
+                    });
+                    let hint = plain_number(number, &unit.value, column.or(after));
+                    return wrong(format!("`{number}{}` is no number", unit.value), hint);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
     /// Why planning failed, with a place for each reason.
     fn explain(&self, error: &DataFusionError) -> Vec<PredicateProblem> {
         match root(error) {
@@ -680,6 +726,17 @@ impl<'a> Words<'a> {
             .replace("found: ", "found ");
         let hint =
             self.tokens.iter().any(|token| token.token == Token::DoubleEq).then(|| "SQL compares with `=`".to_owned());
+        let hint = hint.or_else(|| {
+            let in_brackets =
+                |pair: &[&Token]| matches!(pair, [Token::Word(word), Token::LBracket] if word.keyword == Keyword::IN);
+            let tokens: Vec<&Token> = self
+                .tokens
+                .iter()
+                .map(|token| &token.token)
+                .filter(|token| !matches!(token, Token::Whitespace(_)))
+                .collect();
+            tokens.windows(2).any(in_brackets).then(|| "a list stands in round brackets: `in ('a', 'b')`".to_owned())
+        });
         PredicateProblem { offset: place.map_or(self.text.trim_end().len(), |at| offset(self.text, at)), message, hint }
     }
 
@@ -728,6 +785,88 @@ impl<'a> Words<'a> {
             |token: &&TokenWithSpan| matches!(&token.token, Token::Word(word) if word.value.eq_ignore_ascii_case(name));
         self.tokens.iter().find(is_it).map(|token| (token.span.start.line, token.span.start.column))
     }
+}
+
+/// What to write instead of a number with a unit, held against `column`.
+fn plain_number(number: &str, unit: &str, column: Option<Column>) -> String {
+    // Endings of columns, and what a unit is worth in each.
+    const WORTH: &[(&str, &[(&str, f64)])] = &[
+        ("_s", &[("ms", 0.001), ("s", 1.0), ("sec", 1.0), ("m", 60.0), ("min", 60.0), ("h", 3_600.0), ("d", 86_400.0)]),
+        ("_m", &[("m", 1.0), ("km", 1_000.0)]),
+        ("_kmh", &[("kmh", 1.0), ("km", 1.0), ("kph", 1.0), ("mps", 3.6)]),
+        ("_kg", &[("kg", 1.0), ("t", 1_000.0)]),
+        ("_deg", &[("deg", 1.0)]),
+    ];
+    let Some(column) = column else { return format!("a number stands without its unit: {number}") };
+    let name = column.name();
+    let measured = WORTH.iter().find(|(ending, _)| name.ends_with(ending));
+    let worth = measured.and_then(|(_, units)| units.iter().find(|(known, _)| known.eq_ignore_ascii_case(unit)));
+    let value = worth.and_then(|(_, worth)| Some(number.parse::<f64>().ok()? * worth));
+    match (value, measured.and_then(|_| super::reference::unit(name, column.spec().kind))) {
+        (Some(value), Some(measure)) => format!("`{name}` is in {measure}: write {value}"),
+        (None, Some(measure)) => format!("`{name}` is in {measure}, and a number stands without its unit"),
+        _ => format!("a number stands without its unit: {number}"),
+    }
+}
+
+/// Where `and` and `or` stand side by side without brackets: the same with the brackets that SQL puts there.
+pub fn bracketed(text: &str) -> Option<String> {
+    /// A pair of brackets, or the whole: where it begins, where each `or` stands, and whether each part between has an `and`.
+    struct Level {
+        begin: usize,
+        ors: Vec<(usize, usize)>,
+        has_and: Vec<bool>,
+        ranges: usize,
+    }
+    let level = |begin| Level { begin, ors: Vec::new(), has_and: vec![false], ranges: 0 };
+    let read = |level: &Level, end: usize| {
+        if level.ors.is_empty() || !level.has_and.contains(&true) {
+            return None;
+        }
+        let ends = level.ors.iter().map(|or| or.0).chain([end]);
+        let begins = [level.begin].into_iter().chain(level.ors.iter().map(|or| or.1));
+        let parts = begins.zip(ends).zip(&level.has_and).map(|((begin, end), has_and)| {
+            let part = text.get(begin..end).unwrap_or_default().split_whitespace().collect::<Vec<_>>().join(" ");
+            if *has_and { format!("({part})") } else { part }
+        });
+        Some(parts.collect::<Vec<_>>().join(" or "))
+    };
+    let tokens = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location().ok()?;
+    let mut levels = vec![level(0)];
+    for token in &tokens {
+        let (start, end) = (offset(text, token.span.start), offset(text, token.span.end));
+        let keyword = match &token.token {
+            Token::LParen => {
+                levels.push(level(end));
+                continue;
+            }
+            Token::RParen if levels.len() > 1 => {
+                if let Some(found) = levels.pop().and_then(|closed| read(&closed, start)) {
+                    return Some(found);
+                }
+                continue;
+            }
+            Token::Word(word) => word.keyword,
+            _ => continue,
+        };
+        let is_inside = levels.len() > 1;
+        let Some(open) = levels.last_mut() else { continue };
+        match keyword {
+            // What stands in a `case` is set apart by its words.
+            Keyword::CASE => levels.push(level(end)),
+            Keyword::WHEN | Keyword::THEN | Keyword::ELSE => *open = level(end),
+            Keyword::END if is_inside => _ = levels.pop(),
+            Keyword::BETWEEN => open.ranges += 1,
+            Keyword::AND if open.ranges > 0 => open.ranges -= 1,
+            Keyword::AND => open.has_and.iter_mut().last().into_iter().for_each(|has_and| *has_and = true),
+            Keyword::OR => {
+                open.ors.push((start, end));
+                open.has_and.push(false);
+            }
+            _ => {}
+        }
+    }
+    levels.pop().and_then(|whole| read(&whole, text.len()))
 }
 
 const SPLIT: &str = "split it into several rules";

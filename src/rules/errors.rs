@@ -44,6 +44,8 @@ pub enum RuleErrors {
     Read { path: PathBuf, cause: io::Error },
     #[error("load the rules: {}", list(.0))]
     Invalid(Vec<Problem>),
+    #[error("load the rules of {path}: {what}; to stop judging, set `enabled: false` on the rules", path = path.display())]
+    Nothing { path: PathBuf, what: &'static str },
     #[error("evaluate the rules: {0}")]
     Evaluate(String),
 }
@@ -53,7 +55,7 @@ impl RuleErrors {
     pub fn problems(&self) -> &[Problem] {
         match self {
             Self::Invalid(problems) => problems,
-            Self::Read { .. } | Self::Evaluate(_) => &[],
+            Self::Read { .. } | Self::Nothing { .. } | Self::Evaluate(_) => &[],
         }
     }
 }
@@ -68,7 +70,7 @@ fn list(problems: &[Problem]) -> String {
 }
 
 /// The candidate nearest to `word`, when it is near enough to be what was meant.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_ascii_lowercase();
     let allowed = (word.chars().count() / 3).clamp(1, 4);
     let measured = candidates.into_iter().map(|candidate| (distance(&word, candidate), candidate));

@@ -1,6 +1,11 @@
 //! A rule file as written: a tree of YAML nodes, each knowing where it stands.
 
-use std::{fmt, fs, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    fmt, fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use serde::{
     Deserialize, Deserializer,
@@ -57,23 +62,41 @@ pub(super) fn is_test(name: &str) -> bool {
     name.ends_with("_test.yaml") || name.ends_with("_test.yml")
 }
 
-/// Reads the YAML files of a folder whose names are `wanted`, in order of name.
+/// Reads the YAML files of a folder, and of folders in it, whose names are `wanted`, in order of path.
 pub(super) fn read_dir(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<Source>, RuleErrors> {
+    let read = |path: &PathBuf| read(path).map_err(|cause| RuleErrors::Read { path: path.clone(), cause });
+    paths(dir, wanted)?.iter().map(read).collect()
+}
+
+/// Where those files are. What begins with a dot is left out, and a folder that links lead back to is read once.
+pub(super) fn paths(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, RuleErrors> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |cause| RuleErrors::Read { path, cause }
     };
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed(dir))? {
-        let path = entry.map_err(failed(dir))?.path();
-        let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if yaml && !name.starts_with('.') && wanted(name) && path.is_file() {
-            paths.push(path);
+    let (mut found, mut folders, mut seen) = (Vec::new(), vec![dir.to_owned()], BTreeSet::new());
+    while let Some(folder) = folders.pop() {
+        if !seen.insert(folder.canonicalize().map_err(failed(&folder))?) {
+            continue;
+        }
+        if seen.len() > limits::RULE_FOLDERS {
+            let cause = std::io::Error::other(format!("more than {} folders of rules", limits::RULE_FOLDERS));
+            return Err(RuleErrors::Read { path: folder, cause });
+        }
+        for entry in fs::read_dir(&folder).map_err(failed(&folder))? {
+            let path = entry.map_err(failed(&folder))?.path();
+            let yaml = path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            match path.is_dir() {
+                _ if name.starts_with('.') => {}
+                true => folders.push(path),
+                false if yaml && wanted(name) && path.is_file() => found.push(path),
+                false => {}
+            }
         }
     }
-    paths.sort();
-    paths.iter().map(|path| read(path).map_err(failed(path))).collect()
+    found.sort();
+    Ok(found)
 }
 
 fn read(path: &Path) -> std::io::Result<Source> {

@@ -18,6 +18,7 @@
 //! At the limits (`model::limits`): larger files, longer or deeper predicates and more rules are refused at load.
 
 mod check;
+mod chinese;
 mod closed;
 mod compile;
 mod complete;
@@ -39,11 +40,12 @@ mod test;
 #[cfg(test)]
 mod tests;
 
+pub use compile::bracketed;
 pub use complete::{Completed, NotCompleted};
-pub use errors::{Problem, RuleErrors};
+pub use errors::{Problem, RuleErrors, nearest};
 pub use evaluate::{Verdicts, ZoneVerdict};
 pub use parts::{Part, Parts};
-pub use reference::{explain, fact_list, fact_named, reference};
+pub use reference::{explain, fact_list, facts_named, reference};
 pub use risk::{Risk, RiskSheet};
 pub use rule::{Name, Rule};
 pub use schema::schema;

@@ -677,7 +677,7 @@ mod tests {
         let row = |n: usize| {
             let number = |step: usize| numbers[n / step % numbers.len()];
             let load = [None, Some("empty"), Some("half"), Some("full")][n / 5 % 4];
-            let events: &[Arc<str>] = if n % 2 == 0 { &[] } else { &["a".into()] };
+            let events: &[Arc<str>] = if n.is_multiple_of(2) { &[] } else { &["a".into()] };
             let mut row = Facts {
                 local_hour: Some([0, 5, 6, 7, 22, 23][n / 2 % 6]),
                 local_weekday: Some(1 + n as i64 % 7),

@@ -31,7 +31,7 @@ impl Parts {
     pub fn of(predicate: &str) -> Result<Self, RuleErrors> {
         let text = predicate.to_owned();
         compile::with_deep_stack(move || {
-            let compiler = Compiler::new()?;
+            let compiler = Compiler::new()?.of_kept();
             let failed = |part: &str| RuleErrors::Evaluate(format!("the part `{part}` does not stand for itself"));
             let (mut parts, mut predicates) = (Vec::new(), Vec::new());
             for part in compile::conjuncts(&text) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{RuleErrors, RuleSet, closed, errors::nearest, functions};
+use super::{RuleErrors, RuleSet, chinese, closed, errors::nearest, functions};
 use crate::model::{Column, Kind};
 
 /// Endings of names and what they are measured in.
@@ -224,23 +224,37 @@ const SHAPED_BY: &[(&[&str], &[&str])] = &[
     (&["silent_s"], &["silence.tick_s"]),
 ];
 
-/// The fact called `name`.
+/// The facts that a word finds: the one of that name, else those with it in their name, English or Chinese, else those with it in
+/// what they mean. In the order of the table, never none.
 ///
 /// # Errors
 /// That there is none, with the nearest name.
-pub fn fact_named(name: &str) -> Result<Column, String> {
-    Column::named(name).ok_or_else(|| match nearest(name, Column::all().map(Column::name)) {
-        Some(near) => format!("no fact is called `{name}`; did you mean `{near}`?"),
-        None => format!("no fact is called `{name}`; `muckwatch rules explain-fact` lists them all"),
+pub fn facts_named(word: &str) -> Result<Vec<Column>, String> {
+    let wanted = word.trim().to_lowercase().replace([' ', '-'], "_");
+    if let Some(column) = Column::named(&wanted) {
+        return Ok(vec![column]);
+    }
+    let found = |is_it: &dyn Fn(&Column) -> bool| Column::all().filter(is_it).collect::<Vec<_>>();
+    let is_called = |column: &Column| column.name().contains(&wanted) || chinese::name(column.name()).contains(&wanted);
+    let is_meant = |column: &Column| {
+        let mut words = column.spec().doc.split(|c: char| !c.is_alphanumeric());
+        words.any(|one| one.eq_ignore_ascii_case(&wanted))
+    };
+    let looks: [&dyn Fn(&Column) -> bool; 2] = [&is_called, &is_meant];
+    let found = looks.iter().map(|look| found(*look)).find(|found| !found.is_empty() && !wanted.is_empty());
+    found.ok_or_else(|| match nearest(&wanted, Column::all().map(Column::name)) {
+        Some(near) => format!("no fact is called `{word}`; did you mean `{near}`?"),
+        None => format!("no fact is called `{word}`; `muckwatch rules explain-fact` lists them all"),
     })
 }
 
-/// Every fact on a line: name, type, whether it may be NULL, meaning.
-pub fn fact_list() -> String {
-    let lines = Column::all().map(|column| {
+/// Each fact on a line: name, type, whether it may be NULL, Chinese name, meaning.
+pub fn fact_list(facts: impl Iterator<Item = Column>) -> String {
+    let lines = facts.map(|column| {
         let spec = column.spec();
         let null = if null_when(spec.name).is_some() { "or NULL" } else { "" };
-        format!("{:<23}{:<14}{null:<9}{}\n", spec.name, type_of(spec.kind), spec.doc)
+        let chinese = chinese::name(spec.name);
+        format!("{:<25} {:<14}{null:<9}{chinese} {}\n", spec.name, type_of(spec.kind), spec.doc)
     });
     lines.collect()
 }
@@ -248,7 +262,7 @@ pub fn fact_list() -> String {
 /// All about one fact, and which of `rules` read it.
 pub fn explain(column: Column, rules: Option<&RuleSet>) -> String {
     let spec = column.spec();
-    let mut text = format!("{}\n  {}\n", spec.name, spec.doc);
+    let mut text = format!("{} {}\n  {}\n", spec.name, chinese::name(spec.name), spec.doc);
     let mut say = |what: &str, value: String| _ = writeln!(text, "  {what:<12}{value}");
     say("type", type_of(spec.kind).to_owned());
     if let Some(unit) = unit(spec.name, spec.kind) {
@@ -282,7 +296,8 @@ pub fn reference() -> Result<String, RuleErrors> {
         let unit = unit(spec.name, spec.kind).map(|unit| format!(", {unit}")).unwrap_or_default();
         let settings: Vec<String> = shaped_by(spec.name).iter().map(|key| format!("`{key}`")).collect();
         let kind = type_of(spec.kind);
-        _ = writeln!(page, "| `{}` | {kind}{unit} | {} | {null} | {} |", spec.name, spec.doc, settings.join(", "));
+        let (name, chinese) = (spec.name, chinese::name(spec.name));
+        _ = writeln!(page, "| `{name}` | {chinese} | {kind}{unit} | {} | {null} | {} |", spec.doc, settings.join(", "));
     }
     page.push_str(FUNCTIONS);
     for function in functions::functions()? {
@@ -303,14 +318,14 @@ pub fn reference() -> Result<String, RuleErrors> {
 const HEAD: &str = "# Facts and functions
 
 Printed by `muckwatch rules reference`; a test keeps it true. `muckwatch rules explain-fact NAME` says the same of one
-fact, and which of your rules read it.
+fact, and which of your rules read it; a part of a name or a Chinese word (`车速`) finds facts, too.
 
 ## Facts
 
 A rule's `when` is an SQL predicate over these. NULL is *unknown*: a comparison with it neither fires nor clears a rule.
 
-| fact | type | meaning | NULL when | settings |
-|---|---|---|---|---|
+| fact | Chinese | type | meaning | NULL when | settings |
+|---|---|---|---|---|---|
 ";
 
 const FUNCTIONS: &str = "
@@ -341,7 +356,7 @@ fn type_of(kind: Kind) -> &'static str {
     }
 }
 
-fn unit(name: &str, kind: Kind) -> Option<&'static str> {
+pub(super) fn unit(name: &str, kind: Kind) -> Option<&'static str> {
     let measured = matches!(kind, Kind::Float | Kind::Int);
     UNITS.iter().find(|(ending, _)| measured && name.ends_with(ending)).map(|(_, unit)| *unit)
 }
@@ -395,13 +410,30 @@ mod tests {
             let text = explain(Column::named(name).unwrap(), Some(&rules));
             expected.iter().for_each(|part| assert!(text.contains(part), "{part} is not in:\n{text}"));
         }
-        assert_eq!(fact_list().lines().count(), Column::all().len());
+        assert_eq!(fact_list(Column::all()).lines().count(), Column::all().len());
     }
 
     #[test]
-    fn an_unknown_name_gives_the_nearest() {
-        assert!(fact_named("sped_kmh").unwrap_err().contains("`speed_kmh`"));
-        assert!(fact_named("banana").unwrap_err().contains("lists them all"));
+    fn facts_are_found_by_a_part_of_a_name_and_by_chinese_words() {
+        let found = |word: &str| match facts_named(word) {
+            Ok(facts) => facts.into_iter().map(Column::name).collect::<Vec<_>>().join(" "),
+            Err(problem) => problem,
+        };
+        for (word, expected) in [
+            ("speed_kmh", "speed_kmh"),
+            ("Speed KMH", "speed_kmh"),
+            ("manifest_p", "manifest_planned_s manifest_planned_m"),
+            ("限速", "speed_limit_kmh settled_speed_limit_kmh"),
+            ("消纳场", "in_sink sink_permitted nearest_sink_m"),
+            ("黑名单", "blacklisted"),
+            ("点火", "ignition ignition_on_s"),
+            ("mud", "sighting_dirty"),
+            ("sped_kmh", "no fact is called `sped_kmh`; did you mean `speed_kmh`?"),
+            ("banana", "no fact is called `banana`; `muckwatch rules explain-fact` lists them all"),
+            ("", "no fact is called ``; `muckwatch rules explain-fact` lists them all"),
+        ] {
+            assert_eq!(found(word), expected, "{word}");
+        }
     }
 
     #[test]

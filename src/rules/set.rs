@@ -1,6 +1,10 @@
 //! A set of rules: loaded as a whole or not at all.
 
-use std::{collections::BTreeSet, path::Path, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -53,10 +57,10 @@ struct Inner {
 }
 
 impl RuleSet {
-    /// Loads `*.yaml` and `*.yml` of a folder (not of folders in it), without the tests (`*_test.yaml`).
+    /// Loads `*.yaml` and `*.yml` of a folder and of folders in it, without the tests (`*_test.yaml`).
     ///
     /// # Errors
-    /// When the folder or a file can't be read, or with every problem in every file.
+    /// When the folder or a file can't be read or there is no such file, or with every problem in every file.
     pub fn load(dir: &Path) -> Result<Self, RuleErrors> {
         Self::load_enabling(dir, &[])
     }
@@ -66,8 +70,7 @@ impl RuleSet {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_with(dir: &Path, added: &Path) -> Result<Self, RuleErrors> {
-        let read = |dir| file::read_dir(dir, |name| !file::is_test(name));
-        let sources = [read(dir)?, read(added)?].concat();
+        let sources = [sources(dir)?, sources(added)?].concat();
         Self::from_sources(sources, |rule| rule.enabled)
     }
 
@@ -78,7 +81,15 @@ impl RuleSet {
     pub fn load_enabling(dir: &Path, ids: &[String]) -> Result<Self, RuleErrors> {
         let ids = ids.to_vec();
         let enable = move |rule: &Rule| rule.enabled || ids.iter().any(|id| **id == *rule.id);
-        Self::from_sources(file::read_dir(dir, |name| !file::is_test(name))?, enable)
+        Self::from_sources(sources(dir)?, enable)
+    }
+
+    /// The files that [`Self::load`] would read.
+    ///
+    /// # Errors
+    /// When the folder, or one in it, can't be read.
+    pub fn paths(dir: &Path) -> Result<Vec<PathBuf>, RuleErrors> {
+        file::paths(dir, |name| !file::is_test(name))
     }
 
     /// Loads from texts, each with the name that errors call it by.
@@ -89,6 +100,15 @@ impl RuleSet {
         Self::from_sources(files.iter().map(|(name, text)| Source::new(name, text)).collect(), |rule| rule.enabled)
     }
 
+    /// Loads what was in force once, by texts that were kept: [`Self::files`].
+    ///
+    /// # Errors
+    /// Every problem that was one then.
+    pub fn parse_kept(files: &[(&str, &str)]) -> Result<Self, RuleErrors> {
+        let sources = files.iter().map(|(name, text)| Source::new(name, text)).collect();
+        Self::build(sources, |rule| rule.enabled, true)
+    }
+
     /// The same rules with only these enabled, of those that are.
     ///
     /// # Errors
@@ -97,15 +117,23 @@ impl RuleSet {
         let sources = self.0.files.iter().map(|(name, text)| Source::new(name, text)).collect();
         let enabled: BTreeSet<Text> =
             self.enabled().map(|rule| rule.id.clone()).filter(|id| ids.contains(id)).collect();
-        Self::from_sources(sources, move |rule| enabled.contains(&rule.id))
+        Self::build(sources, move |rule| enabled.contains(&rule.id), true)
     }
 
     fn from_sources(
         sources: Vec<Source>,
         is_enabled: impl Fn(&Rule) -> bool + Send + 'static,
     ) -> Result<Self, RuleErrors> {
+        Self::build(sources, is_enabled, false)
+    }
+
+    fn build(
+        sources: Vec<Source>,
+        is_enabled: impl Fn(&Rule) -> bool + Send + 'static,
+        is_kept: bool,
+    ) -> Result<Self, RuleErrors> {
         compile::with_deep_stack(move || {
-            let Checked { mut rules, terms, risk } = check::check(&sources)?;
+            let Checked { mut rules, terms, risk } = check::check(&sources, is_kept)?;
             rules.iter_mut().for_each(|rule| rule.enabled = is_enabled(rule));
             set_shadows_apart(&mut rules);
             let risk = risk.map(|sheet| link(sheet, &mut rules)).transpose()?.flatten();
@@ -206,6 +234,15 @@ impl Inner {
         let digest = digest(rules.iter().map(|rule| &*rule.version));
         Self { rules, columns, asks_timer, asks_sighting, tallies, order, digest, program, risk, files: Vec::new() }
     }
+}
+
+/// The rule files of a folder. One without any is a wrong path, or a copy that is not finished.
+fn sources(dir: &Path) -> Result<Vec<Source>, RuleErrors> {
+    let sources = file::read_dir(dir, |name| !file::is_test(name))?;
+    if sources.is_empty() {
+        return Err(RuleErrors::Nothing { path: dir.to_owned(), what: "there is no rule file (*.yaml) in it" });
+    }
+    Ok(sources)
 }
 
 /// Compiles a sheet and hands it to the rule that alerts by it; `None` when that one is disabled.

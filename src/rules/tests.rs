@@ -86,6 +86,21 @@ fn every_wrong_predicate_is_refused_with_a_reason() {
         ("speed_kmh >", "3:22: expected an expression, found its end"),
         ("speed_kmh > 60 60", "3:26: expected end of expression"),
         ("loaded == true and (", "SQL compares with `=`"),
+        ("loaded && moving", "3:18: `&&` is no SQL | write `and`"),
+        ("loaded || moving", "`||` joins text in SQL | write `or`"),
+        ("cover = 'open' || cover = 'moving'", "`||` joins text in SQL | write `or`"),
+        ("loaded and !moving", "3:22: `!` is no SQL | write `not`"),
+        ("speed_kmh => 60", "3:21: `=>` compares nothing | write `>=`"),
+        ("speed_kmh =< 60", "3:21: `=<` compares nothing | write `<=`"),
+        ("speed_kmh >< 60", "3:21: `><` compares nothing | write `<>`"),
+        ("trip_s > 10m", "3:20: `10m` is no number | `trip_s` is in seconds: write 600"),
+        ("loaded and trip_s > 1.5h", "`trip_s` is in seconds: write 5400"),
+        ("10min < stopped_s", "3:11: `10min` is no number | `stopped_s` is in seconds: write 600"),
+        ("gap_m > 2km", "`gap_m` is in metres: write 2000"),
+        ("gross_kg > 31t", "`gross_kg` is in kilograms: write 31000"),
+        ("speed_kmh > 60kmh", "`speed_kmh` is in kilometres an hour: write 60"),
+        ("speed_kmh > 10x", "`speed_kmh` is in kilometres an hour, and a number stands without its unit"),
+        ("cover in ['open']", "a list stands in round brackets: `in ('a', 'b')`"),
         ("abss(speed_kmh) > 3", "3:11: unknown function `abss` | did you mean `abs`?"),
         ("loaded and random() > 0.5", "3:22: `random()` depends on chance"),
         ("event_time < now()", "`now()` depends on when it is asked"),
@@ -121,6 +136,17 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ("for: 30s", "2:5: `when` is missing"),
         ("when: loaded\nfor: 30", "4:10: `for: 30` has no unit | write `30s` for seconds"),
         ("when: loaded\nfor: soon", "4:10: expected a duration for `for`, found `soon` | durations are such as"),
+        ("when: loaded\nfor: 10 min", "expected a duration for `for`, found `10 min` | write `10m`"),
+        ("when: loaded\nfor: 1.5h", "| write `90m`"),
+        ("when: loaded\ncooldown: 90 seconds", "| write `90s`"),
+        ("when: loaded\nmax_gap: 10分钟", "| write `10m`"),
+        ("when: loaded\ncount: { at_least: 3, within: 1 week }", "| write `7d`"),
+        ("when: loaded\nkey: { place_id: 1 }", "4:10: expected a list for `key`, found a mapping | write the names"),
+        ("when: loaded\nkey: [device_id]", "unknown column `device_id` in the key | did you mean `vehicle_id`?"),
+        (
+            "when: loaded\nkey: [vehicle_id, speed_kmh]",
+            "`speed_kmh` is another at each report, and no key | a key is made of ids and words",
+        ),
         ("when: loaded\ncooldown: -5s", "expected a duration for `cooldown`, found `-5s`"),
         ("when: loaded\ncooldown: 400d", "`cooldown` is longer than 366d"),
         ("when: loaded\nmax_gap: 0s", "`max_gap` of nothing"),
@@ -222,7 +248,7 @@ fn every_wrong_field_is_refused_with_a_reason() {
         ),
         (
             "rules:\n  - { id: a, when: loaded, shadow: true }\n  - { id: b, over: [a], count: { at_least: 3, per: day } }",
-            "3:21: `a` is a shadow rule: its alerts are never counted | leave it out here while it is on trial",
+            "3:21: `a` is a shadow rule: its alerts are never counted | take off its `shadow`",
         ),
     ] {
         let found = brief(text);
@@ -691,8 +717,50 @@ fn a_folder_is_read_without_its_tests() {
     assert_eq!(RuleSet::load(dir.path()).unwrap().rules().len(), 2);
     assert_eq!(TestFile::read_dir(dir.path()).unwrap().len(), 1);
     assert!(matches!(RuleSet::load(&dir.path().join("none")), Err(RuleErrors::Read { .. })));
+    // Folders in it are read, too, each once, whatever links lead back to; hidden ones are not.
+    for folder in ["deep/er", ".git"] {
+        std::fs::create_dir_all(dir.path().join(folder)).unwrap();
+        std::fs::write(dir.path().join(folder).join("c.yaml"), "rules: [{ id: deep, when: moving }]").unwrap();
+    }
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("deep/round")).unwrap();
+    assert_eq!(RuleSet::load(dir.path()).unwrap().rules().len(), 3);
+    let empty = dir.path().join("empty");
+    std::fs::create_dir(&empty).unwrap();
+    let said = RuleSet::load(&empty).unwrap_err().to_string();
+    assert!(said.contains("there is no rule file (*.yaml) in it"), "{said}");
     std::fs::write(dir.path().join("big.yaml"), "#".repeat(limits::RULE_FILE_BYTES + 1)).unwrap();
     assert!(RuleSet::load(dir.path()).unwrap_err().to_string().contains("larger than"));
+}
+
+/// Rules that judged once are read again to judge late data, though they would be refused by now.
+#[test]
+fn rules_that_were_in_force_are_read_again_whatever_is_an_error_since() {
+    for text in [
+        "rules: [{ id: a, when: local_hour between 22 and 6 }]",
+        "rules: [{ id: a, when: moving, key: [vehicle_id, speed_kmh] }]",
+        "rules: [{ id: a, when: moving, shadow: true }, { id: b, over: [a], count: { at_least: 3, per: day } }]",
+    ] {
+        assert!(RuleSet::parse(&[("a.yaml", text)]).is_err(), "{text}");
+        let set = RuleSet::parse_kept(&[("a.yaml", text)]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(set.only([set.rules()[0].id.clone()].into()).is_ok());
+    }
+}
+
+#[test]
+fn and_beside_or_is_shown_as_it_is_read() {
+    for (when, expected) in [
+        ("moving and loaded or in_sink", Some("(moving and loaded) or in_sink")),
+        ("in_sink or moving\n  and loaded", Some("in_sink or (moving and loaded)")),
+        ("moving and (loaded or in_sink and in_source)", Some("loaded or (in_sink and in_source)")),
+        ("(moving and loaded) or in_sink", None),
+        ("moving and loaded and not in_sink", None),
+        ("speed_kmh between 3 and 5 or moving", None),
+        ("speed_kmh between 3 and 5 and loaded or moving", Some("(speed_kmh between 3 and 5 and loaded) or moving")),
+        ("case when moving and loaded then true else false end or in_sink", None),
+        ("cover in ('open', 'moving') or array_has(events, 'a and b')", None),
+    ] {
+        assert_eq!(bracketed(when).as_deref(), expected, "{when}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rules and registry that change while running: all or nothing, and always said.
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
@@ -16,7 +17,7 @@ use crate::{
     metrics::Metrics,
     model::{Text, Time, UnitReply},
     registry::{Book, Entity, ImportSummary, Registry, RegistryError, Rejudge, Taking},
-    rules::{Rule, RuleSet},
+    rules::{Rule, RuleErrors, RuleSet},
     server::{JudgeAgain, Registrar, ReplyTaker, RuleSummary, RulesShown},
 };
 
@@ -38,9 +39,11 @@ struct Force {
     metrics: Arc<Metrics>,
     registry: watch::Sender<Arc<Registry>>,
     rules: watch::Sender<Arc<RulesShown>>,
+    /// The rule files that had problems when they were last read.
+    broken: Mutex<BTreeSet<String>>,
 }
 
-/// Name, size and time of change of each rule file: a change of the folder changes this.
+/// Path, size and time of change of each rule file: a change of the folder changes this.
 pub type Fingerprint = Vec<(PathBuf, u64, Option<SystemTime>)>;
 
 impl Reloads {
@@ -55,7 +58,15 @@ impl Reloads {
     ) -> Self {
         let registry = watch::Sender::new(Arc::clone(&reference.registry));
         let rules = watch::Sender::new(Arc::new(shown(&reference.rules, None)));
-        let force = Force { reference: Mutex::new(reference), book, orders, metrics, registry, rules };
+        let force = Force {
+            reference: Mutex::new(reference),
+            book,
+            orders,
+            metrics,
+            registry,
+            rules,
+            broken: Mutex::default(),
+        };
         Self { folder: config.rules.clone(), seen, force: Arc::new(force) }
     }
 
@@ -126,9 +137,16 @@ impl Force {
     /// Puts the folder's rules in place of those in force; says it when they are wrong. What is shown judges whatever comes
     /// from then on.
     fn load_rules(&self, folder: &Path) {
-        let result = RuleSet::load(folder);
-        self.metrics.count_rule_reload(result.is_ok());
         let mut reference = self.reference.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut result = RuleSet::load(folder);
+        // Half a copy of a folder, or a wrong one, would end every alert.
+        if result.as_ref().is_ok_and(|rules| rules.rules().is_empty()) && !reference.rules.rules().is_empty() {
+            result = Err(RuleErrors::Nothing { path: folder.to_owned(), what: "there is no rule in its files" });
+        }
+        self.metrics.count_rule_reload(result.is_ok());
+        for file in self.mended(&result) {
+            tracing::info!(%file, "the rule file is mended");
+        }
         let problem = match result {
             Ok(rules) if rules.digest() == reference.rules.digest() => None,
             Ok(rules) => {
@@ -146,6 +164,19 @@ impl Force {
             }
         };
         self.rules.send_replace(Arc::new(shown(&reference.rules, problem)));
+    }
+
+    /// The files that had problems and have none any more; notes those that have some now. Where nothing could be read at all,
+    /// nobody knows of any.
+    fn mended<T>(&self, result: &Result<T, RuleErrors>) -> Vec<String> {
+        let now: BTreeSet<String> = match result {
+            Ok(_) => BTreeSet::new(),
+            Err(RuleErrors::Invalid(problems)) => problems.iter().map(|problem| problem.file.clone()).collect(),
+            Err(_) => return Vec::new(),
+        };
+        let mut broken = self.broken.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *broken, now);
+        before.difference(&broken).cloned().collect()
     }
 
     /// Called where blocking is allowed. Nobody there any more: the process is ending.
@@ -224,18 +255,13 @@ fn shown(rules: &RuleSet, problem: Option<String>) -> RulesShown {
     RulesShown { rules: rules.rules().iter().map(summary).collect(), problem }
 }
 
-/// The folder as it is now; empty when it cannot be read.
+/// The folder as it is now, with folders in it; empty when it cannot be read.
 pub fn fingerprint(folder: &Path) -> Fingerprint {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let mut files: Fingerprint = entries
-        .flatten()
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some((entry.path(), metadata.len(), metadata.modified().ok()))
-        })
-        .collect();
-    files.sort();
-    files
+    let file = |path: PathBuf| {
+        let metadata = path.metadata().ok()?;
+        Some((path, metadata.len(), metadata.modified().ok()))
+    };
+    RuleSet::paths(folder).unwrap_or_default().into_iter().filter_map(file).collect()
 }
 
 #[cfg(test)]
@@ -259,7 +285,15 @@ mod tests {
         let (registry, rules) = (watch::Sender::new(Arc::default()), watch::Sender::new(Arc::default()));
         let book = Arc::new(Mutex::new(Book::open(&folder.join("book.sqlite")).unwrap()));
         let (orders, _) = mpsc::channel(1);
-        Force { reference: Mutex::new(reference), book, orders, metrics: Arc::new(Metrics::new()), registry, rules }
+        Force {
+            reference: Mutex::new(reference),
+            book,
+            orders,
+            metrics: Arc::new(Metrics::new()),
+            registry,
+            rules,
+            broken: Mutex::default(),
+        }
     }
 
     /// The rules in force after the folder has this file too.
@@ -284,12 +318,51 @@ mod tests {
         assert_eq!(loaded(&force, folder, good), ["fast", "slow"]);
         assert_eq!(problem(), "");
         assert_eq!(loaded(&force, folder, "rules: []"), ["fast"]);
+        // A folder in it counts, too.
+        let inner = folder.join("squads");
+        let before = fingerprint(folder);
+        std::fs::create_dir(&inner).unwrap();
+        std::fs::write(inner.join("c.yaml"), "rules: [{ id: inner, when: moving }]").unwrap();
+        assert_ne!(fingerprint(folder), before);
+        assert_eq!(loaded(&force, folder, good), ["fast", "inner", "slow"]);
+        std::fs::remove_dir_all(&inner).unwrap();
+        assert_eq!(loaded(&force, folder, "rules: []"), ["fast"]);
         let text = force.metrics.text().unwrap();
         for line in
-            ["muckwatch_rule_reloads_total{result=\"ok\"} 2", "muckwatch_rule_reloads_total{result=\"error\"} 1"]
+            ["muckwatch_rule_reloads_total{result=\"ok\"} 4", "muckwatch_rule_reloads_total{result=\"error\"} 1"]
         {
             assert!(text.contains(line), "{line} is not in:\n{text}");
         }
+    }
+
+    /// A copy that is half done, or an empty mount, must not end every alert.
+    #[test]
+    fn rules_in_force_outlast_a_folder_without_any() {
+        let temp = tempfile::tempdir().unwrap();
+        let (folder, force) = (temp.path(), force(temp.path()));
+        let problem = || force.rules.borrow().problem.clone().unwrap_or_default();
+        std::fs::write(folder.join("a.yaml"), "rules: []").unwrap();
+        assert_eq!(loaded(&force, folder, "mute: []"), ["fast"]);
+        assert!(problem().contains("there is no rule in its files"), "{}", problem());
+        ["a.yaml", "b.yaml"].iter().for_each(|file| std::fs::remove_file(folder.join(file)).unwrap());
+        force.load_rules(folder);
+        assert!(problem().contains("there is no rule file (*.yaml) in it"), "{}", problem());
+        assert_eq!(force.rules.borrow().rules.len(), 1);
+        assert_eq!(loaded(&force, folder, FAST), ["fast"]);
+        assert_eq!(problem(), "");
+    }
+
+    #[test]
+    fn a_file_that_is_mended_is_said_once() {
+        let temp = tempfile::tempdir().unwrap();
+        let force = force(temp.path());
+        let parse = |files: &[(&str, &str)]| RuleSet::parse(files);
+        let bad = "rules: [{ id: slow, when: sped_kmh < 10 }]";
+        assert_eq!(force.mended(&parse(&[("a", bad), ("b", bad)])), [""; 0]);
+        assert_eq!(force.mended(&parse(&[("a", FAST), ("b", bad)])), ["a"]);
+        assert_eq!(force.mended(&RuleSet::load(&temp.path().join("none"))), [""; 0]);
+        assert_eq!(force.mended(&parse(&[("a", FAST)])), ["b"]);
+        assert_eq!(force.mended(&parse(&[("a", FAST)])), [""; 0]);
     }
 
     #[test]

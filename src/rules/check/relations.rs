@@ -108,6 +108,8 @@ impl Found<'_> {
             .collect();
         for draft in &self.drafts {
             let Some((id, _)) = &draft.id else { continue };
+            let mut counted = draft.named.iter().filter(|named| !named.inhibits);
+            let counts_none = !self.is_kept && counted.all(|named| shadows.contains(&*named.id));
             for named in &draft.named {
                 let (message, hint) = if !ids.iter().any(|known| **known == *named.id) {
                     let near = nearest(&named.id, ids.iter().map(|id| &**id));
@@ -117,8 +119,8 @@ impl Found<'_> {
                     (format!("`{id}` and `{}` inhibit each other", named.id), Some(hint))
                 } else if !named.inhibits && *named.id == **id {
                     (format!("`{id}` counts itself"), None)
-                } else if !named.inhibits && shadows.contains(&*named.id) {
-                    let hint = "leave it out here while it is on trial, or take off its `shadow`".to_owned();
+                } else if !named.inhibits && counts_none {
+                    let hint = "take off its `shadow`, or leave this rule out until then".to_owned();
                     (format!("`{}` is a shadow rule: its alerts are never counted", named.id), Some(hint))
                 } else {
                     continue;
