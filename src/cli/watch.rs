@@ -16,7 +16,7 @@ use super::{
 use crate::{
     alerts::{Hold, Phase},
     engine::{Finding, Found, Look, Watcher, watch},
-    model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone, counted},
+    model::{Column, Facts, Text, Time, Timing, Transition, Value, Verdict, Zone, counted, plate},
     rules::{Part, Parts, Rule, RuleSet},
 };
 
@@ -151,7 +151,10 @@ impl Tracer {
         let row = look.row;
         let is_asked = row.is_asked(self.rule.asks_timer, self.rule.asks_sighting);
         let name = row.plate.as_ref().unwrap_or(look.vehicle_id);
-        let is_wanted = self.vehicle.as_deref().is_none_or(|wanted| [&**name, &**look.vehicle_id].contains(&wanted));
+        let is_wanted = self
+            .vehicle
+            .as_deref()
+            .is_none_or(|wanted| *wanted == **look.vehicle_id || plate::plate(wanted) == plate::plate(name));
         if !is_asked || !is_wanted || self.when.is_empty() {
             return None;
         }

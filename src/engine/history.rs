@@ -225,11 +225,11 @@ impl History {
 
     /// The vehicle's alerts since the way begins, or since memory does, as the book has them.
     fn told(&self, way: &Way, is_found: bool) -> Result<Vec<Alert>, HistoryError> {
-        let vehicle = Some(way.ask.vehicle_id.to_string());
+        let vehicles = vec![way.ask.vehicle_id.to_string()];
         // What stood open then fired before; nothing stands open for longer than late data reaches.
         let since = if is_found { way.since } else { way.ask.since };
         let since = since.map(|since| since.plus_ms(-OPEN_MS));
-        let filter = AlertFilter { vehicle, since, ..AlertFilter::default() };
+        let filter = AlertFilter { vehicles, since, ..AlertFilter::default() };
         let (mut told, mut cursor) = (Vec::new(), None);
         loop {
             let page = self.archive.store.alerts(&filter, limits::PAGE_ROWS, cursor.as_deref())?;

@@ -30,6 +30,36 @@ pub fn plate(written: &str) -> Cow<'_, str> {
     shown.map(|c| c.to_ascii_uppercase()).collect::<String>().into()
 }
 
+/// A plate in normal form without its province: `B12345` of `粤B12345`, and of itself. `None` of what is no plate of the mainland.
+pub fn without_province(plate: &str) -> Option<&str> {
+    let first = plate.chars().next()?;
+    let rest = if ('\u{4e00}'..='\u{9fff}').contains(&first) { &plate[first.len_utf8()..] } else { plate };
+    let is_plate = (6..=7).contains(&rest.chars().count())
+        && rest.starts_with(|c: char| c.is_ascii_uppercase())
+        && rest.bytes().filter(u8::is_ascii_digit).count() >= 3;
+    is_plate.then_some(rest)
+}
+
+/// How many characters differ between two plates in normal form, put in or left out too; `None` for more than `most`. Of at most
+/// 16 characters each: longer ones are no plates.
+pub fn edits(one: &str, other: &str, most: usize) -> Option<usize> {
+    const LONGEST: usize = 16;
+    let (one, other): (Vec<char>, Vec<char>) = (one.chars().collect(), other.chars().collect());
+    if one.len().abs_diff(other.len()) > most || one.len().max(other.len()) > LONGEST {
+        return None;
+    }
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (down, a) in one.iter().enumerate() {
+        let mut corner = std::mem::replace(&mut row[0], down + 1);
+        for (along, b) in other.iter().enumerate() {
+            let kept = corner + usize::from(a != b);
+            corner = row[along + 1];
+            row[along + 1] = kept.min(corner + 1).min(row[along] + 1);
+        }
+    }
+    Some(row[other.len()]).filter(|edits| *edits <= most)
+}
+
 /// What cameras and clerks write where there is no plate, or none was read.
 const NO_PLATE: &[&str] = &[
     "无牌车",
@@ -93,6 +123,40 @@ mod tests {
         }
         assert!(matches!(plate("粤B12345D"), Cow::Borrowed(_)), "the usual costs nothing");
         assert_ne!(plate("粤B12345"), plate("粤B12346"));
+    }
+
+    #[test]
+    fn a_plate_is_known_without_its_province() {
+        for (written, expected) in [
+            ("粤B12345", Some("B12345")),
+            ("B12345", Some("B12345")),
+            ("粤BD12345", Some("BD12345")),
+            ("粤B1234学", Some("B1234学")),
+            ("B12", None),
+            ("12345678", None),
+            ("BANANA", None),
+            ("粤B123456789", None),
+            ("", None),
+        ] {
+            assert_eq!(without_province(written), expected, "{written}");
+        }
+    }
+
+    #[test]
+    fn differences_are_counted_up_to_a_limit() {
+        for (one, other, expected) in [
+            ("粤B12345", "粤B12345", Some(0)),
+            ("粤B12345", "粤B12346", Some(1)),
+            ("粤B12345", "粤B1234", Some(1)),
+            ("粤B12345", "粤B21345", Some(2)),
+            ("粤B12345", "湘A12345", Some(2)),
+            ("粤B12345", "湘A12354", None),
+            ("", "粤B1", None),
+        ] {
+            assert_eq!(edits(one, other, 2), expected, "{one} {other}");
+            assert_eq!(edits(other, one, 2), expected, "{other} {one}");
+        }
+        assert_eq!(edits(&"粤".repeat(1_000_000), &"粤".repeat(1_000_000), 2), None, "nobody waits for it");
     }
 
     #[test]

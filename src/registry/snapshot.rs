@@ -22,6 +22,8 @@ pub struct Registry {
     vehicles: Versions<Vehicle>,
     by_device: FxHashMap<Text, Vec<u32>>,
     by_plate: FxHashMap<Text, Vec<u32>>,
+    /// By plate without its province.
+    by_short_plate: FxHashMap<Text, Vec<u32>>,
     permits: Grouped<Permit>,
     manifests: Grouped<Manifest>,
     blacklist: [Held; 3],
@@ -85,7 +87,8 @@ impl Registry {
         Self {
             fleets: fleets(&rows.vehicles),
             by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
-            by_plate: numbers_by_plate(&rows.vehicles),
+            by_plate: numbers_by_plate(&rows.vehicles, |plate| Some(plate)),
+            by_short_plate: numbers_by_plate(&rows.vehicles, plate::without_province),
             vehicles: Versions::new(rows.vehicles),
             permits: Grouped::new(rows.permits, |permit| &permit.vehicle_id),
             manifests: Grouped::new(rows.manifests, |manifest| &manifest.vehicle_id),
@@ -115,12 +118,35 @@ impl Registry {
 
     /// The vehicle that carried the device at `at`.
     pub fn vehicle_by_device(&self, device_id: &str, at: Time) -> Option<&Vehicle> {
-        self.vehicles.holding(self.by_device.get(device_id)?, at)
+        self.vehicles.holding(self.by_device.get(&*plate::device_id(device_id))?, at)
     }
 
-    /// The vehicle with that plate at `at`, however the plate is written.
+    /// The vehicle with that plate at `at`, however the plate is written; without its province where only one vehicle can be meant.
     pub fn vehicle_by_plate(&self, plate: &str, at: Time) -> Option<&Vehicle> {
-        self.vehicles.holding(self.by_plate.get(&*plate::plate(plate))?, at)
+        let plate = plate::plate(plate);
+        let whole = self.by_plate.get(&*plate).and_then(|numbers| self.vehicles.holding(numbers, at));
+        whole.or_else(|| {
+            let short = plate::without_province(&plate).filter(|short| *short == plate)?;
+            let numbers = self.by_short_plate.get(short)?.iter();
+            let mut meant = numbers.map(|number| &self.vehicles.rows[*number as usize]);
+            let mut meant = meant.by_ref().filter(|vehicle| vehicle.valid.contains(at));
+            let first = meant.next()?;
+            meant.all(|other| other.vehicle_id == first.vehicle_id).then_some(first)
+        })
+    }
+
+    /// The plates at `at` that differ from a written one in two characters at most, the nearest first, as they are registered; at
+    /// most three. Looks at every plate once.
+    pub fn nearest_plates(&self, written: &str, at: Time) -> Vec<&Text> {
+        const MOST: usize = 2;
+        let wanted = plate::plate(written);
+        let near = self.by_plate.iter().filter_map(|(plate, numbers)| {
+            let edits = plate::edits(&wanted, plate, MOST)?;
+            Some((edits, &self.vehicles.holding(numbers, at)?.plate))
+        });
+        let mut near: Vec<(usize, &Text)> = near.collect();
+        near.sort();
+        near.into_iter().take(3).map(|(_, plate)| plate).collect()
     }
 
     pub fn vehicle(&self, vehicle_id: &str, at: Time) -> Option<&Vehicle> {
@@ -269,11 +295,13 @@ fn is_held(held: &Held, id: &str, at: Time) -> bool {
     held.get(id).is_some_and(|intervals| intervals.iter().any(|valid| valid.contains(at)))
 }
 
-/// Of each plate in its normal form the vehicles that bear it.
-fn numbers_by_plate(vehicles: &[Vehicle]) -> FxHashMap<Text, Vec<u32>> {
+/// Of each plate in its normal form, or a part of it, the vehicles that bear it.
+fn numbers_by_plate(vehicles: &[Vehicle], part: impl Fn(&str) -> Option<&str>) -> FxHashMap<Text, Vec<u32>> {
     let mut by_plate: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
     for (number, vehicle) in (0u32..).zip(vehicles) {
-        by_plate.entry(plate::plate(&vehicle.plate).into()).or_default().push(number);
+        if let Some(part) = part(&plate::plate(&vehicle.plate)) {
+            by_plate.entry(part.into()).or_default().push(number);
+        }
     }
     by_plate
 }

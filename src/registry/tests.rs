@@ -731,3 +731,46 @@ fn rings_that_meet_themselves_are_refused_with_the_place() {
         read(ring).unwrap_or_else(|error| panic!("{ring}: {error}"));
     }
 }
+
+/// A camera, a clerk and a device each write a name in their own way. A plate without its province is a name only where one
+/// vehicle can be meant.
+#[test]
+fn a_vehicle_is_found_however_its_plate_and_device_are_written() {
+    let vehicles = "vehicle_id,plate,device_id,status,valid_from,valid_to\n\
+                    V1,粤B·12345,ＧＤ１,active,,\nV2,粤B66666,GD2,active,,\nV3,湘B66666,GD3,active,,\nV4,粤b77777,GD4,active,,2026-01-01T00:00:00Z\nV5,湘B77777,GD5,active,,\n";
+    let registry = Registry::parse(&[("vehicles.csv", vehicles)]).unwrap();
+    let (at, before) = ("2026-06-01T00:00:00Z".parse().unwrap(), "2025-06-01T00:00:00Z".parse().unwrap());
+    for (written, expected) in [
+        ("粤B12345", Some("V1")),
+        ("粤b·12345", Some("V1")),
+        ("粤Ｂ 123-45", Some("V1")),
+        ("B12345", Some("V1")),
+        ("b·12345", Some("V1")),
+        ("湘B12345", None),
+        ("粤B66666", Some("V2")),
+        ("B66666", None),
+        ("粤B77777", None),
+        ("B77777", Some("V5")),
+        ("12345", None),
+        ("", None),
+    ] {
+        let found = registry.vehicle_by_plate(written, at).map(|vehicle| &*vehicle.vehicle_id);
+        assert_eq!(found, expected, "{written}");
+    }
+    assert!(registry.vehicle_by_plate("B77777", before).is_none(), "two had it then");
+    for (written, expected) in
+        [("GD1", Some("V1")), (" GD1\u{200b}", Some("V1")), ("ＧＤ２", Some("V2")), ("gd1", None), ("", None)]
+    {
+        let found = registry.vehicle_by_device(written, at).map(|vehicle| &*vehicle.vehicle_id);
+        assert_eq!(found, expected, "{written:?}");
+    }
+    for (written, expected) in [
+        ("粤b·12346", vec!["粤B·12345"]),
+        ("粤B6666", vec!["粤B66666", "湘B66666"]),
+        ("粤B77777", vec!["湘B77777"]),
+        ("京A00000", vec![]),
+    ] {
+        let near: Vec<&str> = registry.nearest_plates(written, at).into_iter().map(|plate| &**plate).collect();
+        assert_eq!(near, expected, "{written}");
+    }
+}

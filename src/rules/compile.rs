@@ -35,8 +35,13 @@ use datafusion::{
     },
 };
 
-use super::{RuleErrors, closed, errors::nearest, never};
-use crate::model::{Column, ColumnSet, Kind, limits};
+use super::{
+    RuleErrors, closed,
+    errors::nearest,
+    functions::{NORMAL, NORMAL_PLATE},
+    never,
+};
+use crate::model::{Column, ColumnSet, Kind, limits, plate};
 
 /// A predicate that compiled: parts that must all hold, in order.
 #[derive(Clone, Debug)]
@@ -129,6 +134,7 @@ impl Compiler {
         }
         let columns = expr.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
         self.boolean(&expr).map_err(|problem| vec![problem])?;
+        let expr = in_normal_form(expr).map_err(|error| words.explain(&error))?;
         let sleeping = if self.is_kept { Vec::new() } else { never::objections(&expr) };
         if !sleeping.is_empty() {
             let problem = |one: never::Objection<'_>| PredicateProblem {
@@ -154,6 +160,7 @@ impl Compiler {
         let read = self.state.create_logical_expr(text, &self.schema).ok()?;
         let words = Words::read(text).ok().filter(|words| self.objections(&read, words).is_empty());
         let columns = read.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
+        let read = in_normal_form(read).ok()?;
         let conjuncts = self.conjuncts(self.simplified(read.clone()).ok()?);
         words.map(|_| (read, Predicate { conjuncts, columns }))
     }
@@ -236,6 +243,7 @@ impl Compiler {
             Expr::ScalarFunction(call) => {
                 ["array_has", "array_has_any", "array_has_all", "lower", "upper", "coalesce", "nullif", "starts_with"]
                     .contains(&call.name())
+                    || call.name() == NORMAL_PLATE
             }
             _ => true,
         };
@@ -406,6 +414,50 @@ impl Compiler {
             (message, hint.to_owned())
         })
     }
+}
+
+/// Plates are compared in their normal form, however registry and rule write them.
+fn in_normal_form(expr: Expr) -> Result<Expr, DataFusionError> {
+    let is_plate = |expr: &Expr| matches!(expr, Expr::Column(column) if column.name == "plate");
+    let normal = |expr: Expr| NORMAL.call(vec![expr]);
+    let text = |expr: Expr, form: &dyn Fn(&str) -> String| match &expr {
+        Expr::Literal(value, _) => match value.try_as_str().flatten() {
+            Some(written) => lit(form(written)),
+            None => expr,
+        },
+        _ => expr,
+    };
+    let plate_of = |written: &str| plate::plate(written).into_owned();
+    // What stands for other characters in a pattern stays.
+    let pattern_of = |written: &str| {
+        let pieces = written.split_inclusive(['%', '_']).map(|piece| match piece.strip_suffix(['%', '_']) {
+            Some(own) => format!("{}{}", plate::plate(own), &piece[own.len()..]),
+            None => plate_of(piece),
+        });
+        pieces.collect::<String>()
+    };
+    let changed = expr.transform_up(|expr| {
+        Ok(match expr {
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if is_plate(&left) && literal(&right) || literal(&left) && is_plate(&right) =>
+            {
+                let side = |side: Box<Expr>| if is_plate(&side) { normal(*side) } else { text(*side, &plate_of) };
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(Box::new(side(left)), op, Box::new(side(right)))))
+            }
+            Expr::InList(mut list) if is_plate(&list.expr) => {
+                list.expr = Box::new(normal(*list.expr));
+                list.list = list.list.into_iter().map(|item| text(item, &plate_of)).collect();
+                Transformed::yes(Expr::InList(list))
+            }
+            Expr::Like(mut like) if is_plate(&like.expr) => {
+                like.expr = Box::new(normal(*like.expr));
+                like.pattern = Box::new(text(*like.pattern, &pattern_of));
+                Transformed::yes(Expr::Like(like))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(changed.data)
 }
 
 const SUBQUERY: &str = "subqueries have no place here: a rule sees only its own row of facts";

@@ -1,6 +1,30 @@
 //! The functions that a predicate may call, as people read about them.
 
+use std::sync::{Arc, LazyLock};
+
+use datafusion::{
+    arrow::{array::StringArray, datatypes::DataType},
+    common::cast::as_string_array,
+    logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf},
+};
+
 use super::{RuleErrors, compile::Compiler};
+use crate::model::plate;
+
+/// The name of [`NORMAL`].
+pub(super) const NORMAL_PLATE: &str = "normal_plate";
+
+/// A plate in its normal form. No rule calls it: it is put around the column `plate` where that is compared. One for all, so that
+/// equal conditions are equal.
+pub(super) static NORMAL: LazyLock<ScalarUDF> = LazyLock::new(|| {
+    let normal = |values: &[ColumnarValue]| {
+        let values = ColumnarValue::values_to_arrays(values)?;
+        let written = as_string_array(&values[0])?;
+        let normal: StringArray = written.iter().map(|plate| plate.map(plate::plate)).collect();
+        Ok(ColumnarValue::Array(Arc::new(normal)))
+    };
+    create_udf(NORMAL_PLATE, vec![DataType::Utf8], DataType::Utf8, Volatility::Immutable, Arc::new(normal))
+});
 
 /// One function.
 pub(super) struct Function {

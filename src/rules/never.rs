@@ -8,7 +8,7 @@ use datafusion::{
     logical_expr::{Between, BinaryExpr, Expr, Like, Operator, expr::InList},
 };
 
-use super::closed;
+use super::{closed, functions};
 use crate::model::{Column, Kind, RowKind};
 
 /// The least and the greatest value of columns that are bounded by what they mean.
@@ -316,7 +316,7 @@ impl<'a> Way<'a> {
             }
             Expr::Negative(inner) => self.known(inner),
             Expr::Cast(cast) => self.known(&cast.expr),
-            Expr::ScalarFunction(call) if ["lower", "upper", "abs"].contains(&call.name()) => {
+            Expr::ScalarFunction(call) if ["lower", "upper", "abs", functions::NORMAL_PLATE].contains(&call.name()) => {
                 call.args.iter().for_each(|arg| self.known(arg));
             }
             _ => {}
@@ -569,6 +569,11 @@ fn column(expr: &Expr) -> Option<&str> {
 
 /// Whether it is a column of text: what is written beside it is the value itself, and no time or number as text.
 fn is_text(expr: &Expr) -> bool {
+    if let Expr::ScalarFunction(call) = expr
+        && call.name() == functions::NORMAL_PLATE
+    {
+        return true;
+    }
     column(expr).and_then(Column::named).is_some_and(|column| column.spec().kind == Kind::Text)
 }
 

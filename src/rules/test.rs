@@ -34,7 +34,7 @@ use super::{
     file::{self, Entry, Node, NodeValue, Position, Source},
     series,
 };
-use crate::model::{Alert, AlertState, Severity, Time};
+use crate::model::{Alert, AlertState, Severity, Time, plate};
 
 /// The tests of one file.
 #[derive(Clone, Debug, PartialEq)]
@@ -224,7 +224,8 @@ pub(super) type Pair<'t> = (&'t Expected, Option<&'t Alert>);
 
 impl Expected {
     fn is_about(&self, alert: &Alert) -> bool {
-        *alert.rule_id == *self.rule && (*alert.vehicle_id == *self.vehicle || *alert.plate == *self.vehicle)
+        *alert.rule_id == *self.rule
+            && (*alert.vehicle_id == *self.vehicle || plate::plate(&alert.plate) == plate::plate(&self.vehicle))
     }
 
     /// Every field that is otherwise: its name, expected, found.

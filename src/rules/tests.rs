@@ -732,6 +732,31 @@ fn a_folder_is_read_without_its_tests() {
     assert!(RuleSet::load(dir.path()).unwrap_err().to_string().contains("larger than"));
 }
 
+/// Registry and rule may write a plate in other ways: it is one plate.
+#[test]
+fn plates_are_compared_in_their_normal_form() {
+    for (when, holds) in [
+        ("plate = '粤B12345'", true),
+        ("plate = '粤b·12345'", true),
+        ("'粤Ｂ 12345' = plate", true),
+        ("plate in ('粤A1', '粤B-12345')", true),
+        ("plate not in ('粤b12345')", false),
+        ("plate <> '粤B 12345'", false),
+        ("plate like '粤b·1%'", true),
+        ("plate like '粤B_2345'", true),
+        ("plate like '粤A%'", false),
+        ("plate = '粤B12346'", false),
+    ] {
+        for registered in ["粤B12345", "粤B·12345", "粤ｂ１２３４５"] {
+            let row = Facts { plate: Some(registered.into()), ..truck() };
+            let verdicts = load(&rule(&format!("when: \"{when}\""))).evaluate(&[row]).unwrap();
+            assert_eq!(verdicts.when(0, 0) == Verdict::True, holds, "{when} of {registered}");
+        }
+    }
+    let twice = "plate = '粤b·11111' and plate = '粤B11111'";
+    assert_eq!(load(&rule(&format!("when: \"{twice}\""))).rules().len(), 1, "one plate, written twice");
+}
+
 /// Rules that judged once are read again to judge late data, though they would be refused by now.
 #[test]
 fn rules_that_were_in_force_are_read_again_whatever_is_an_error_since() {

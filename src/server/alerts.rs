@@ -10,6 +10,8 @@ use super::{
     query::{Id, Params, words},
     shape,
 };
+use std::sync::Arc;
+
 use crate::{
     engine::Evidence,
     model::{Alert, AlertState, Severity},
@@ -34,7 +36,7 @@ pub(super) struct AlertList {
         ("state" = Option<String>, Query, description = "`open`, `cleared` or `withdrawn`"),
         ("rule" = Option<String>, Query, description = "Rule id"),
         ("severity" = Option<String>, Query, description = "`notice`, `minor`, `major` or `critical`"),
-        ("vehicle" = Option<String>, Query, description = "Vehicle id or plate"),
+        ("vehicle" = Option<String>, Query, description = "Vehicle id, plate (however written) or device id"),
         ("department" = Option<String>, Query, description = "Department that is told"),
         ("shadow" = Option<String>, Query, description = "Alerts of shadow rules, of which nobody is told: `no` (when not given), `only`, or `too`"),
         ("limit" = Option<u32>, Query, description = "Rows of the page, 1 to 1000; 100 when not given"),
@@ -47,13 +49,17 @@ pub(super) struct AlertList {
 )]
 pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<Json<AlertList>, Problem> {
     let states = [AlertState::Open, AlertState::Cleared, AlertState::Withdrawn];
+    let (registry, now) = (Arc::clone(&app.state.registry.borrow()), (app.state.now)());
     let filter = AlertFilter {
         since: params.time("since"),
         until: params.time("until"),
         state: params.read("state", &words(&states, |state| state.as_str()), AlertState::parse),
         rule: params.text("rule"),
         severity: params.read("severity", &words(Severity::ALL, |severity| severity.as_str()), Severity::parse),
-        vehicle: params.text("vehicle"),
+        vehicles: params
+            .text("vehicle")
+            .map(|id| with_given(super::vehicles::names(&registry, &id, now), id))
+            .unwrap_or_default(),
         department: params.text("department"),
         shadow: params.read("shadow", "one of no, only, too", shadow).unwrap_or(Some(false)),
     };
@@ -62,6 +68,14 @@ pub(super) async fn list(State(app): State<App>, mut params: Params) -> Result<J
     let store = app.state.store;
     let page = blocking(move || store.alerts(&filter, limit, cursor.as_deref())).await?;
     Ok(Json(AlertList { alerts: page.rows, next_cursor: page.next }))
+}
+
+/// A vehicle by all its names and by the one that was given: an alert keeps the plate that it came with.
+fn with_given(mut names: Vec<String>, id: String) -> Vec<String> {
+    if !names.contains(&id) {
+        names.push(id);
+    }
+    names
 }
 
 /// Which alerts a word about shadow rules means.

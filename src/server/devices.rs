@@ -16,7 +16,7 @@ use super::{
     query::{Id, Params},
     status::OutcomeCount,
 };
-use crate::model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time, clock_fault, limits};
+use crate::model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time, clock_fault, limits, plate};
 
 /// A device is told of one kind of problem at most this often, by the clock of arrival.
 const TELL_EVERY_MS: i64 = 60_000;
@@ -308,6 +308,7 @@ fn in_words(record: &Record) -> Option<(String, String)> {
 )]
 pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> Result<Json<DeviceShown>, Problem> {
     params.finish()?;
+    let id = plate::device_id(&id).into_owned();
     let registry = Arc::clone(&app.state.registry.borrow());
     let now = (app.state.now)();
     let vehicle_id = registry.vehicle_by_device(&id, now).map(|vehicle| vehicle.vehicle_id.clone());
@@ -353,7 +354,7 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
     )
 )]
 pub(super) async fn dead_letters(State(app): State<App>, mut params: Params) -> Result<Json<DeadLetterList>, Problem> {
-    let device = params.text("device");
+    let device = params.text("device").map(|id| plate::device_id(&id).into_owned());
     let limit = params.limit();
     let cursor = params.read("cursor", "the next_cursor of a page before", |text| text.parse::<u64>().ok());
     params.finish()?;

@@ -310,6 +310,10 @@ async fn alerts_are_listed_filtered_and_paged() {
         ("?severity=critical", vec!["17:03"]),
         ("?vehicle=V9", vec!["17:04"]),
         ("?vehicle=%E7%B2%A4B12345", vec!["17:03", "17:02", "17:01", "17:00"]),
+        ("?vehicle=%E7%B2%A4b%C2%B712345", vec!["17:03", "17:02", "17:01", "17:00"]),
+        ("?vehicle=b12345", vec!["17:03", "17:02", "17:01", "17:00"]),
+        ("?vehicle=D1", vec!["17:03", "17:02", "17:01", "17:00"]),
+        ("?vehicle=v9", vec![]),
         ("?since=2026-03-01T17:03:00Z", vec!["17:04", "17:03"]),
         ("?since=2026-03-02T01:03:00+08:00", vec!["17:04", "17:03"]),
         ("?until=1772384460000", vec!["17:00"]),
@@ -416,7 +420,23 @@ async fn a_vehicle_is_shown_by_id_and_by_plate() {
     };
     served.positions.see(position, now());
     let shown = served.get("/api/v1/vehicles/V1").await.json();
-    assert_eq!(served.get("/api/v1/vehicles/%E7%B2%A4B12345").await.json(), shown);
+    // 粤B12345, 粤b·12345, 粤Ｂ 12345, without its province, and by its device, also with what shows nothing.
+    for name in
+        ["%E7%B2%A4B12345", "%E7%B2%A4b%C2%B712345", "%E7%B2%A4%EF%BC%A2%2012345", "b12345", "D1", "%E2%80%8BD1"]
+    {
+        assert_eq!(served.get(&format!("/api/v1/vehicles/{name}")).await.json(), shown, "{name}");
+    }
+    for (name, expected) in [
+        ("%E7%B2%A4B12346", r#"there is no vehicle "粤B12346"; did you mean "粤B12345"?"#),
+        ("%E7%B2%A4b%C2%B75432", r#"did you mean "粤B54321"?"#),
+        ("d1", r#"there is no vehicle "d1""#),
+        ("v1", r#"there is no vehicle "v1""#),
+    ] {
+        let reply = served.get(&format!("/api/v1/vehicles/{name}")).await;
+        let detail = reply.json()["detail"].as_str().unwrap_or_default().to_owned();
+        assert!(reply.status == 404 && detail.contains(expected), "{name}: {detail}");
+        assert!(expected.contains("mean") || !detail.contains("mean"), "{name}: {detail}");
+    }
     let registration = &shown["registration"];
     assert_eq!((&registration["status"], &registration["current"]), (&json!("active"), &json!(true)));
     assert_eq!(

@@ -14,7 +14,7 @@ use super::{
     shape,
 };
 use crate::{
-    model::{Alert, LocalTime, Text, Time, Validity},
+    model::{Alert, LocalTime, Text, Time, Validity, plate},
     registry::{Manifest, Permit, PermitStatus, Registry, Vehicle},
     store::AlertFilter,
 };
@@ -108,10 +108,10 @@ pub(super) struct PermitShown {
     valid: Valid,
 }
 
-/// A vehicle by its id or plate
+/// A vehicle by its id, plate or device
 #[utoipa::path(
     get, path = "/api/v1/vehicles/{id}", tag = "vehicles",
-    params(("id" = String, Path, description = "Vehicle id or plate")),
+    params(("id" = String, Path, description = "Vehicle id, plate (however written; without province where one alone has it) or device id")),
     responses(
         (status = 200, body = VehicleShown),
         (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -122,18 +122,22 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
     let registry = Arc::clone(&app.state.registry.borrow());
     let now = (app.state.now)();
     let vehicle = find(&registry, &id, now);
-    let vehicle_id: Text = vehicle.map_or_else(|| id.as_str().into(), |vehicle| vehicle.vehicle_id.clone());
-    let last_position = app.state.positions.of(&vehicle_id);
-    let filter = AlertFilter { vehicle: Some(vehicle_id.to_string()), shadow: Some(false), ..AlertFilter::default() };
+    let names = names(&registry, &id, now);
+    let last_position = names.iter().find_map(|name| app.state.positions.of(name));
+    let filter = AlertFilter { vehicles: names, shadow: Some(false), ..AlertFilter::default() };
     let store = app.state.store;
     let recent_alerts = blocking(move || store.alerts(&filter, RECENT, None)).await?.rows;
+    let registered = vehicle.map(|vehicle| &vehicle.vehicle_id);
+    let heard = last_position.as_ref().map(|position| &position.vehicle_id);
+    let told = recent_alerts.first().map(|alert| &alert.vehicle_id);
+    let vehicle_id: Text = registered.or(heard).or(told).cloned().unwrap_or_else(|| id.as_str().into());
     if vehicle.is_none() && last_position.is_none() && recent_alerts.is_empty() {
-        return Err(Problem::not_found("vehicle", &id));
+        return Err(not_found(&registry, &id, now));
     }
     let company_id = vehicle.map(|vehicle| vehicle.company_id.clone()).unwrap_or_default();
     let local = app.state.zone.local(now);
     Ok(Json(VehicleShown {
-        plate: plate(vehicle, last_position.as_ref(), &recent_alerts).unwrap_or_else(|| vehicle_id.clone()),
+        plate: shown_plate(vehicle, last_position.as_ref(), &recent_alerts).unwrap_or_else(|| vehicle_id.clone()),
         registration: vehicle.map(|vehicle| registration(&registry, vehicle, now)),
         permit: verdict(registry.permits(&vehicle_id), now, local),
         blacklisted: registry.blacklisted(&vehicle_id, &company_id, None, now),
@@ -146,9 +150,10 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
     }))
 }
 
-/// By id or plate as of now, else the last version by that id or plate.
+/// By id, plate or device as of now, else the last version by that id or plate.
 fn find<'a>(registry: &'a Registry, id: &str, now: Time) -> Option<&'a Vehicle> {
-    let is_it = |vehicle: &&Vehicle| *vehicle.vehicle_id == *id || *vehicle.plate == *id;
+    let wanted = plate::plate(id);
+    let is_it = |vehicle: &&Vehicle| *vehicle.vehicle_id == *id || plate::plate(&vehicle.plate) == wanted;
     let latest = |vehicle: &&Vehicle| (vehicle.valid.to.is_none(), vehicle.valid.to, vehicle.valid.from);
     registry
         .vehicle(id, now)
@@ -157,7 +162,31 @@ fn find<'a>(registry: &'a Registry, id: &str, now: Time) -> Option<&'a Vehicle> 
         .or_else(|| registry.vehicles().filter(is_it).max_by_key(latest))
 }
 
-fn plate(vehicle: Option<&Vehicle>, position: Option<&Position>, alerts: &[Alert]) -> Option<Text> {
+/// By what names the vehicle that somebody calls `id` may stand in alerts: its id; one that is not registered has its plate or its
+/// device's id for one.
+pub(super) fn names(registry: &Registry, id: &str, now: Time) -> Vec<String> {
+    if let Some(vehicle) = find(registry, id, now) {
+        return vec![vehicle.vehicle_id.to_string()];
+    }
+    let plate = plate::plate(id);
+    let is_plate = plate::without_province(&plate).is_some();
+    let mut names = vec![id.to_owned(), plate::device_id(id).into_owned()];
+    names.extend(is_plate.then(|| plate.into_owned()));
+    names.dedup();
+    names
+}
+
+/// That there is no such vehicle, with the plates that may be meant.
+fn not_found(registry: &Registry, id: &str, now: Time) -> Problem {
+    let mut problem = Problem::not_found("vehicle", id);
+    let near: Vec<String> = registry.nearest_plates(id, now).into_iter().map(|plate| format!("{plate:?}")).collect();
+    if !near.is_empty() {
+        problem.detail.push_str(&format!("; did you mean {}?", near.join(", ")));
+    }
+    problem
+}
+
+fn shown_plate(vehicle: Option<&Vehicle>, position: Option<&Position>, alerts: &[Alert]) -> Option<Text> {
     let registered = vehicle.map(|vehicle| &vehicle.plate);
     let seen = position.map(|position| &position.plate);
     registered.or(seen).or(alerts.first().map(|alert| &alert.plate)).cloned()

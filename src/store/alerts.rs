@@ -1,5 +1,7 @@
 //! The alert book.
 
+use std::borrow::Cow;
+
 use rusqlite::{Connection, OptionalExtension, ToSql, params};
 
 use super::{
@@ -37,8 +39,8 @@ pub struct AlertFilter {
     pub state: Option<AlertState>,
     pub rule: Option<String>,
     pub severity: Option<Severity>,
-    /// Vehicle id or plate.
-    pub vehicle: Option<String>,
+    /// Vehicle ids or plates, each as it stands in alerts: one of them. Empty: whatever vehicle.
+    pub vehicles: Vec<String>,
     pub department: Option<String>,
     /// Whether it is of a shadow rule.
     pub shadow: Option<bool>,
@@ -156,13 +158,13 @@ pub(super) fn spaced(words: &[std::sync::Arc<str>]) -> String {
 /// Conditions and what they compare with, in the order of their question marks.
 #[derive(Default)]
 pub(super) struct Where {
-    conditions: Vec<&'static str>,
+    conditions: Vec<Cow<'static, str>>,
     pub values: Vec<Box<dyn ToSql>>,
 }
 
 impl Where {
-    pub fn add(&mut self, condition: &'static str, values: Vec<Box<dyn ToSql>>) {
-        self.conditions.push(condition);
+    pub fn add(&mut self, condition: impl Into<Cow<'static, str>>, values: Vec<Box<dyn ToSql>>) {
+        self.conditions.push(condition.into());
         self.values.extend(values);
     }
 
@@ -192,8 +194,11 @@ impl AlertFilter {
         if let Some(severity) = self.severity {
             all.add("severity = ?", vec![Box::new(severity as i64)]);
         }
-        if let Some(vehicle) = &self.vehicle {
-            all.add("(vehicle_id = ? OR plate = ?)", vec![Box::new(vehicle.clone()), Box::new(vehicle.clone())]);
+        if !self.vehicles.is_empty() {
+            let places = vec!["?"; self.vehicles.len()].join(", ");
+            let sql = format!("(vehicle_id IN ({places}) OR plate IN ({places}))");
+            let names = || self.vehicles.iter().map(|name| Box::new(name.clone()) as Box<dyn ToSql>);
+            all.add(sql, names().chain(names()).collect());
         }
         if let Some(department) = &self.department {
             all.add("instr(departments, ?) > 0", vec![Box::new(format!(" {department} "))]);

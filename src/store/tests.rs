@@ -280,8 +280,8 @@ fn filters_narrow_and_pages_join_without_gap_or_overlap() {
         (AlertFilter { state: Some(AlertState::Cleared), ..none.clone() }, |n| n % 5 != 0),
         (AlertFilter { rule: Some("overspeed".into()), ..none.clone() }, |n| n % 2 == 0),
         (AlertFilter { severity: Some(Severity::Critical), ..none.clone() }, |n| n % 3 == 2),
-        (AlertFilter { vehicle: Some("V1".into()), ..none.clone() }, |n| n % 3 == 1),
-        (AlertFilter { vehicle: Some("粤B2".into()), ..none.clone() }, |n| n % 3 == 2),
+        (AlertFilter { vehicles: vec!["V1".into()], ..none.clone() }, |n| n % 3 == 1),
+        (AlertFilter { vehicles: vec!["粤B2".into()], ..none.clone() }, |n| n % 3 == 2),
         (AlertFilter { department: Some("water".into()), ..none.clone() }, |n| n % 4 == 0),
         (AlertFilter { department: Some("wat".into()), ..none.clone() }, |_| false),
         (
