@@ -304,7 +304,7 @@ impl Fold {
         self.tell_journey(row, state, &moment);
         if let Some(point) = fix {
             let (speed_kmh, course) = (report.speed_kmh, turn::course(report));
-            let is_rough = report.accuracy_m.is_some_and(|metres| metres > self.settings.max_accuracy_m);
+            let is_rough = self.error_m(report) > 0.0;
             state.last_fix = Some(LastFix { at, point, speed_kmh, course, is_rough });
         }
     }
@@ -351,9 +351,15 @@ impl Fold {
         let (speed_kmh, ignition) = (moment.report.speed_kmh, moment.report.ignition);
         state.motion.step(Sight { at: moment.at, fix, speed_kmh, ignition }, &self.settings);
         state.motion.tell(row, moment.at);
-        let error_m = moment.report.accuracy_m.filter(|m| *m > self.settings.max_accuracy_m).unwrap_or(0.0);
-        let here = || state.motion.spot().map_or(Spot { point: fix, error_m }, exact);
+        let stand =
+            state.motion.spot().map(|point| Spot { point, error_m: state.motion.astray_m(fix, &self.settings) });
+        let here = || stand.unwrap_or(Spot { point: fix, error_m: self.error_m(moment.report) });
         (!state.motion.is_in_doubt()).then(here)
+    }
+
+    /// How wrong a report's fix may be, metres; 0 where it is near enough for every place.
+    fn error_m(&self, report: &DeviceReport) -> f64 {
+        report.accuracy_m.filter(|metres| *metres > self.settings.max_accuracy_m).unwrap_or(0.0)
     }
 
     /// What is registered about the vehicle, and the local clock.
@@ -416,7 +422,7 @@ impl Fold {
         // A standing receiver wanders, so places are judged by the centre of its stand; a truck that leaves one is on the road
         // where its fix is.
         let on_road = moment.fix.unwrap_or(spot.point);
-        let has_road = self.needs.road && spot.error_m <= self.settings.road_radius_m;
+        let has_road = self.needs.road && self.error_m(moment.report) <= self.settings.road_radius_m;
         let roads = if has_road { self.tell_road(row, state, moment, on_road) } else { Roads::default() };
         row.speed_limit_kmh = settled::lower(zone_kmh, roads.here.as_ref().map(|road| road.limit_kmh));
         Limits { zone_kmh, roads }

@@ -202,6 +202,13 @@ impl Motion {
         self.leaving.is_some_and(|run| run.is_astray)
     }
 
+    /// How far a fix is from where it stands, metres; 0 within all drift. Beyond it the receiver jumped, or the truck stands
+    /// elsewhere by now.
+    pub fn astray_m(&self, fix: Point, settings: &Settings) -> f64 {
+        let astray = |stand: &Stand| !stand.holds(fix, settings.drift_m);
+        self.stand.filter(astray).map_or(0.0, |stand| distance_m(stand.centre, fix))
+    }
+
     /// Where it stands, while it does.
     pub fn spot(&self) -> Option<Point> {
         self.spot.map(|Spot(point)| point)

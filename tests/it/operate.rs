@@ -173,8 +173,8 @@ fn every_metric_moves() {
     std::fs::write(city.rules().join("faulty.yaml"), faulty).unwrap();
     let fast = [
         ("MUCKWATCH_LATE__SNAPSHOT_S", "1"),
-        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__MAJOR", "10"),
-        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__CRITICAL", "10"),
+        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__MAJOR", "20"),
+        ("MUCKWATCH_DISPATCH__ESCALATE_AFTER_S__CRITICAL", "20"),
     ];
     let served = start(&city, &broker, "data", &fast);
     let mut seen = BTreeSet::new();
@@ -202,12 +202,11 @@ fn every_metric_moves() {
     ));
     run(publish(&broker, &city.reports(12, now_ms() - 120_000)));
     served.hang_up();
-    until("an order", &["alert_changes_total", "dispatch_orders"]);
-    // There is no unit to be asked: after some seconds the department is to be told, and the broker is away.
-    broker.stop();
     until(
-        "the rest of what comes of reports",
+        "what comes of reports",
         &[
+            "alert_changes_total",
+            "dispatch_orders",
             "dead_letters_total",
             "outbox_delivered_total",
             "rule_faults_total",
@@ -215,6 +214,8 @@ fn every_metric_moves() {
             "unread_messages_total",
         ],
     );
+    // There is no unit to be asked: after some seconds the department is to be told, and the broker is away.
+    broker.stop();
     until("the watcher, and what was loaded", &["stream_subscribers", "registry_reloads_total", "rule_reloads_total"]);
     until("a snapshot", &["snapshots_total"]);
     until("a message that waits", &["outbox_pending", "outbox_oldest_seconds", "outbox_failures_total"]);
