@@ -34,7 +34,7 @@ use super::{
     snapshot::Registry,
     source::{self, Tables},
 };
-use crate::model::{Datum, Time, Validity, limits};
+use crate::model::{Time, Validity, limits};
 
 /// The version of the book's tables.
 const VERSION: i64 = 2;
@@ -84,6 +84,15 @@ pub struct Counts {
     pub unchanged: usize,
 }
 
+/// The keys of the rows of one entity that a batch touched, in order, each once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    pub added: BTreeSet<String>,
+    pub changed: BTreeSet<String>,
+    /// All of them: nothing closes without being named.
+    pub closed: BTreeSet<String>,
+}
+
 /// What a batch did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImportSummary {
@@ -94,6 +103,8 @@ pub struct ImportSummary {
     pub digest: String,
     /// By entity's name; entities neither given nor known are left out.
     pub counts: BTreeMap<&'static str, Counts>,
+    /// By entity's name, whose rows they are.
+    pub differences: BTreeMap<&'static str, Difference>,
     /// Since when something else is known than before, where that lies before `at`.
     pub since: Option<Time>,
     /// The vehicles that this is about, at most [`limits::TOUCHED_VEHICLES`] of them; `None`: it may be about any.
@@ -146,6 +157,18 @@ pub struct RowVersion {
     pub geometry: Option<String>,
     /// When it holds.
     pub valid: Validity,
+}
+
+impl RowVersion {
+    fn of(entity: Entity, body: &str, geometry: Option<String>, valid: Validity) -> Self {
+        let mut cells: Map<String, Json> = serde_json::from_str(body).unwrap_or_default();
+        let mut cell = |name: &str| match cells.remove(name) {
+            Some(Json::String(text)) => Some(text),
+            _ => None,
+        };
+        let cells = entity.columns().iter().map(|column| cell(column.name)).collect();
+        Self { cells, geometry, valid }
+    }
 }
 
 /// A version of a row, as it was known after a batch.
@@ -316,10 +339,11 @@ impl Book {
             reach: at,
             vehicles: Some(BTreeSet::new()),
             keep_upserts: taking.keep_upserts,
-            closed: BTreeMap::new(),
+            differences: BTreeMap::new(),
+            open: BTreeMap::new(),
         };
         work(&mut batch)?;
-        let Batch { tx, digest, counts, reach, vehicles, .. } = batch;
+        let Batch { tx, digest, counts, differences, reach, vehicles, .. } = batch;
         let vehicles = vehicles.filter(|vehicles| vehicles.len() <= limits::TOUCHED_VEHICLES);
         let since = Some(reach).filter(|reach| *reach < at);
         let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -334,7 +358,7 @@ impl Book {
         if !taking.dry_run {
             tx.commit()?;
         }
-        Ok(ImportSummary { batch: id, at, digest, counts, since, vehicles })
+        Ok(ImportSummary { batch: id, at, digest, counts, differences, since, vehicles })
     }
 
     /// What the batches after this one want judged again, in order.
@@ -381,6 +405,24 @@ impl Book {
         Ok(registry)
     }
 
+    /// What is registered of an entity, as the files and the API said it, in order of keys.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn registered(&self, entity: Entity) -> Result<Vec<RowVersion>, RegistryError> {
+        let mut statement = self.db.prepare_cached(
+            "select body, shape, said_from_ms, said_to_ms from row where entity = ?1 and closed_in is null
+             order by key, said_from_ms, said_to_ms, body, shape",
+        )?;
+        let mut rows = statement.query([entity.name()])?;
+        let mut open = Vec::new();
+        while let Some(row) = rows.next()? {
+            let valid = Validity { from: time(row.get(2)?), to: time(row.get(3)?) };
+            open.push(RowVersion::of(entity, &row.get::<_, String>(0)?, row.get(1)?, valid));
+        }
+        Ok(open)
+    }
+
     /// Every version of an entity's rows that is not void, at most `limit` of them, in the order in which they came; after the row with the
     /// number `after`, which is 0 at first. With them the number to go on after; `None` when there are no more.
     ///
@@ -405,13 +447,7 @@ impl Book {
         let (mut versions, mut last) = (Vec::new(), after);
         for row in rows {
             let (id, body, geometry, valid) = row?;
-            let mut cells: Map<String, Json> = serde_json::from_str(&body).unwrap_or_default();
-            let mut cell = |name: &str| match cells.remove(name) {
-                Some(Json::String(text)) => Some(text),
-                _ => None,
-            };
-            let cells = entity.columns().iter().map(|column| cell(column.name)).collect();
-            versions.push(RowVersion { cells, geometry, valid });
+            versions.push(RowVersion::of(entity, &body, geometry, valid));
             last = id;
         }
         let more = (versions.len() == limit).then_some(last);
@@ -492,8 +528,10 @@ struct Batch<'a> {
     /// As [`ImportSummary::vehicles`].
     vehicles: Option<BTreeSet<String>>,
     keep_upserts: bool,
-    /// By entity, how many rows were open, and the keys of those that were closed.
-    closed: BTreeMap<&'static str, (usize, Vec<String>)>,
+    /// By entity, the keys of what was touched.
+    differences: BTreeMap<&'static str, Difference>,
+    /// By entity, how many rows were open.
+    open: BTreeMap<&'static str, usize>,
 }
 
 impl Batch<'_> {
@@ -501,15 +539,19 @@ impl Batch<'_> {
     fn told_closed(&self, entity: &str) -> Option<String> {
         /// Keys that are named.
         const NAMED: usize = 10;
-        let (open, closed) = self.closed.get(entity)?;
-        let is_many = closed.len() > FEW_CLOSED && closed.len() * CLOSED_SHARE > *open;
+        let (open, counts) = (*self.open.get(entity)?, self.counts.get(entity)?);
+        let is_many = counts.closed > FEW_CLOSED && counts.closed * CLOSED_SHARE > open;
         // Of a handful that goes as a whole the file is more likely broken than meant.
-        let is_replaced = self.counts.get(entity).is_some_and(|counts| counts.added > 0);
-        let is_all = closed.len() == *open && *open > 1 && !is_replaced;
+        let is_all = counts.closed == open && open > 1 && counts.added == 0;
         (is_many || is_all).then(|| {
-            let names = closed[..closed.len().min(NAMED)].join(", ");
-            let more = if closed.len() > NAMED { ", …" } else { "" };
-            format!("{} of {open} {entity} are in the folder no more and would be closed ({names}{more})", closed.len())
+            let keys = self.differences.get(entity).map(|difference| &difference.closed);
+            let mut names: Vec<&str> = keys.into_iter().flatten().map(String::as_str).take(NAMED).collect();
+            names.extend((counts.closed > NAMED).then_some("…"));
+            format!(
+                "{} of {open} {entity} are in the folder no more and would be closed ({})",
+                counts.closed,
+                names.join(", ")
+            )
         })
     }
 
@@ -546,13 +588,13 @@ impl Batch<'_> {
         counts.unchanged = kept.len();
         let anew: HashSet<&str> = fresh.iter().map(|(key, ..)| key.as_str()).collect();
         let mut replaced: HashSet<&str> = HashSet::new();
+        let mut difference = Difference::default();
         for gone in open.iter().filter(|row| !kept.contains(&row.id)) {
             if anew.contains(&*gone.key) {
                 replaced.insert(&gone.key);
             } else if whole && !(self.keep_upserts && gone.is_upsert) {
                 counts.closed += 1;
-                let closed = self.closed.entry(entity.name()).or_insert_with(|| (open.len(), Vec::new()));
-                closed.1.push(gone.key.clone());
+                difference.closed.insert(gone.key.trim_end().to_owned());
             } else {
                 continue;
             }
@@ -563,6 +605,8 @@ impl Batch<'_> {
         for (key, content, row) in fresh {
             let is_change = replaced.contains(key.as_str());
             *(if is_change { &mut counts.changed } else { &mut counts.added }) += 1;
+            let named = if is_change { &mut difference.changed } else { &mut difference.added };
+            named.insert(key.trim_end().to_owned());
             self.touch(entity, content);
             if !is_change && known.contains(key) {
                 self.void(entity, key, &kept)?;
@@ -573,7 +617,9 @@ impl Batch<'_> {
             }
             self.insert(entity, key, content, held)?;
         }
+        self.open.insert(entity.name(), open.len());
         self.counts.insert(entity.name(), counts);
+        self.differences.insert(entity.name(), difference);
         Ok(())
     }
 
@@ -712,10 +758,11 @@ fn load(db: &Connection, filter: &str, batch: i64) -> Result<Tables, RegistryErr
         origin.feature = entity.columns().first().map(|key| cell(key.name).to_owned());
         let shape = match (entity.shape(), shape) {
             (ShapeKind::None, _) => None,
-            (kind, text) => match geometry::read(text.as_deref().unwrap_or("null"), kind, Datum::Wgs84) {
-                Ok(shape) => Some(shape),
-                Err((found, expected)) => {
-                    problems.push(origin.problem(Some("geometry"), found, expected));
+            // What was taken once is not refused by later checks: nothing that is registered would load any more.
+            (kind, text) => match geometry::Shape::stored(text.as_deref().unwrap_or("null"), kind) {
+                Some(shape) => Some(shape),
+                None => {
+                    problems.push(origin.problem(Some("geometry"), "no shape", "one as it was written"));
                     continue;
                 }
             },

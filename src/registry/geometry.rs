@@ -186,6 +186,45 @@ fn part(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
 }
 
 impl Shape {
+    /// A shape that [`Self::to_geojson`] wrote, which was checked when it came; `None` when it is none of the kind.
+    pub fn stored(text: &str, kind: ShapeKind) -> Option<Self> {
+        #[derive(Deserialize)]
+        #[serde(tag = "type", content = "coordinates")]
+        enum Stored {
+            MultiPolygon(Vec<Vec<Vec<Position>>>),
+            MultiLineString(Vec<Vec<Position>>),
+        }
+        let plain = |positions: Vec<Position>| positions.into_iter().map(|Position(point)| point).collect();
+        match (kind, serde_json::from_str(text).ok()?) {
+            (ShapeKind::Area, Stored::MultiPolygon(polygons)) => {
+                let rings = |rings: Vec<Vec<Position>>| rings.into_iter().map(plain).collect();
+                Some(Self::Area(polygons.into_iter().map(rings).collect()))
+            }
+            (ShapeKind::Line, Stored::MultiLineString(parts)) => {
+                Some(Self::Line(parts.into_iter().map(plain).collect()))
+            }
+            _ => None,
+        }
+    }
+
+    /// As people write it: a Polygon or a LineString when it is only one.
+    pub fn to_written(&self) -> String {
+        let mut text = String::new();
+        match self {
+            Self::Area(polygons) if polygons.len() == 1 => {
+                text.push_str(r#"{"type":"Polygon","coordinates":"#);
+                list(&mut text, &polygons[0], |text, ring| list(text, ring, position));
+            }
+            Self::Line(parts) if parts.len() == 1 => {
+                text.push_str(r#"{"type":"LineString","coordinates":"#);
+                list(&mut text, &parts[0], position);
+            }
+            _ => return self.to_geojson(),
+        }
+        text.push('}');
+        text
+    }
+
     /// As a GeoJSON geometry in WGS-84; reading it again gives the same shape to the bit.
     pub fn to_geojson(&self) -> String {
         let mut text = String::new();

@@ -16,6 +16,7 @@
 mod book;
 mod check;
 mod entity;
+mod export;
 mod geometry;
 mod layer;
 mod problem;
@@ -27,11 +28,12 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-pub use book::{Book, Counts, HeldRow, ImportSummary, Rejudge, RowVersion, Taking};
+pub use book::{Book, Counts, Difference, HeldRow, ImportSummary, Rejudge, RowVersion, Taking};
 pub use entity::{
     BlacklistEntry, Company, District, Driver, Manifest, Outage, Permit, PermitStatus, Place, PlaceKind, PlaceStatus,
     Road, Route, SensorSet, Subject, Unit, Vehicle, VehicleStatus, Versioned, Zone, ZoneKind, class_limit_kmh,
 };
+pub use export::template;
 pub use layer::{Areas, Lines};
 pub use problem::{Problem, RegistryError};
 pub use schema::Entity;

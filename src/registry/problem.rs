@@ -15,6 +15,11 @@ pub enum RegistryError {
     Closing(Vec<String>),
     #[error("read {path}: {cause}")]
     Read { path: String, cause: std::io::Error },
+    #[error("write {path}: {cause}")]
+    Write { path: String, cause: std::io::Error },
+    /// Files of a registry are written only where none is.
+    #[error("write a registry: {0} is there already; name a folder that is new or empty")]
+    Occupied(String),
     #[error("use the registry's book: {0}")]
     Book(rusqlite::Error),
     #[error("use the registry's book: it has version {found}, this program knows up to {known}")]
@@ -45,7 +50,7 @@ impl fmt::Display for Lines<'_> {
 }
 
 /// One thing that is wrong: where, what was found, what was expected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Problem {
     pub file: String,
     /// From 1.

@@ -208,7 +208,7 @@ impl Entity {
     }
 
     /// The names of all its columns, those of validity included.
-    pub(super) fn column_names(self) -> impl Iterator<Item = &'static str> {
+    pub fn column_names(self) -> impl Iterator<Item = &'static str> {
         self.own_column_names().chain(["valid_from", "valid_to"])
     }
 }
