@@ -16,7 +16,9 @@ use super::{
 };
 use crate::{
     model::counted,
-    registry::{Book, Counts, Difference, Entity, ImportSummary, RegistryError, RowVersion, Taking, template},
+    registry::{
+        Book, Counts, Difference, Encoding, Entity, ImportSummary, RegistryError, RowVersion, Taking, template,
+    },
 };
 
 /// The file in the data folder that keeps every version of every row.
@@ -48,6 +50,9 @@ pub enum RegistryCommand {
         /// Change nothing; say what would be added, changed and closed
         #[arg(long)]
         dry_run: bool,
+        /// In what files are written that are no UTF-8: gbk (with gb2312 and gb18030)
+        #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = encoding)]
+        encoding: Encoding,
         /// Say it as one JSON object, with every key of what is added, changed and closed
         #[arg(long)]
         json: bool,
@@ -87,6 +92,10 @@ pub enum RegistryCommand {
     },
 }
 
+fn encoding(name: &str) -> Result<Encoding, String> {
+    Encoding::named(name).ok_or_else(|| "expected utf-8 or gbk".to_owned())
+}
+
 fn entity(name: &str) -> Result<Entity, String> {
     let known = || Entity::ALL.iter().map(|entity| entity.name()).collect::<Vec<_>>().join(", ");
     Entity::named(name).ok_or_else(|| format!("expected one of {}", known()))
@@ -96,7 +105,7 @@ fn entity(name: &str) -> Result<Entity, String> {
 /// When the book of the registry cannot be used, or a file cannot be written.
 pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        RegistryCommand::Import { dir, data, since, judge_again, allow_closing, dry_run, json } => {
+        RegistryCommand::Import { dir, data, since, judge_again, allow_closing, dry_run, encoding, json } => {
             std::fs::create_dir_all(&data).with_context(|| format!("failed to make {}", data.display()))?;
             let book = Book::open(&data.join(BOOK))?;
             let now = now();
@@ -104,7 +113,12 @@ pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
             if let Some(since) = since.filter(|since| *since > now) {
                 anyhow::bail!("--since {since} is to come: a correction holds from the past on");
             }
-            import(book, &dir, Taking { since, judge_again, allow_closing, dry_run, ..Taking::from(now) }, json)
+            import(
+                book,
+                &dir,
+                Taking { since, judge_again, allow_closing, dry_run, encoding, ..Taking::from(now) },
+                json,
+            )
         }
         RegistryCommand::List { entity, data, json } => list(&registered(&data)?, entity, json),
         RegistryCommand::Export { dir, data, excel } => {

@@ -32,7 +32,7 @@ use super::{
     row::RawRow,
     schema::{Entity, ShapeKind},
     snapshot::Registry,
-    source::{self, Tables},
+    source::{self, Encoding, Tables},
 };
 use crate::model::{Time, Validity, limits};
 
@@ -125,13 +125,23 @@ pub struct Taking {
     pub allow_closing: bool,
     /// Whether what came by the API stays though the folder does not name it.
     pub keep_upserts: bool,
+    /// In what a folder's texts are written.
+    pub encoding: Encoding,
     /// Nothing is changed; the summary says what would be.
     pub dry_run: bool,
 }
 
 impl From<Time> for Taking {
     fn from(now: Time) -> Self {
-        Self { now, since: None, judge_again: false, allow_closing: true, keep_upserts: false, dry_run: false }
+        Self {
+            now,
+            since: None,
+            judge_again: false,
+            allow_closing: true,
+            keep_upserts: false,
+            encoding: Encoding::Utf8,
+            dry_run: false,
+        }
     }
 }
 
@@ -277,8 +287,8 @@ impl Book {
     /// # Errors
     /// Those of [`Registry::read_dir`], and SQLite's own; then nothing has changed.
     pub fn import(&mut self, dir: &Path, taking: impl Into<Taking>) -> Result<ImportSummary, RegistryError> {
-        let tables = read::tables_of_dir(dir)?;
         let taking = taking.into();
+        let tables = read::tables_of_dir(dir, taking.encoding)?;
         self.batch("import", taking, |batch| {
             let mut is_partial = false;
             for entity in Entity::ALL {

@@ -38,3 +38,4 @@ pub use layer::{Areas, Lines};
 pub use problem::{Problem, RegistryError};
 pub use schema::Entity;
 pub use snapshot::Registry;
+pub use source::Encoding;

@@ -14,7 +14,7 @@ use super::{
     row::{Cells, RawRow},
     schema::Entity,
     snapshot::{Registry, Rows},
-    source::{self, Tables},
+    source::{self, Encoding, Tables},
 };
 use crate::{
     model::{Time, UnitKind, counted, limits},
@@ -27,7 +27,7 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::Invalid`] with every problem of the folder; [`RegistryError::Read`] when a file cannot be read.
     pub fn read_dir(dir: &Path) -> Result<Self, RegistryError> {
-        let (tables, problems) = tables_in(dir)?;
+        let (tables, problems) = tables_in(dir, Encoding::default())?;
         Self::of_tables(&tables, problems)
     }
 
@@ -75,17 +75,20 @@ fn unknown_file(name: &str) -> Problem {
 }
 
 /// The rows of a folder, checked.
-pub(super) fn tables_of_dir(dir: &Path) -> Result<Tables, RegistryError> {
-    let (tables, mut problems) = tables_in(dir)?;
+pub(super) fn tables_of_dir(dir: &Path, encoding: Encoding) -> Result<Tables, RegistryError> {
+    let (tables, mut problems) = tables_in(dir, encoding)?;
     validate(&tables, &mut problems);
     refuse(problems).map(|()| tables)
 }
 
 /// The rows of a folder, and what is wrong with its files.
-fn tables_in(dir: &Path) -> Result<(Tables, Vec<Problem>), RegistryError> {
+fn tables_in(dir: &Path, encoding: Encoding) -> Result<(Tables, Vec<Problem>), RegistryError> {
     let mut problems = Vec::new();
     let files = source::read_dir(dir, &mut problems)?;
-    let parsed = files.iter().map(|(entity, bytes)| (*entity, source::parse(*entity, bytes, &mut problems)));
+    let parsed = files.iter().map(|(entity, bytes)| {
+        let decoded = encoding.decode(bytes);
+        (*entity, source::parse(*entity, decoded.as_deref().unwrap_or(bytes), &mut problems))
+    });
     let tables = parsed.collect();
     Ok((tables, problems))
 }
@@ -131,7 +134,7 @@ type Shaped<'a, T> = (T, &'a RawRow);
 
 impl Typed<'_> {
     fn indexed(self) -> Rows {
-        let roads = self.roads.into_iter().map(|(road, row)| (road, line(row))).collect();
+        let roads = self.roads.into_iter().map(|(road, row)| (road, driven(line(row), row))).collect();
         Rows {
             places: areas(self.places),
             zones: areas(self.zones),
@@ -199,6 +202,15 @@ fn line(row: &RawRow) -> Vec<Vec<Point>> {
         Some(Shape::Line(parts)) => parts.clone(),
         _ => Vec::new(),
     }
+}
+
+/// A road's line in the order in which it may be driven: a one-way road of `-1` is open against the order of its points.
+fn driven(mut parts: Vec<Vec<Point>>, row: &RawRow) -> Vec<Vec<Point>> {
+    if row.cell(Entity::Roads, "oneway") == "-1" {
+        parts.reverse();
+        parts.iter_mut().for_each(|part| part.reverse());
+    }
+    parts
 }
 
 /// Heaviest gross mass taken for true, kg.

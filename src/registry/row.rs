@@ -111,11 +111,20 @@ pub(super) fn parse_time(text: &str) -> Result<Time, String> {
         // The first seconds of 1970 are what programs write for "ever since".
         0..20_000 => return Ok(time),
         19_000_101..=21_991_231 => "a date as yyyymmdd",
-        20_000..=80_000 => "a serial day of Excel (format the column as text, or as yyyy-mm-dd)",
+        20_000..=80_000 => {
+            return Err(format!("{TIME}; this looks like Excel's serial day for {}", serial_day(number)));
+        }
         1_000_000_000.. => "seconds",
         _ => "no date",
     };
     Err(format!("{TIME}; as milliseconds it lies before 1990, so it is {seems}"))
+}
+
+/// The date of a serial day of Excel, as it is to be written: days since 1899-12-30.
+fn serial_day(number: i64) -> String {
+    const UNIX_EPOCH: i64 = 25_569;
+    let text = Time::from_millis((number - UNIX_EPOCH) * 86_400_000).to_string();
+    format!("{}: write {}T00:00:00+08:00", &text[..10], &text[..10])
 }
 
 /// Whether a table rounded a long number: `8.61234E+14`.
@@ -221,13 +230,14 @@ impl<'a> Cells<'a> {
         })
     }
 
-    /// `true` or `false`, also as OSM and tables write them; `false` when empty.
+    /// `true` or `false`, also as OSM and tables write them: `-1` is one-way against the order of the points, what changes its direction by
+    /// the hour (`reversible`, `alternating`) may be driven both ways; `false` when empty.
     pub fn flag(&mut self, column: &str) -> bool {
         match self.some(column).unwrap_or("false") {
-            "true" | "yes" | "1" => true,
-            "false" | "no" | "0" => false,
+            "true" | "yes" | "1" | "-1" | "TRUE" => true,
+            "false" | "no" | "0" | "reversible" | "alternating" | "FALSE" => false,
             _ => {
-                self.refuse(column, "true or false");
+                self.refuse(column, "true, false, -1 (one-way against the order of its points) or reversible");
                 false
             }
         }

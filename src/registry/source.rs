@@ -80,6 +80,38 @@ fn read_file(path: &Path, gzip: bool) -> std::io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() as u64 <= bound).then_some(bytes))
 }
 
+/// In what texts are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Encoding {
+    #[default]
+    Utf8,
+    /// GB18030, of which GBK and GB2312 are parts, where a file is no UTF-8: maps come in UTF-8 beside tables that Excel wrote.
+    Gbk,
+}
+
+impl Encoding {
+    /// By its name, in any case.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.to_ascii_lowercase().as_str() {
+            "utf-8" | "utf8" => Some(Self::Utf8),
+            "gbk" | "gb2312" | "gb18030" => Some(Self::Gbk),
+            _ => None,
+        }
+    }
+
+    /// The text in UTF-8; `None` when nothing is to be done, or the bytes are not in this encoding.
+    pub(super) fn decode(self, bytes: &[u8]) -> Option<Vec<u8>> {
+        // Short words of GBK may happen to be UTF-8, but then of the scripts between Latin and Arabic, never Chinese.
+        let is_utf8 =
+            |text: &str| text.is_ascii() || text.starts_with('\u{feff}') || text.chars().any(|c| c > '\u{7ff}');
+        if self == Self::Utf8 || std::str::from_utf8(bytes).is_ok_and(is_utf8) {
+            return None;
+        }
+        let text = encoding_rs::GB18030.decode_without_bom_handling_and_without_replacement(bytes)?;
+        Some(text.into_owned().into_bytes())
+    }
+}
+
 /// The rows of one file.
 pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<RawRow> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
@@ -89,7 +121,14 @@ pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -
             let line = bytes[..e.valid_up_to()].iter().filter(|byte| **byte == b'\n').count() + 1;
             let origin = Origin { line: Some(line), ..Origin::file(entity.file()) };
             let found = format!("the byte {:#04x} that is no UTF-8", bytes[e.valid_up_to()]);
-            problems.push(origin.problem(None, found, "UTF-8"));
+            let expected = match bytes {
+                [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "UTF-8; it is UTF-16: save it as \"CSV UTF-8\"",
+                _ if Encoding::Gbk.decode(bytes).is_some() => {
+                    "UTF-8; it seems to be GBK, as Excel writes it: save it as \"CSV UTF-8\", or import with --encoding gbk"
+                }
+                _ => "UTF-8",
+            };
+            problems.push(origin.problem(None, found, expected));
             return Vec::new();
         }
     };
@@ -120,7 +159,7 @@ fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<Raw
     if problems.len() > before {
         return Vec::new();
     }
-    let mut rows = Vec::new();
+    let (mut rows, mut lines) = (Vec::new(), LineCount::new(text));
     for record in reader.records() {
         let record = match record {
             Ok(record) => record,
@@ -129,7 +168,11 @@ fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<Raw
                 break;
             }
         };
-        let line = record.position().map(|position| position.line() as usize);
+        // Tables leave rows of nothing behind what was deleted.
+        if record.iter().all(str::is_empty) {
+            continue;
+        }
+        let line = record.position().map(|position| lines.of_record(position.byte()));
         let origin = Origin { line, ..Origin::file(entity.file()) };
         if record.len() != header.len() {
             let (found, expected) = (format!("{} cells", record.len()), format!("{} as in the header", header.len()));
@@ -214,7 +257,17 @@ impl<'a> LineCount<'a> {
     }
 
     fn at(&mut self, slice: &str) -> usize {
-        let offset = (slice.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize);
+        self.at_offset((slice.as_ptr() as usize).saturating_sub(self.text.as_ptr() as usize))
+    }
+
+    /// Of a row of a table that the reader found at `byte`: it may stand behind the end of the line before, and empty lines.
+    fn of_record(&mut self, byte: u64) -> usize {
+        let byte = usize::try_from(byte).unwrap_or(usize::MAX).min(self.text.len());
+        let ends = self.text.as_bytes()[byte..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+        self.at_offset(byte + ends)
+    }
+
+    fn at_offset(&mut self, offset: usize) -> usize {
         if let Some(between) = self.text.as_bytes().get(self.offset..offset) {
             self.line += between.iter().filter(|byte| **byte == b'\n').count();
             self.offset = offset;
