@@ -205,8 +205,9 @@ impl Motion {
     /// How far a fix is from where it stands, metres; 0 within all drift. Beyond it the receiver jumped, or the truck stands
     /// elsewhere by now.
     pub fn astray_m(&self, fix: Point, settings: &Settings) -> f64 {
-        let astray = |stand: &Stand| !stand.holds(fix, settings.drift_m);
-        self.stand.filter(astray).map_or(0.0, |stand| distance_m(stand.centre, fix))
+        // A fix that did not look like leaving was within reach when it came.
+        let stand = self.leaving.and(self.stand).filter(|stand| !stand.holds(fix, settings.drift_m));
+        stand.map_or(0.0, |stand| distance_m(stand.centre, fix))
     }
 
     /// Where it stands, while it does.
