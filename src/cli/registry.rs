@@ -9,6 +9,7 @@ use std::{
 use anyhow::Context;
 use clap::Subcommand;
 use serde_json::{Value as Json, json};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{
     backtest::{Since, since},
@@ -131,7 +132,8 @@ pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
         }
         RegistryCommand::Template { dir, excel } => {
             template(&dir, excel).map_err(failed)?;
-            out!("{}: an example of every file; check it with: muckwatch registry import --dry-run", dir.display());
+            let dir = dir.display();
+            out!("{dir}: an example of every file; check it with: muckwatch registry import {dir} --dry-run");
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -264,17 +266,13 @@ fn print_table(entity: Entity, rows: &[RowVersion]) {
     let header: Vec<String> = entity.column_names().map(str::to_owned).collect();
     let lines: Vec<Vec<String>> = std::iter::once(header).chain(rows.iter().map(|row| row.texts().collect())).collect();
     let columns = lines.first().map_or(0, Vec::len);
-    let width = |column: usize| lines.iter().map(|line| shown_width(&line[column])).max().unwrap_or_default();
+    // Columns of a terminal: Chinese characters take two.
+    let width = |column: usize| lines.iter().map(|line| line[column].width()).max().unwrap_or_default();
     let widths: Vec<usize> = (0..columns).map(width).collect();
     for line in &lines {
         let cells = line.iter().zip(&widths);
         let cells: Vec<String> =
-            cells.map(|(cell, width)| format!("{cell}{}", " ".repeat(width - shown_width(cell)))).collect();
+            cells.map(|(cell, width)| format!("{cell}{}", " ".repeat(width - cell.width()))).collect();
         out!("{}", cells.join("  ").trim_end());
     }
-}
-
-/// How many columns of a terminal a text takes: Chinese characters take two.
-fn shown_width(text: &str) -> usize {
-    text.chars().map(|c| if c >= '\u{1100}' { 2 } else { 1 }).sum()
 }
