@@ -305,4 +305,18 @@ mod tests {
             assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{rest}: {said}");
         }
     }
+
+    /// The example's units worked in a department that no rule of the pack tells: nobody would have been sent.
+    #[test]
+    fn the_units_of_the_example_folder_work_where_the_pack_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::registry::template(dir.path(), false).unwrap();
+        let registry = Registry::read_dir(dir.path()).unwrap();
+        let departments: Vec<_> =
+            registry.units("2026-03-01T00:00:00Z".parse().unwrap()).map(|unit| unit.department.clone()).collect();
+        assert!(!departments.is_empty());
+        for department in departments {
+            assert!(KNOWN_DEPARTMENTS.contains(&&*department), "{department}");
+        }
+    }
 }

@@ -174,7 +174,7 @@ pub struct Outage {
 pub struct Unit {
     pub unit_id: Text,
     pub name: Text,
-    /// The department it belongs to, such as `urban_management`.
+    /// The department it belongs to, such as `urban_mgmt`.
     pub department: Text,
     pub kind: UnitKind,
     /// `None`: not bound to a district.

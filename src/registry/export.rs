@@ -67,7 +67,7 @@ fn write(dir: &Path, files: &[(Entity, String)], excel: bool) -> Result<(), Regi
 }
 
 /// The file that lists these rows.
-pub(super) fn file(entity: Entity, rows: &[RowVersion]) -> String {
+fn file(entity: Entity, rows: &[RowVersion]) -> String {
     if entity.has_shape() { geojson(entity, rows) } else { csv(entity, rows) }
 }
 
@@ -134,7 +134,7 @@ fn typed(column: &str, text: String) -> Json {
 }
 
 /// A file of the example folder: a small city whose rows name each other, with every column filled somewhere.
-pub(super) fn example(entity: Entity) -> String {
+fn example(entity: Entity) -> String {
     let text = match entity {
         Entity::Vehicles => include_str!("template/vehicles.csv"),
         Entity::Companies => include_str!("template/companies.csv"),
