@@ -41,6 +41,9 @@ pub struct DemoArgs {
     /// Address of the broker in this process; another port is taken when this one is not free
     #[arg(long, default_value = "127.0.0.1:1883")]
     mqtt: SocketAddr,
+    /// The language in which alerts are told: en or zh
+    #[arg(long, default_value = "en", env = "MUCKWATCH_LANGUAGE", value_parser = ["en", "zh"])]
+    language: String,
     /// The fleet's seed
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -159,6 +162,7 @@ fn config(args: &DemoArgs, folder: &Path, registry: &Path, rules: &Path) -> anyh
         data: Some(folder.join("data")),
         registry: Some(registry.to_owned()),
         rules: Some(rules.to_owned()),
+        set: vec![("language".to_owned(), args.language.clone())],
         ..Overrides::default()
     };
     let mut config = Config::load(None, [], &overrides)?.config;

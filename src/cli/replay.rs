@@ -62,6 +62,8 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let front = Front::of(&reference).with_format(args.sources.format);
     let records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
     let mut replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
+    let language = args.sources.settings.load()?.language;
+    replayed.alerts = replayed.alerts.into_iter().map(|alert| alert.said_in(language)).collect();
     let found = replayed.alerts.len();
     if !args.shadow {
         replayed.alerts.retain(|alert| !alert.shadow);

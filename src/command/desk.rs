@@ -64,7 +64,7 @@ impl Desk {
     pub fn alerts(&mut self, tx: &Tx<'_>, transitions: &[Transition], now: Time) -> Result<Vec<News>, StoreError> {
         let mut news = Vec::new();
         for transition in transitions {
-            let alert = transition.alert();
+            let alert = &transition.alert().clone().said_in(self.queue.settings.language);
             let is_late =
                 alert.retrospective || matches!(transition, Transition::Revised(_) | Transition::Withdrawn(_));
             let change = if is_late { tx.put_alert_again(alert)? } else { tx.put_alert(alert)? };

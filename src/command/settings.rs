@@ -1,6 +1,6 @@
 //! How dispatch is tuned.
 
-use crate::model::{Severity, Text, UnitKind};
+use crate::model::{Language, Severity, Text, UnitKind};
 
 /// One value for each severity of which somebody is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ impl BySeverity {
 pub struct Settings {
     /// What every topic begins with.
     pub prefix: Text,
+    /// In which alerts and orders are told.
+    pub language: Language,
     /// A unit whose last report is older is passed over.
     pub stale_after_ms: i64,
     /// How long a unit has to answer.
@@ -48,6 +50,7 @@ impl Default for Settings {
         const MINUTE: i64 = 60_000;
         Self {
             prefix: "mw/v1".into(),
+            language: Language::default(),
             stale_after_ms: 10 * MINUTE,
             answer_within_ms: BySeverity { critical: MINUTE, major: 2 * MINUTE, minor: 5 * MINUTE },
             escalate_after_ms: BySeverity { critical: 5 * MINUTE, major: 10 * MINUTE, minor: 30 * MINUTE },

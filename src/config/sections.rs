@@ -11,7 +11,7 @@ use crate::{
     facts,
     ingest::{AdmissionSettings, CHINA_OFFSET_H, Format},
     journal::JournalSettings,
-    model::{Datum, Zone},
+    model::{Datum, Language, Zone},
     notify,
 };
 
@@ -21,6 +21,8 @@ use crate::{
 pub struct Config {
     /// IANA zone of schedules and local-time facts.
     pub time_zone: String,
+    /// In which alerts and orders are told.
+    pub language: Language,
     /// Folder of everything that is kept.
     pub data: PathBuf,
     /// Folder of registry files to import at start; empty: what was imported before.
@@ -46,6 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             time_zone: "Asia/Shanghai".into(),
+            language: Language::default(),
             data: "./data".into(),
             registry: PathBuf::new(),
             rules: "./rules".into(),
@@ -327,6 +330,7 @@ impl Config {
         command::Settings {
             prefix: self.mqtt.prefix.as_str().into(),
             stale_after_ms: millis(self.dispatch.stale_after_s),
+            language: self.language,
             answer_within_ms: self.dispatch.answer_within_s.into(),
             escalate_after_ms: self.dispatch.escalate_after_s.into(),
             other_kind_too: self.dispatch.other_kind_too,

@@ -154,6 +154,7 @@ fn every_problem_is_said_with_its_place() {
             "[log]\nformat = \"xml\"",
             &["muckwatch.toml:2: log.format: found \"xml\", expected one of auto, human, json"],
         ),
+        ("language = \"fr\"", &["muckwatch.toml:1: language: found \"fr\", expected one of zh, en"]),
         (
             "[log]\nlevel = \"verbose\"",
             &[

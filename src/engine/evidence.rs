@@ -384,9 +384,9 @@ impl Notes {
         let at_firing = steps.iter().rev().find(|step| step.event_time <= alert.fired_at);
         let failed_clauses = if is_gone { at_firing.map(failed).unwrap_or_default() } else { Vec::new() };
         let reproduced = told.is_some().then_some(self.found.is_some() && differences.is_empty());
-        if let (Some(true), Some(found)) = (reproduced, &self.found) {
+        if let (Some(told), Some(true), Some(found)) = (&told, reproduced, &self.found) {
             // To the last bit.
-            alert = found.clone();
+            alert = told.likewise(found);
         }
         let batch = self.in_force.last().map_or(0, |from| from.registry);
         let registered = match book {

@@ -1066,7 +1066,8 @@ impl Judge {
                 let now = row.event_time.unwrap_or_default();
                 let by = if row.row_kind == Some("timer") { self.reference.late.too_old(now) } else { now };
                 lapse(rules, (by, now), origin, &mut vehicle.now.alerts, findings);
-                advance(rules, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+                let names = &*self.reference.registry;
+                advance(rules, names, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
                 vehicle.past.tell(origin.leg as usize, findings, rules);
                 vehicle.retold.sign(findings);
@@ -1268,6 +1269,7 @@ fn lapse(
 /// Lets every rule say of one row what it says.
 fn advance(
     rules: &RuleSet,
+    names: &Registry,
     verdicts: &Verdicts,
     index: usize,
     row: &Facts,
@@ -1295,7 +1297,7 @@ fn advance(
                 .map(|ZoneVerdict { row, when, clear, severity }| (row, Judgement { when, clear, severity }))
                 .collect();
             let elsewhere = Judgement { when: elsewhere, clear, severity: None };
-            let transitions = alerts.judge_each(&terms(rule), row, &each, elsewhere, |row| rule.messages(row));
+            let transitions = alerts.judge_each(&terms(rule), row, &each, elsewhere, |row| rule.messages(row, names));
             transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
             continue;
         }
@@ -1305,7 +1307,8 @@ fn advance(
             continue;
         }
         let (clear, severity) = (verdicts.clear(number, index), verdicts.severity(number, index));
-        let transitions = alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.messages(row));
+        let transitions =
+            alerts.judge(&terms(rule), row, Judgement { when, clear, severity }, || rule.messages(row, names));
         transitions.into_iter().for_each(|transition| found(Found::Change(Box::new(transition))));
     }
 }

@@ -150,10 +150,15 @@ pub struct ToldAlert {
 }
 
 impl ToldAlert {
+    /// An alert that was found again, told in the same language.
+    pub fn likewise(&self, found: &Alert) -> Alert {
+        found.clone().said_in(self.alert.language())
+    }
+
     /// Every field in which it differs from an alert that was found again, those of `facts` by their own names; none when the
-    /// two are the same, byte for byte.
+    /// two are the same, byte for byte, told in the same language.
     pub fn differences(&self, found: &Alert) -> Vec<Difference> {
-        let found = serde_json::to_string(found).unwrap_or_default();
+        let found = serde_json::to_string(&self.likewise(found)).unwrap_or_default();
         if found == self.json {
             return Vec::new();
         }

@@ -88,7 +88,8 @@ impl Settler {
     }
 
     fn count(&mut self, reference: &Reference, rule: &Rule, hit: Hit<'_>, told: &mut Vec<Transition>) {
-        let transitions = self.tallies.hit(&terms(rule), hit, &reference.facts.zone, || rule.messages(hit.row));
+        let transitions =
+            self.tallies.hit(&terms(rule), hit, &reference.facts.zone, || rule.messages(hit.row, &*reference.registry));
         transitions.into_iter().for_each(|transition| self.tell(reference, transition, told));
     }
 

@@ -16,7 +16,7 @@ use serde::{Serialize, ser::SerializeStruct as _};
 
 use crate::{
     engine::{Engine, EngineError, Judged, REPLAY_AHEAD, REPLAY_BATCH, Reference},
-    model::{Alert, AlertId, Body, Departments, Ledger, Record, Text, Time, Transition, UnitKind, Zone},
+    model::{Alert, AlertId, Body, Departments, Ledger, LocalText, Record, Text, Time, Transition, UnitKind, Zone},
     rules::{Rule, RuleSet},
 };
 
@@ -363,6 +363,10 @@ fn day(zone: &Zone, at: Time) -> String {
 
 /// The fields in which two alerts differ. What the versions of rules, and what they show at another moment, is no difference.
 fn differences(before: &Alert, after: &Alert) -> Vec<&'static str> {
+    // In whichever language it was told.
+    let says = |alert: &Alert| {
+        if alert.messages.is_empty() { LocalText::from(alert.message.clone()) } else { alert.messages.clone() }
+    };
     let joined =
         |alert: &Alert| -> Vec<_> { alert.joined.iter().map(|one| (Arc::clone(&one.rule_id), one.severity)).collect() };
     let all = [
@@ -373,7 +377,7 @@ fn differences(before: &Alert, after: &Alert) -> Vec<&'static str> {
         ("cleared_at", before.cleared_at != after.cleared_at),
         ("state", before.state != after.state),
         ("departments", before.departments != after.departments),
-        ("message", (&before.message, &before.messages) != (&after.message, &after.messages)),
+        ("message", says(before) != says(after)),
         ("retrospective", before.retrospective != after.retrospective),
         ("shadow", before.shadow != after.shadow),
         ("joined", joined(before) != joined(after)),

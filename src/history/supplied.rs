@@ -87,6 +87,11 @@ impl Version {
     }
 }
 
+/// A text, if anything is said.
+fn said(text: &str) -> Option<Cow<'_, str>> {
+    Some(text).filter(|text| !text.is_empty()).map(Cow::from)
+}
+
 fn alerts() -> Sheet<Alert> {
     Sheet::<Alert>::new()
         .text("alert_id", |a| Some((&*a.alert_id.0).into()))
@@ -102,6 +107,11 @@ fn alerts() -> Sheet<Alert> {
         .text("severity", |a| Some(a.severity.as_str().into()))
         .words("departments", |a| &a.departments)
         .text("message", |a| Some((&*a.message).into()))
+        .text("message_zh", |a| said(&a.messages.zh))
+        .text("message_en", |a| said(&a.messages.en))
+        .text("rule_name_zh", |a| said(&a.rule_name.zh))
+        .text("rule_name_en", |a| said(&a.rule_name.en))
+        .text("rule_code", |a| a.rule_code.as_deref().map(Cow::from))
         .time("started_at", |a| Some(a.started_at))
         .time("fired_at", |a| Some(a.fired_at))
         .time("cleared_at", |a| a.cleared_at)

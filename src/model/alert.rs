@@ -75,7 +75,8 @@ pub struct LocalText {
 }
 
 /// A language that people read.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Language {
     Zh,
     #[default]
@@ -85,6 +86,13 @@ pub enum Language {
 impl LocalText {
     pub fn is_empty(&self) -> bool {
         self.zh.is_empty() && self.en.is_empty()
+    }
+
+    pub fn get(&self, language: Language) -> &str {
+        match language {
+            Language::Zh => &self.zh,
+            Language::En => &self.en,
+        }
     }
 }
 
@@ -140,7 +148,7 @@ pub struct Alert {
     /// The highest reached.
     pub severity: Severity,
     pub departments: Departments,
-    /// In English, where the rule says it in both languages.
+    /// In the language of who runs this (the setting `language`); before an alert is told, in English.
     pub message: String,
     /// The message in each language; empty in alerts of before there were two.
     #[serde(default, skip_serializing_if = "LocalText::is_empty")]
@@ -185,6 +193,25 @@ pub struct Alert {
     /// Other rules that found the same incident, in order of their firing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub joined: Vec<Joined>,
+}
+
+impl Alert {
+    /// The same, told in a language, where it is known in both.
+    #[must_use]
+    pub fn said_in(mut self, language: Language) -> Self {
+        let own = std::iter::once((&mut self.message, &self.messages));
+        for (message, messages) in own.chain(self.joined.iter_mut().map(|one| (&mut one.message, &one.messages))) {
+            if !messages.is_empty() {
+                messages.get(language).clone_into(message);
+            }
+        }
+        self
+    }
+
+    /// The language that it is told in.
+    pub fn language(&self) -> Language {
+        if self.message != self.messages.en && self.message == self.messages.zh { Language::Zh } else { Language::En }
+    }
 }
 
 /// What another rule found of an alert's incident.
@@ -254,7 +281,28 @@ impl Transition {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn an_alert_is_told_in_one_language_with_what_joined_it() {
+        let text = |zh: &str, en: &str| LocalText { zh: zh.into(), en: en.into() };
+        let joined = json!({"rule_id": "r2", "rule_version": "1", "severity": "minor", "message": "fast", "messages": text("快", "fast"),
+            "started_at": "2026-03-01T14:00:00.000Z", "fired_at": "2026-03-01T14:00:00.000Z", "facts": {}});
+        let alert: Alert = serde_json::from_value(json!({"alert_id": "1", "rule_id": "r", "rule_version": "1", "vehicle_id": "V", "plate": "P",
+            "company_id": "", "severity": "minor", "departments": [], "message": "severe", "messages": text("严重", "severe"),
+            "started_at": "2026-03-01T14:00:00.000Z", "fired_at": "2026-03-01T14:00:00.000Z", "state": "open", "retrospective": false,
+            "facts": {}, "joined": [joined]}))
+        .unwrap();
+        let said = |alert: &Alert| (alert.message.clone(), alert.joined[0].message.clone(), alert.language());
+        let zh = alert.clone().said_in(Language::Zh);
+        assert_eq!(said(&zh), ("严重".into(), "快".into(), Language::Zh));
+        assert_eq!(zh.said_in(Language::En), alert, "and back again");
+        // Of before there were two languages.
+        let old = Alert { messages: LocalText::default(), ..alert };
+        assert_eq!(old.clone().said_in(Language::Zh).message, old.message);
+    }
 
     #[test]
     fn an_id_depends_on_rule_key_and_start_alone() {

@@ -11,6 +11,7 @@ mod live;
 pub mod plate;
 pub mod limits;
 mod message;
+mod names;
 mod order;
 mod plural;
 mod record;
@@ -26,6 +27,7 @@ pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, RowKind, Tex
 pub use jumps::{Fixed, JumpLimits, Jumps};
 pub use live::{LiveClock, clock_fault, is_impossible};
 pub use message::{Leased, Message, Settled, content_id};
+pub use names::{Named, NamedZone, Names};
 pub use order::{
     Considered, Offer, OfferState, Order, OrderState, PassedOver, Purpose, Replied, ReplyOutcome, Search, UnitState,
     dispatch_id,
@@ -34,7 +36,8 @@ pub use plural::counted;
 pub use record::{Body, DeadLetter, Ledger, Outcome, Reason, Record};
 pub(crate) use report::words;
 pub use report::{
-    Antenna, Cover, Datum, DeviceReport, Event, EventPhase, Fix, Lift, Load, Power, Sighting, SightingKind, place,
+    Alarm, Antenna, Cover, Datum, DeviceReport, Event, EventKind, EventPhase, Fix, Lift, Load, Power, Sighting,
+    SightingKind, place,
 };
 pub use rule::{CountWindow, Departments, Incident, Tally, Timing, Verdict, Window};
 pub use schedule::{Schedule, ScheduleError};

@@ -77,6 +77,70 @@ words! {
     EventPhase { Start = "start", End = "end" }
 }
 words! {
+    /// Alarms that have a name of ours, in reports of every dialect. Others are kept as they came. The first 32 are the alarm bits of
+    /// JT/T 808, in their order.
+    Alarm {
+        Sos = "sos",
+        Overspeed = "overspeed",
+        Fatigue = "fatigue",
+        Danger = "danger",
+        GnssFault = "gnss_fault",
+        AntennaOpen = "antenna_open",
+        AntennaShort = "antenna_short",
+        PowerLow = "power_low",
+        PowerLost = "power_lost",
+        DisplayFault = "display_fault",
+        TtsFault = "tts_fault",
+        CameraFault = "camera_fault",
+        CardFault = "card_fault",
+        OverspeedWarning = "overspeed_warning",
+        FatigueWarning = "fatigue_warning",
+        DrivingViolation = "driving_violation",
+        TyrePressure = "tyre_pressure",
+        RightTurnBlindSpot = "right_turn_blind_spot",
+        DailyDriving = "daily_driving",
+        OvertimeStop = "overtime_stop",
+        Area = "area",
+        Route = "route",
+        SegmentTime = "segment_time",
+        RouteDeviation = "route_deviation",
+        VssFault = "vss_fault",
+        FuelFault = "fuel_fault",
+        Theft = "theft",
+        IllegalIgnition = "illegal_ignition",
+        IllegalMovement = "illegal_movement",
+        Collision = "collision",
+        Rollover = "rollover",
+        IllegalDoor = "illegal_door",
+        VideoLost = "video_lost",
+        StorageFault = "storage_fault",
+        Jamming = "jamming",
+    }
+}
+words! {
+    /// Kinds of events that have a name of ours. Others are kept as they came.
+    EventKind {
+        Fatigue = "fatigue",
+        Phone = "phone",
+        Smoking = "smoking",
+        Distracted = "distracted",
+        DriverAbsent = "driver_absent",
+        DriverChange = "driver_change",
+        SeatBelt = "seat_belt",
+        LensCovered = "lens_covered",
+        ForwardCollision = "forward_collision",
+        LaneDeparture = "lane_departure",
+        Headway = "headway",
+        Pedestrian = "pedestrian",
+        BlindSpotRight = "blind_spot_right",
+        BlindSpotLeft = "blind_spot_left",
+        HarshBrake = "harsh_brake",
+        HarshTurn = "harsh_turn",
+        HarshAcceleration = "harsh_acceleration",
+        Spill = "spill",
+    }
+}
+words! {
     /// What kind of roadside or site sensor saw something.
     SightingKind { Anpr = "anpr", Weigh = "weigh", Wash = "wash", Spill = "spill", Video = "video" }
 }
@@ -162,7 +226,7 @@ pub fn place(lat: Option<f64>, lon: Option<f64>) -> Option<(f64, f64)> {
 /// Something a dashcam noticed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
-    /// `fatigue`, `phone`, `harsh_brake` … as the contract lists them; others are kept.
+    /// An [`EventKind`], or another word, which is kept.
     pub kind: Arc<str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub level: Option<i64>,

@@ -12,7 +12,7 @@ use super::{
     layer::{Areas, Lines, numbers_by},
 };
 use crate::{
-    model::{Text, Time, Validity, plate},
+    model::{Named, NamedZone, Names, Text, Time, Validity, plate},
     spatial::Network,
 };
 
@@ -263,6 +263,26 @@ impl Registry {
             (Some(own), Some(common)) => Some(own.min(common)),
             (own, common) => own.or(common),
         }
+    }
+}
+
+impl Names for Registry {
+    fn name(&self, what: Named, id: &str, at: Time) -> Option<&str> {
+        let name = match what {
+            Named::Company => &self.company(id, at)?.name,
+            Named::Driver => &self.driver(id, at)?.name,
+            Named::Place => &self.places.named(id, at)?.1.name,
+            Named::Zone => &self.zones.named(id, at)?.1.name,
+            Named::District => &self.districts.named(id, at)?.1.name,
+            Named::Route => &self.route(id, at)?.name,
+            Named::Road => self.roads.get(self.road_number(id, at)?).name.as_ref()?,
+        };
+        Some(&**name).filter(|name| !name.is_empty())
+    }
+
+    fn zone(&self, zone_id: &str, at: Time) -> Option<NamedZone<'_>> {
+        let (_, zone) = self.zones.named(zone_id, at)?;
+        Some(NamedZone { kind: zone.kind.as_str(), tags: &zone.tags })
     }
 }
 

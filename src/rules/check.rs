@@ -291,6 +291,7 @@ impl<'a> FileCheck<'a, '_> {
             enabled,
             shadow,
             templates,
+            zones: when.predicate.zones.clone(),
             risk: None,
         };
         let written = |node| scalar(node).unwrap_or_else(|| node.to_json().to_string());

@@ -40,6 +40,7 @@ use super::{
     errors::nearest,
     functions::{NORMAL, NORMAL_PLATE},
     never,
+    zones::ZonesMeant,
 };
 use crate::model::{Column, ColumnSet, Kind, limits, plate};
 
@@ -49,6 +50,8 @@ pub(super) struct Predicate {
     conjuncts: Vec<Expr>,
     /// The columns that it names.
     pub columns: ColumnSet,
+    /// The zones that it is about.
+    pub zones: ZonesMeant,
 }
 
 /// What is wrong with a predicate, at which byte of it.
@@ -145,13 +148,14 @@ impl Compiler {
             return Err(sleeping.into_iter().map(problem).collect());
         }
         let is_plain = self.is_kept || literal(&expr);
+        let zones = ZonesMeant::of(&expr);
         let expr = self.simplified(expr).map_err(|error| words.explain(&error))?;
         if !is_plain && matches!(&expr, Expr::Literal(ScalarValue::Boolean(None | Some(false)), _)) {
             let hint = "it says the same of every row; compare columns with one another or with a value".to_owned();
             return Err(vec![PredicateProblem { hint: Some(hint), ..words.at_start("this is never true".to_owned()) }]);
         }
         self.attempt(&expr).map_err(|error| words.explain(&error))?;
-        Ok(Predicate { conjuncts: self.conjuncts(expr), columns })
+        Ok(Predicate { conjuncts: self.conjuncts(expr), columns, zones })
     }
 
     /// An expression as it was read, and compiled though it may be refused; `None` where it makes no sense.
@@ -162,7 +166,8 @@ impl Compiler {
         let columns = read.column_refs().iter().filter_map(|column| Column::named(&column.name)).collect();
         let read = in_normal_form(read).ok()?;
         let conjuncts = self.conjuncts(self.simplified(read.clone()).ok()?);
-        words.map(|_| (read, Predicate { conjuncts, columns }))
+        let zones = ZonesMeant::of(&read);
+        words.map(|_| (read, Predicate { conjuncts, columns, zones }))
     }
 
     /// Expressions over the schema of `columns` alone.
@@ -584,7 +589,7 @@ impl Predicate {
         let reaches = when(at_gate, score.gt_eq(lit(i64::from(from)))).end().ok()?;
         let gate: ColumnSet = Column::named("source_gate").into_iter().collect();
         let columns = parts.iter().fold(gate, |set, (part, _)| set.union(part.columns));
-        Some(Self { conjuncts: vec![reaches], columns })
+        Some(Self { conjuncts: vec![reaches], columns, zones: ZonesMeant::default() })
     }
 
     /// True becomes unknown wherever `mute` holds; false stays false.

@@ -2,8 +2,8 @@
 
 use std::fmt::Write;
 
-use super::errors::nearest;
-use crate::model::{Column, ColumnSet, Facts, Kind, Language, LocalText, Value};
+use super::{errors::nearest, zones::ZonesMeant};
+use crate::model::{Column, ColumnSet, Facts, Kind, Language, LocalText, Named, Names, Time, Value};
 
 /// A message with holes for columns. What is unknown is said in words, lists are joined by commas, `{{` and `}}` are braces.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,8 +27,8 @@ impl Templates {
     }
 
     /// The messages for a row.
-    pub fn fill(&self, row: &Facts) -> LocalText {
-        LocalText { zh: self.zh.fill(row), en: self.en.fill(row) }
+    pub fn fill(&self, row: &Facts, zones: &ZonesMeant, names: &dyn Names) -> LocalText {
+        LocalText { zh: self.zh.fill(row, zones, names), en: self.en.fill(row, zones, names) }
     }
 }
 
@@ -99,18 +99,62 @@ impl Template {
     }
 
     /// The message for a row.
-    fn fill(&self, row: &Facts) -> String {
+    fn fill(&self, row: &Facts, zones: &ZonesMeant, names: &dyn Names) -> String {
         let mut message = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => message.push_str(text),
-                Part::Column { column, decimals } => {
-                    show(&mut message, *column, row.value(*column), *decimals, self.language);
-                }
+                Part::Column { column, decimals } => match named(*column) {
+                    Some(what) => self.show_names(&mut message, *column, what, row, zones, names),
+                    None => show(&mut message, *column, row.value(*column), *decimals, self.language),
+                },
             }
         }
         message
     }
+
+    /// Shows ids by name. No id at all is unknown.
+    fn show_names(
+        &self,
+        message: &mut String,
+        column: Column,
+        what: Named,
+        row: &Facts,
+        zones: &ZonesMeant,
+        names: &dyn Names,
+    ) {
+        let at = row.event_time.unwrap_or_default();
+        match row.value(column) {
+            Value::Text(id) if !id.is_empty() => message.push_str(name(what, id, at, names)),
+            Value::TextList(ids) if !ids.is_empty() => {
+                let meant = zones.among(ids, row, names).into_iter().map(|id| name(what, id, at, names));
+                let meant: Vec<&str> = meant.collect();
+                message.push_str(if meant.is_empty() { none(self.language) } else { "" });
+                message.push_str(&meant.join(if self.language == Language::Zh { "、" } else { ", " }));
+            }
+            Value::TextList(_) => message.push_str(none(self.language)),
+            _ => message.push_str(unknown(column, self.language)),
+        }
+    }
+}
+
+/// What the ids in a column are ids of, if that has names.
+fn named(column: Column) -> Option<Named> {
+    Some(match column.name() {
+        "company_id" => Named::Company,
+        "driver_id" | "manifest_driver_id" => Named::Driver,
+        "place_id" | "last_place_id" | "trip_source_id" | "sighting_place_id" => Named::Place,
+        "zone_id" | "zone_ids" | "zones_crossed" => Named::Zone,
+        "district_id" => Named::District,
+        "route_id" => Named::Route,
+        "road_id" | "settled_road_id" => Named::Road,
+        _ => return None,
+    })
+}
+
+/// The name of what has this id, or the id.
+fn name<'a>(what: Named, id: &'a str, at: Time, names: &'a dyn Names) -> &'a str {
+    names.name(what, id, at).unwrap_or(id)
 }
 
 fn lone_brace(brace: &str, offset: usize) -> TemplateProblem {
@@ -156,10 +200,15 @@ fn hole(inside: &str, offset: usize) -> Result<Part, TemplateProblem> {
 fn unknown(column: Column, language: Language) -> &'static str {
     let (zh, en) = match column.name() {
         "road_name" | "settled_road_name" => ("无名道路", "a road without a name"),
-        "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => ("无", "none"),
+        "permit_id" | "manifest_id" | "route_id" | "place_id" | "place_kind" => return none(language),
         _ => ("未知", "unknown"),
     };
     if language == Language::Zh { zh } else { en }
+}
+
+/// What is said where there is nothing.
+fn none(language: Language) -> &'static str {
+    if language == Language::Zh { "无" } else { "none" }
 }
 
 /// A word of a column that holds known words, in Chinese.
@@ -184,6 +233,19 @@ fn in_chinese(column: Column, word: &str) -> Option<&'static str> {
         ("place_status", "open") => "营业",
         ("place_status", "closed") => "停业",
         ("place_status", "full") => "已满",
+        ("place_kind", "source") => "工地",
+        ("place_kind", "sink") => "消纳场",
+        ("place_kind", "backfill") => "回填点",
+        ("place_kind", "transfer") => "中转站",
+        ("place_kind", "depot") => "停车场",
+        ("place_kind", "workshop") => "维修厂",
+        ("zone_kind", "forbidden") => "禁行区",
+        ("zone_kind", "restricted") => "限行区",
+        ("zone_kind", "speed") => "限速区",
+        ("zone_kind", "control") => "管控区",
+        ("zone_kind", "water") => "水域保护区",
+        ("zone_kind", "eco") => "生态保护区",
+        ("zone_kind", "operating_area") => "作业区域",
         ("clock_fault", "time_zone") => "时区错误",
         ("clock_fault", "week_rollover") => "GPS 周数翻转",
         ("clock_fault", "never_set") => "从未校时",
@@ -204,6 +266,7 @@ fn in_chinese(column: Column, word: &str) -> Option<&'static str> {
         ("events", "blind_spot_left") => "左侧盲区有人",
         ("events", "harsh_brake") => "急刹车",
         ("events", "harsh_turn") => "急转弯",
+        ("events", "harsh_acceleration") => "急加速",
         ("events", "spill") => "撒漏",
         _ => return None,
     })
@@ -214,6 +277,7 @@ fn show(message: &mut String, column: Column, value: Value<'_>, decimals: Option
     let word = |text| Some(text).filter(|_| is_chinese).and_then(|text| in_chinese(column, text));
     let written = match (value, decimals) {
         (Value::Null, _) => message.write_str(unknown(column, language)),
+        (Value::TextList(list), _) if list.is_empty() => message.write_str(none(language)),
         (Value::Float(number), _) if !number.is_finite() => message.write_str(unknown(column, language)),
         (Value::Float(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number + 0.0),
         (Value::Float(number), None) => write!(message, "{number}"),

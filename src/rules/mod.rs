@@ -39,6 +39,7 @@ mod test;
 
 #[cfg(test)]
 mod tests;
+mod zones;
 
 pub use compile::bracketed;
 pub use complete::{Completed, NotCompleted};

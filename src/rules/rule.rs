@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{message::Templates, risk::RiskSheet};
-use crate::model::{Column, ColumnSet, Departments, Facts, Incident, LocalText, Severity, Tally, Text, Timing};
+use super::{message::Templates, risk::RiskSheet, zones::ZonesMeant};
+use crate::model::{Column, ColumnSet, Departments, Facts, Incident, LocalText, Names, Severity, Tally, Text, Timing};
 
 /// A rule's name, by language tag (`zh`, `en`). A name written without a language stands under the empty tag.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,14 +71,17 @@ pub struct Rule {
     /// The line at which it begins, from 1.
     pub line: u32,
     pub(super) templates: Templates,
+    /// The zones that its message names.
+    pub(super) zones: ZonesMeant,
     /// The sheet whose reasons its message tells.
     pub(super) risk: Option<Arc<RiskSheet>>,
 }
 
 impl Rule {
-    /// The message for a row in each language: the templates filled in. What is unknown is said in words.
-    pub fn messages(&self, row: &Facts) -> LocalText {
-        let Some(sheet) = &self.risk else { return self.templates.fill(row) };
+    /// The message for a row in each language: the templates filled in. Companies, drivers, places, zones, districts, routes and
+    /// roads go by their names as of the row's time, those without one by their ids. What is unknown is said in words.
+    pub fn messages(&self, row: &Facts, names: &dyn Names) -> LocalText {
+        let Some(sheet) = &self.risk else { return self.templates.fill(row, &self.zones, names) };
         let plate = row.plate.as_deref().unwrap_or("?");
         let LocalText { zh, en } = sheet.told(row);
         LocalText { zh: format!("{plate}：{zh}"), en: format!("{plate}: {en}") }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::*;
-use crate::model::{Alert, AlertId, AlertState, Column, Facts, LocalText, Severity, Time, Verdict, limits};
+use crate::model::{
+    Alert, AlertId, AlertState, Column, Facts, LocalText, Named, NamedZone, Names, Severity, Text, Time, Verdict,
+    limits,
+};
 
 /// A rule with nothing but an id and what `rest` says.
 fn rule(rest: &str) -> String {
@@ -320,7 +323,7 @@ fn a_sheet_of_risks_adds_up_what_holds_and_names_what_is_unknown() {
         assert_eq!((risk.score, risk.unknown.len()), (score, unknown));
         assert_eq!(risk.level.is_some(), score >= 40);
     }
-    let message = rule.messages(&row(Some(true), Some(80.0), Some("in"))).en;
+    let message = rule.messages(&row(Some(true), Some(80.0), Some("in")), &()).en;
     assert_eq!(message, "P1: risk 70 before departure: heavy (30), too fast (40)");
     let other = load(&sheet("levels: { minor: 40 }\nreasons: [{ id: heavy, weight: 31, when: loaded }]"));
     assert_ne!(other.rules()[0].version, rule.version);
@@ -550,7 +553,7 @@ fn a_rule_with_a_zone_in_its_key_is_judged_for_each_zone() {
             assert_eq!((verdicts.when(1, row), verdicts.of_zones(1, row).is_none()), (True, true));
         }
         assert_eq!(verdicts.raised(), [true; 4]);
-        let message = set.rules()[0].messages(verdicts.seen(0, 0, &rows[0], Some("b")).0).en;
+        let message = set.rules()[0].messages(verdicts.seen(0, 0, &rows[0], Some("b")).0, &()).en;
         assert_eq!(message, "zone b b");
     }
 }
@@ -633,10 +636,95 @@ fn messages_are_in_both_languages() {
         ("{ en: 'only {cover}' }", "only unknown", "only unknown"),
     ] {
         let set = load(&rule(&format!("when: loaded\nmessage: {written}")));
-        assert_eq!(set.rules()[0].messages(&truck()), LocalText { zh: zh.into(), en: en.into() }, "{written}");
+        assert_eq!(set.rules()[0].messages(&truck(), &()), LocalText { zh: zh.into(), en: en.into() }, "{written}");
     }
     let named = load(&rule("when: loaded\nname: { zh: 超速, en: Speeding }"));
-    assert_eq!(named.rules()[0].messages(&truck()).zh, "粤B00001 超速");
+    assert_eq!(named.rules()[0].messages(&truck(), &()).zh, "粤B00001 超速");
+}
+
+/// Five zones and one of everything else that has a name; what begins with `?` is not registered.
+struct City;
+
+impl Names for City {
+    fn name(&self, what: Named, id: &str, _: Time) -> Option<&str> {
+        Some(match (what, id) {
+            _ if id.starts_with('?') => return None,
+            (Named::Zone, "core") => "老城区",
+            (Named::Zone, "river") => "沿江",
+            (Named::Zone, _) => return None,
+            (Named::Company, _) => "安达运输",
+            (Named::Driver, _) => "王伟",
+            (Named::Place, _) => "东湖工地",
+            (Named::District, _) => "南山区",
+            (Named::Route, _) => "三号线",
+            (Named::Road, _) => "滨海大道",
+        })
+    }
+
+    fn zone(&self, zone_id: &str, _: Time) -> Option<NamedZone<'_>> {
+        let school = || -> &'static [Text] {
+            static SCHOOL: std::sync::LazyLock<Vec<Text>> = std::sync::LazyLock::new(|| vec!["school".into()]);
+            &SCHOOL
+        };
+        let (kind, tags) = match zone_id {
+            "core" => ("forbidden", &[][..]),
+            "river" => ("water", &[][..]),
+            "peak" => ("restricted", school()),
+            "area" => ("operating_area", &[][..]),
+            _ => return None,
+        };
+        Some(NamedZone { kind, tags })
+    }
+}
+
+/// The operating area, in which every truck is, was listed among the forbidden zones that a truck had entered.
+#[test]
+fn a_message_names_the_zones_that_the_rule_is_about() {
+    for (when, zone_ids, expected) in [
+        ("in_forbidden", "area core river peak", "老城区"),
+        ("in_forbidden and not in_restricted", "area core peak", "老城区"),
+        ("not (in_forbidden = false)", "area core peak", "老城区"),
+        ("in_forbidden is not false", "area core peak", "老城区"),
+        ("(in_water or in_eco) and coalesce(moving, true)", "area river core", "沿江"),
+        ("in_water or in_forbidden", "area core peak river", "老城区, 沿江"),
+        ("case when loaded then in_restricted else in_forbidden end", "area core peak", "老城区, peak"),
+        ("array_has(zone_tags, 'school')", "area core peak", "peak"),
+        ("array_has(zone_ids, 'core') and in_water is not true", "area core river", "老城区"),
+        ("outside_operating_area = false and loaded", "area core", "area"),
+        ("outside_operating_area", "core", "老城区"),
+        ("loaded", "area core ?new", "老城区, ?new"),
+        ("loaded", "area", "area"),
+        ("loaded", "", "none"),
+        ("in_forbidden is null", "area river", "none"),
+    ] {
+        let set = load(&rule(&format!("when: {when}\nmessage: {{ en: '{{zone_ids}}' }}")));
+        let zone_ids: Vec<&str> = zone_ids.split_whitespace().collect();
+        let row = Facts { zone_ids: list(&zone_ids), ..truck() };
+        assert_eq!(set.rules()[0].messages(&row, &City).en, expected, "{when} in {zone_ids:?}");
+    }
+}
+
+/// A dispatcher read `K7 at work in P-0093`: nobody knows places, drivers and companies by their ids.
+#[test]
+fn a_message_says_names_and_ids_where_there_are_none() {
+    let row = Facts {
+        company_id: Some("C1".into()),
+        driver_id: Some("D7".into()),
+        manifest_driver_id: Some("?D8".into()),
+        place_id: Some("P1".into()),
+        route_id: Some("R3".into()),
+        district_id: Some("S1".into()),
+        ..truck()
+    };
+    for (written, en) in [
+        ("{company_id} {driver_id} {manifest_driver_id}", "安达运输 王伟 ?D8"),
+        ("{place_id} {route_id} {district_id}", "东湖工地 三号线 南山区"),
+        ("{vehicle_id} {permit_id}", "V1 none"),
+        ("{last_place_id}", "unknown"),
+    ] {
+        let set = load(&rule(&format!("when: loaded\nmessage: {{ en: '{written}' }}")));
+        assert_eq!(set.rules()[0].messages(&row, &City).en, en, "{written}");
+    }
 }
 
 #[test]
@@ -645,15 +733,15 @@ fn messages_are_filled() {
         ("{plate} {speed_kmh:.0} km/h on {road_name}", "粤B00001 66 km/h on 滨海大道"),
         ("{speed_kmh} {speed_limit_kmh:.2} {local_hour} {loaded}", "66 60.00 0 true"),
         ("{cover} {manifest_id} {silent_s:.1}", "unknown none unknown"),
-        ("{events}, {alarms}.", "fatigue, phone, ."),
+        ("{events}, {alarms}.", "fatigue, phone, none."),
         ("{{plate}} {event_time}", "{plate} 2026-03-01T14:00:00.000Z"),
     ] {
         let set = load(&rule(&format!("when: loaded\nmessage: '{template}'")));
-        assert_eq!(set.rules()[0].messages(&truck()).en, expected, "{template}");
+        assert_eq!(set.rules()[0].messages(&truck(), &()).en, expected, "{template}");
     }
     let named = load(&rule("when: loaded\nname: { zh: 超速, en: 'Too {fast}' }"));
-    assert_eq!(named.rules()[0].messages(&truck()).en, "粤B00001 Too {fast}");
-    assert_eq!(load(&rule("when: loaded")).rules()[0].messages(&truck()).en, "粤B00001 a-rule");
+    assert_eq!(named.rules()[0].messages(&truck(), &()).en, "粤B00001 Too {fast}");
+    assert_eq!(load(&rule("when: loaded")).rules()[0].messages(&truck(), &()).en, "粤B00001 a-rule");
 }
 
 #[test]
@@ -1081,7 +1169,7 @@ fn every_rule_of_the_pack_says_who_and_what() {
     let set = RuleSet::parse(PACK).unwrap();
     for rule in set.rules() {
         assert!(rule.name.languages().count() == 2 && rule.description.is_some(), "{}", rule.id);
-        let messages = rule.messages(&lawful());
+        let messages = rule.messages(&lawful(), &());
         let is_chinese =
             |text: &str| text.replace("粤B00001", "").chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
         assert!(is_chinese(&messages.zh) && messages.zh != messages.en, "{}: {messages:?}", rule.id);

@@ -7,10 +7,10 @@ use rusqlite::{Connection, types::Value};
 
 use super::{LAT, LON, START_MS, alert};
 use crate::{
-    command::{Desk, Settings, UnitInfo},
+    command::{Desk, News, Settings, UnitInfo},
     model::{
-        AlertId, Answer, Body, Finding, Outcome, Reason, Record, Settled, Severity, Time, Transition, UnitKind,
-        UnitReply, UnitReport, UnitStatus,
+        AlertId, Answer, Body, Finding, Language, LocalText, Outcome, Reason, Record, Settled, Severity, Time,
+        Transition, UnitKind, UnitReply, UnitReport, UnitStatus,
     },
     store::{Store, StoreError, Tx},
 };
@@ -134,6 +134,22 @@ fn crash_image(from: &Path, to: &Path) {
             fs::copy(name(from), name(to)).expect("a copy");
         }
     }
+}
+
+#[test]
+fn alerts_and_orders_are_told_in_the_language_that_is_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("language.sqlite");
+    let store = Store::open(&path).expect("a store");
+    let settings = Settings { language: Language::Zh, ..Settings::default() };
+    let mut desk = Desk::open(settings, roster(), &store.reader()).expect("a desk");
+    let mut found = alert("a1", Severity::Critical, time_of(0));
+    found.messages = LocalText { zh: "超速".into(), en: found.message.clone() };
+    let transitions = [Transition::Opened(found.clone())];
+    let news = store.commit(|tx| desk.alerts(tx, &transitions, time_of(0))).expect("a commit");
+    let [News::Alert(told, _), News::Order(order), ..] = news.as_slice() else { panic!("{news:?}") };
+    assert_eq!((&*told.message, &told.messages, &*order.message), ("超速", &found.messages, "超速"));
+    assert_eq!(store.reader().alert("a1").expect("the book"), Some(told.clone()));
 }
 
 #[test]

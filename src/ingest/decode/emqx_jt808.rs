@@ -16,7 +16,7 @@ use super::{
     Content, Context, Foreign, Report,
     fields::{Fields, FromJson as _, agreed, is_nothing},
 };
-use crate::model::{Antenna, DeviceReport, Event, EventPhase, Fix, Load, Power, Time};
+use crate::model::{Alarm, Antenna, DeviceReport, Event, EventKind, EventPhase, Fix, Load, Power, Time};
 
 /// 0x0200: where it is.
 const LOCATION: i64 = 0x0200;
@@ -142,25 +142,27 @@ impl<'a> Terminal<'a> {
     }
 
     fn alarms(&self, alarm: Bits, extra: &Fields) -> Vec<Arc<str>> {
-        let is_known = |bit: &usize| match bit {
+        // Table of alarm flags: 15 to 17 are reserved before 2019, 31 from then on.
+        let is_known = |bit: usize| match bit {
             15..=17 => self.is_2019,
             31 => !self.is_2019,
             _ => true,
         };
-        let of_bits = (0..ALARMS.len()).filter(|bit| alarm.has(*bit)).filter(is_known).map(|bit| ALARMS[bit]);
-        let of_video = VIDEO_FAULTS.iter().filter(|(item, _)| is_any_set(extra, item)).map(|(_, name)| *name);
-        of_bits.chain(of_video).map(Arc::from).collect()
+        let bits = Alarm::ALL.iter().take(32).enumerate();
+        let of_bits = bits.filter(|(bit, _)| alarm.has(*bit) && is_known(*bit)).map(|(_, alarm)| alarm);
+        let of_video = VIDEO_FAULTS.iter().filter(|(item, _)| is_any_set(extra, item)).map(|(_, alarm)| alarm);
+        of_bits.chain(of_video).map(|alarm| alarm.as_str().into()).collect()
     }
 
     fn events(&self, alarm: Bits, status: Bits, extra: &Fields) -> Vec<Event> {
         let bits = [
-            (alarm.has(17), "blind_spot_right"),
-            (status.has(6), "forward_collision"),
-            (status.has(7), "lane_departure"),
+            (alarm.has(17), EventKind::BlindSpotRight),
+            (status.has(6), EventKind::ForwardCollision),
+            (status.has(7), EventKind::LaneDeparture),
         ];
         let of_bits = bits.into_iter().filter(|(is_set, _)| *is_set && self.is_2019);
         of_bits
-            .map(|(_, kind)| Event::of(kind))
+            .map(|(_, kind)| Event::of(kind.as_str()))
             .chain(covered(extra))
             .chain(ACTIVE_SAFETY.iter().filter_map(|item| item.event(extra)))
             .collect()
@@ -209,42 +211,6 @@ impl Bits {
     }
 }
 
-/// Alarms by bit (JT/T 808, table of alarm flags). 15 to 17 are reserved before 2019, 31 from then on.
-const ALARMS: [&str; 32] = [
-    "sos",
-    "overspeed",
-    "fatigue",
-    "danger",
-    "gnss_fault",
-    "antenna_open",
-    "antenna_short",
-    "power_low",
-    "power_lost",
-    "display_fault",
-    "tts_fault",
-    "camera_fault",
-    "card_fault",
-    "overspeed_warning",
-    "fatigue_warning",
-    "driving_violation",
-    "tyre_pressure",
-    "right_turn_blind_spot",
-    "daily_driving",
-    "overtime_stop",
-    "area",
-    "route",
-    "segment_time",
-    "route_deviation",
-    "vss_fault",
-    "fuel_fault",
-    "theft",
-    "illegal_ignition",
-    "illegal_movement",
-    "collision",
-    "rollover",
-    "illegal_door",
-];
-
 fn power(alarm: Bits) -> Power {
     match (alarm.has(8), alarm.has(7)) {
         (true, _) => Power::Lost,
@@ -279,9 +245,9 @@ struct ActiveSafety {
     /// Where the level and the vehicle's speed stand, if they do.
     level_at: Option<usize>,
     speed_at: usize,
-    kinds: &'static [(u8, &'static str)],
+    kinds: &'static [(u8, EventKind)],
     /// What only the dialect of Guangdong knows.
-    guangdong_kinds: &'static [(u8, &'static str)],
+    guangdong_kinds: &'static [(u8, EventKind)],
 }
 
 /// How long items 0x64 and 0x65 are in the dialect of Guangdong; the national ones have 47 bytes.
@@ -293,7 +259,12 @@ const ACTIVE_SAFETY: [ActiveSafety; 3] = [
         item: "100",
         level_at: Some(6),
         speed_at: 12,
-        kinds: &[(1, "forward_collision"), (2, "lane_departure"), (3, "headway"), (4, "pedestrian")],
+        kinds: &[
+            (1, EventKind::ForwardCollision),
+            (2, EventKind::LaneDeparture),
+            (3, EventKind::Headway),
+            (4, EventKind::Pedestrian),
+        ],
         guangdong_kinds: &[],
     },
     // 0x65: the driver.
@@ -302,21 +273,21 @@ const ACTIVE_SAFETY: [ActiveSafety; 3] = [
         level_at: Some(6),
         speed_at: 12,
         kinds: &[
-            (1, "fatigue"),
-            (2, "phone"),
-            (3, "smoking"),
-            (4, "distracted"),
-            (5, "driver_absent"),
-            (17, "driver_change"),
+            (1, EventKind::Fatigue),
+            (2, EventKind::Phone),
+            (3, EventKind::Smoking),
+            (4, EventKind::Distracted),
+            (5, EventKind::DriverAbsent),
+            (17, EventKind::DriverChange),
         ],
-        guangdong_kinds: &[(6, "lens_covered"), (10, "seat_belt"), (13, "phone")],
+        guangdong_kinds: &[(6, EventKind::LensCovered), (10, EventKind::SeatBelt), (13, EventKind::Phone)],
     },
     // 0x67: what is beside it.
     ActiveSafety {
         item: "103",
         level_at: None,
         speed_at: 6,
-        kinds: &[(2, "blind_spot_left"), (3, "blind_spot_right")],
+        kinds: &[(2, EventKind::BlindSpotLeft), (3, EventKind::BlindSpotRight)],
         guangdong_kinds: &[],
     },
 ];
@@ -335,16 +306,16 @@ impl ActiveSafety {
         };
         let level = self.level_at.and_then(|at| item.get(at)).map(|level| i64::from(*level));
         let speed_kmh = item.get(self.speed_at).map(|speed| f64::from(*speed));
-        Some(Event { level, phase, speed_kmh, ..Event::of(kind) })
+        Some(Event { level, phase, speed_kmh, ..Event::of(kind.as_str()) })
     }
 }
 
 /// Items 0x15 and 0x17 of JT/T 1078: a bit for each camera without a picture, and for each faulty store.
-const VIDEO_FAULTS: [(&str, &str); 2] = [("21", "video_lost"), ("23", "storage_fault")];
+const VIDEO_FAULTS: [(&str, Alarm); 2] = [("21", Alarm::VideoLost), ("23", Alarm::StorageFault)];
 
 /// Item 0x16 of JT/T 1078: a bit for each camera whose lens is covered.
 fn covered(extra: &Fields) -> Option<Event> {
-    is_any_set(extra, "22").then(|| Event::of("lens_covered"))
+    is_any_set(extra, "22").then(|| Event::of(EventKind::LensCovered.as_str()))
 }
 
 fn is_any_set(extra: &Fields, item: &str) -> bool {

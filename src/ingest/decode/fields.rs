@@ -59,7 +59,12 @@ macro_rules! closed_sets {
     ($($name:ident: $expected:literal),+ $(,)?) => { $(impl Words for $name {
         const EXPECTED: &'static str = $expected;
         fn of(word: &str) -> Option<Self> { $name::parse(&spelling(word)) }
-    })+ };
+    })+
+    #[cfg(test)]
+    #[test]
+    fn what_is_expected_of_a_word_is_its_set() {
+        $(assert_eq!($expected.replace(" or ", ", "), $name::ALL.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(", "));)+
+    } };
 }
 closed_sets! {
     Fix: "none, 2d or 3d",

@@ -10,7 +10,7 @@ use super::{
     Content, Context, Foreign, Report,
     fields::{Fields, agreed},
 };
-use crate::model::{DeviceReport, Fix, Power, Time};
+use crate::model::{Alarm, DeviceReport, Fix, Power, Time};
 
 /// What the apps send besides locations.
 const OTHERS: [&str; 13] = [
@@ -69,7 +69,11 @@ fn location(context: Context, mut message: Fields) -> Result<Report, String> {
         odometer_m: message.take::<f64>("odometer").map(|km| km * 1000.0),
         ignition: message.take("ign"),
         power,
-        alarms: power.filter(|power| *power == Power::Lost).map(|_| "power_lost".into()).into_iter().collect(),
+        alarms: power
+            .filter(|power| *power == Power::Lost)
+            .map(|_| Alarm::PowerLost.as_str().into())
+            .into_iter()
+            .collect(),
         ..DeviceReport::default()
     };
     let odd = std::mem::take(&mut message.odd);

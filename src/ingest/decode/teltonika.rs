@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::{Content, Context, Foreign, Report, fields::Fields};
-use crate::model::{DeviceReport, Event, Fix, Power};
+use crate::model::{Alarm, DeviceReport, Event, EventKind, Fix, Power};
 
 /// Below this a truck's battery, of 12 V or 24 V, is not connected; millivolts.
 const BATTERY_MV: f64 = 6_000.0;
@@ -39,10 +39,10 @@ fn reported_by(context: Context, device_id: Arc<str>, mut reported: Fields) -> R
     let has_fix = position.is_some_and(|position| position != (0.0, 0.0));
     let power = power(&mut reported);
     let mut alarms: Vec<Arc<str>> = Vec::new();
-    alarms.extend(power.filter(|power| *power == Power::Lost).map(|_| "power_lost".into()));
-    for (avl_id, alarm) in [("249", "jamming"), ("247", "collision")] {
+    alarms.extend(power.filter(|power| *power == Power::Lost).map(|_| Alarm::PowerLost.as_str().into()));
+    for (avl_id, alarm) in [("249", Alarm::Jamming), ("247", Alarm::Collision)] {
         let is_on = reported.take::<i64>(avl_id).is_some_and(|value| value != 0);
-        alarms.extend(is_on.then(|| alarm.into()));
+        alarms.extend(is_on.then(|| alarm.as_str().into()));
     }
     let report = DeviceReport {
         device_id,
@@ -88,10 +88,10 @@ fn power(reported: &mut Fields) -> Option<Power> {
 /// From AVL 253 (green driving): 1 harsh acceleration, 2 braking, 3 cornering.
 fn harsh(reported: &mut Fields) -> Option<Event> {
     let kind = match reported.take::<i64>("253") {
-        Some(2) => "harsh_brake",
-        Some(3) => "harsh_turn",
-        Some(1) => "harsh_acceleration",
+        Some(2) => EventKind::HarshBrake,
+        Some(3) => EventKind::HarshTurn,
+        Some(1) => EventKind::HarshAcceleration,
         _ => return None,
     };
-    Some(Event::of(kind))
+    Some(Event::of(kind.as_str()))
 }

@@ -12,7 +12,7 @@ use super::{
     Content, Context, Foreign, Report,
     fields::{Fields, agreed, time_problem},
 };
-use crate::model::{Antenna, DeviceReport, Event, Fix, Power, Time};
+use crate::model::{Alarm, Antenna, DeviceReport, Event, EventKind, Fix, Power, Time};
 
 /// Kilometres per hour of one knot, exactly.
 const KNOT_KMH: f64 = 1.852;
@@ -106,12 +106,13 @@ impl Alarms {
 
     fn add(&mut self, name: &str) {
         let event = match name {
-            "hardBraking" => Some("harsh_brake"),
-            "hardCornering" => Some("harsh_turn"),
+            "hardBraking" => Some(EventKind::HarshBrake),
+            "hardCornering" => Some(EventKind::HarshTurn),
+            "hardAcceleration" => Some(EventKind::HarshAcceleration),
             _ => None,
         };
         if let Some(kind) = event {
-            return self.events.push(Event::of(kind));
+            return self.events.push(Event::of(kind.as_str()));
         }
         match name {
             "powerCut" | "powerOff" => self.power = Some(Power::Lost),
@@ -127,16 +128,16 @@ impl Alarms {
 /// Our name for an alarm; where we have none of our own, the server's in our spelling.
 fn canonical(name: &str) -> String {
     let ours = match name {
-        "powerCut" | "powerOff" => "power_lost",
-        "lowPower" => "power_low",
-        "gpsAntennaCut" => "antenna_open",
-        "accident" => "collision",
-        "fatigueDriving" => "fatigue",
+        "powerCut" | "powerOff" => Alarm::PowerLost,
+        "lowPower" => Alarm::PowerLow,
+        "gpsAntennaCut" => Alarm::AntennaOpen,
+        "accident" => Alarm::Collision,
+        "fatigueDriving" => Alarm::Fatigue,
         other => {
             let spell =
                 |c: char| if c.is_ascii_uppercase() { format!("_{}", c.to_ascii_lowercase()) } else { c.into() };
             return other.chars().map(spell).collect();
         }
     };
-    ours.to_owned()
+    ours.as_str().to_owned()
 }
