@@ -187,7 +187,7 @@ fn narrow(old: &RuleSet, new: &RuleSet, rules: &RuleChanges) -> anyhow::Result<O
 /// The folder that was named, else what the data folder holds, else the folder that is configured.
 fn registry(args: &BacktestArgs, config: &Config) -> anyhow::Result<Registry> {
     if let Some(dir) = &args.registry {
-        return Ok(Registry::read_dir(dir)?);
+        return Ok(Registry::read_dir(dir, &config.zone())?);
     }
     let book = config.data.join(BOOK);
     if book.exists() {
@@ -196,7 +196,7 @@ fn registry(args: &BacktestArgs, config: &Config) -> anyhow::Result<Registry> {
     if config.registry.as_os_str().is_empty() {
         bail!("{} is missing: name a folder of registry files with --registry", book.display());
     }
-    Ok(Registry::read_dir(&config.registry)?)
+    Ok(Registry::read_dir(&config.registry, &config.zone())?)
 }
 
 /// The records of the journal that arrived since a time.

@@ -37,7 +37,7 @@ pub struct FactsArgs {
 pub fn run(args: &FactsArgs) -> anyhow::Result<ExitCode> {
     let columns = columns(&args.columns)?;
     let config = args.sources.settings.load()?;
-    let registry = Arc::new(Registry::read_dir(&args.sources.registry)?);
+    let registry = Arc::new(Registry::read_dir(&args.sources.registry, &config.zone())?);
     let needed: ColumnSet = columns.iter().copied().collect();
     let fold = Fold::new(Arc::clone(&registry), needed, config.facts());
     let front = Front::new(registry, config.admission(), config.tick_ms()).with_format(args.sources.format);

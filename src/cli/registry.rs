@@ -16,7 +16,7 @@ use super::{
     now,
 };
 use crate::{
-    model::counted,
+    model::{Zone, counted},
     registry::{
         Book, Counts, Difference, Encoding, Entity, ImportSummary, RegistryError, RowVersion, Taking, template,
     },
@@ -54,6 +54,9 @@ pub enum RegistryCommand {
         /// In what files are written that are no UTF-8: gbk (with gb2312 and gb18030)
         #[arg(long, value_name = "NAME", default_value = "utf-8", value_parser = encoding)]
         encoding: Encoding,
+        /// IANA zone of times that bear none, such as 2026/3/1 22:05
+        #[arg(long, value_name = "ZONE", default_value = "Asia/Shanghai", env = "MUCKWATCH_TIME_ZONE")]
+        time_zone: String,
         /// Say it as one JSON object, with every key of what is added, changed and closed
         #[arg(long)]
         json: bool,
@@ -106,9 +109,20 @@ fn entity(name: &str) -> Result<Entity, String> {
 /// When the book of the registry cannot be used, or a file cannot be written.
 pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
     match command {
-        RegistryCommand::Import { dir, data, since, judge_again, allow_closing, dry_run, encoding, json } => {
+        RegistryCommand::Import {
+            dir,
+            data,
+            since,
+            judge_again,
+            allow_closing,
+            dry_run,
+            encoding,
+            time_zone,
+            json,
+        } => {
+            let zone = Zone::named(&time_zone).context("failed to read --time-zone")?;
             std::fs::create_dir_all(&data).with_context(|| format!("failed to make {}", data.display()))?;
-            let book = Book::open(&data.join(BOOK))?;
+            let book = Book::open(&data.join(BOOK))?.in_zone(zone);
             let now = now();
             let since = since.map(|since| since.time(now));
             if let Some(since) = since.filter(|since| *since > now) {
@@ -177,6 +191,14 @@ fn import(mut book: Book, dir: &Path, taking: Taking, json: bool) -> anyhow::Res
 }
 
 fn print_summary(summary: &ImportSummary, taking: Taking) {
+    if !summary.warnings.is_empty() {
+        out!("{}:", counted(summary.warnings.len(), "warning"));
+        summary.warnings.iter().take(SHOWN).for_each(|warning| out!("  {warning}"));
+        let more = summary.warnings.len().saturating_sub(SHOWN);
+        if more > 0 {
+            out!("  and {more} more (--json names all)");
+        }
+    }
     if taking.dry_run {
         out!("nothing was changed; this would be:");
     }
@@ -202,7 +224,7 @@ fn print_summary(summary: &ImportSummary, taking: Taking) {
     }
 }
 
-/// Keys of what is added or changed that are shown; --json shows all.
+/// Warnings, and keys of what is added or changed, that are shown; --json shows all.
 const SHOWN: usize = 20;
 
 fn print_keys(what: &str, keys: &BTreeSet<String>, most: usize) {
@@ -232,6 +254,7 @@ fn summary_json(summary: &ImportSummary, dry_run: bool) -> Json {
         "entities": entities.collect::<serde_json::Map<String, Json>>(),
         "since": summary.since,
         "vehicles": summary.vehicles,
+        "warnings": summary.warnings,
     })
 }
 

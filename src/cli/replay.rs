@@ -83,7 +83,7 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
 pub fn reference(sources: &Sources, rules: &Path) -> anyhow::Result<Reference> {
     let config = sources.settings.load()?;
     Ok(Reference {
-        registry: Arc::new(Registry::read_dir(&sources.registry)?),
+        registry: Arc::new(Registry::read_dir(&sources.registry, &config.zone())?),
         rules: Arc::new(RuleSet::load(rules)?),
         facts: config.facts(),
         tick_ms: config.tick_ms(),

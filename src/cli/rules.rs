@@ -118,7 +118,7 @@ fn check(dir: &Path, registry: Option<&Path>) -> anyhow::Result<ExitCode> {
         report([rules.err(), tests.err()].into_iter().flatten())?;
         return Ok(ExitCode::FAILURE);
     };
-    let registry = registry.map(Registry::read_dir).transpose()?;
+    let registry = registry.map(|dir| Registry::read_dir(dir, &crate::model::Zone::china())).transpose()?;
     warnings(rules, registry.as_ref()).iter().for_each(|warning| out!("warning: {warning}"));
     let enabled = rules.enabled().count();
     let count = counted(rules.rules().len(), "rule");
@@ -269,7 +269,7 @@ fn registry_of(case: &TestCase) -> anyhow::Result<Registry> {
             let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
             Registry::parse(&files)?
         }
-        RegistrySource::Folder(dir) => Registry::read_dir(dir)?,
+        RegistrySource::Folder(dir) => Registry::read_dir(dir, &crate::model::Zone::china())?,
     })
 }
 
@@ -311,7 +311,7 @@ mod tests {
     fn the_units_of_the_example_folder_work_where_the_pack_tells() {
         let dir = tempfile::tempdir().unwrap();
         crate::registry::template(dir.path(), false).unwrap();
-        let registry = Registry::read_dir(dir.path()).unwrap();
+        let registry = Registry::read_dir(dir.path(), &crate::model::Zone::china()).unwrap();
         let departments: Vec<_> =
             registry.units("2026-03-01T00:00:00Z".parse().unwrap()).map(|unit| unit.department.clone()).collect();
         assert!(!departments.is_empty());

@@ -1067,7 +1067,7 @@ impl Judge {
                 let by = if row.row_kind == Some("timer") { self.reference.late.too_old(now) } else { now };
                 lapse(rules, (by, now), origin, &mut vehicle.now.alerts, findings);
                 let names = &*self.reference.registry;
-                advance(rules, names, verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
+                advance((rules, names), verdicts, index, row, origin, &mut vehicle.now.alerts, findings);
                 let findings = &mut findings[before..];
                 vehicle.past.tell(origin.leg as usize, findings, rules);
                 vehicle.retold.sign(findings);
@@ -1268,8 +1268,7 @@ fn lapse(
 
 /// Lets every rule say of one row what it says.
 fn advance(
-    rules: &RuleSet,
-    names: &Registry,
+    (rules, names): (&RuleSet, &Registry),
     verdicts: &Verdicts,
     index: usize,
     row: &Facts,

@@ -40,6 +40,25 @@ pub fn without_province(plate: &str) -> Option<&str> {
     is_plate.then_some(rest)
 }
 
+/// Of the mainland's provinces the character with which their plates begin (GA 36-2018).
+const PROVINCES: &str = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼";
+
+/// Whether a plate in normal form is one that a truck of the mainland may bear: province, letter and five digits or letters, of a
+/// new-energy vehicle six; I and O are none of them (GA 36-2018). The last one may be `学`, `警`, `挂`, `港`, `澳`, `试` or `超`.
+pub fn has_known_form(plate: &str) -> bool {
+    let mut rest = plate.chars();
+    let is_letter = |c: char| c.is_ascii_uppercase() && !matches!(c, 'I' | 'O');
+    let begins =
+        rest.next().is_some_and(|c| PROVINCES.contains(c)) && rest.next().is_some_and(|c| c.is_ascii_uppercase());
+    let rest: Vec<char> = rest.collect();
+    let is_number = |c: &char| is_letter(*c) || c.is_ascii_digit();
+    begins
+        && matches!(rest.len(), 5 | 6)
+        && rest.split_last().is_some_and(|(last, first)| {
+            first.iter().all(is_number) && (is_number(last) || "学警挂港澳试超".contains(*last))
+        })
+}
+
 /// How many characters differ between two plates in normal form, put in or left out too; `None` for more than `most`. Of at most
 /// 16 characters each: longer ones are no plates.
 pub fn edits(one: &str, other: &str, most: usize) -> Option<usize> {
@@ -123,6 +142,27 @@ mod tests {
         }
         assert!(matches!(plate("粤B12345D"), Cow::Borrowed(_)), "the usual costs nothing");
         assert_ne!(plate("粤B12345"), plate("粤B12346"));
+    }
+
+    #[test]
+    fn a_truck_bears_a_plate_of_a_known_form() {
+        for written in ["粤B12345", "粤BD12345", "粤B12345D", "粤B1234挂", "川A00001", "粤BK9Z8D"] {
+            assert!(has_known_form(written), "{written}");
+        }
+        for written in [
+            "",
+            "粤B1234",
+            "粤B1234567",
+            "B12345",
+            "粤112345",
+            "粤B1234O",
+            "粤B12I45",
+            "港B12345",
+            "AB12345",
+            "粤B1挂345",
+        ] {
+            assert!(!has_known_form(written), "{written}");
+        }
     }
 
     #[test]

@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use jiff::{Span, Timestamp, civil::Date, tz::TimeZone};
+use jiff::{
+    Span, Timestamp,
+    civil::{Date, Time as Clock},
+    tz::TimeZone,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z.
@@ -163,6 +167,30 @@ impl Zone {
 }
 
 impl Zone {
+    /// A local date or time as people and tables write it, the year first: `2026/3/1`, `2026-03-01 22:05`, `2026年3月1日 22:05:09`. Of a date
+    /// its first instant and that of the next day; of a time that instant, twice. `None`: it is neither.
+    pub fn read(&self, written: &str) -> Option<(Time, Time)> {
+        let plain = written.trim().replace(['年', '月', '/', '.'], "-").replace(['日', 'T'], " ");
+        let (date, clock) = plain.split_once(' ').unwrap_or((&plain, ""));
+        let date = numbers::<3>(date, '-').filter(|_| date.find('-') == Some(4))?;
+        let date =
+            Date::new(i16::try_from(date[0]).ok()?, i8::try_from(date[1]).ok()?, i8::try_from(date[2]).ok()?).ok()?;
+        let instant = |at: jiff::civil::DateTime| {
+            Some(Time::from_millis(at.to_zoned(self.0.clone()).ok()?.timestamp().as_millisecond()))
+        };
+        let clock = clock.trim();
+        if clock.is_empty() {
+            return Some((instant(date.into())?, instant(date.tomorrow().ok()?.into())?));
+        }
+        let [hour, minute, second] = match numbers::<3>(clock, ':') {
+            Some(clock) => clock,
+            None => numbers::<2>(clock, ':').map(|[hour, minute]| [hour, minute, 0])?,
+        };
+        let [hour, minute, second] = [hour, minute, second].map(|number| i8::try_from(number).ok());
+        let at = instant(date.to_datetime(Clock::new(hour?, minute?, second?, 0).ok()?))?;
+        Some((at, at))
+    }
+
     /// The calendar period in which an instant lies: its first instant, and the first of the next.
     pub fn period(&self, at: Time, period: Period) -> (Time, Time) {
         let instant = Timestamp::from_millisecond(at.0).unwrap_or_default();
@@ -182,6 +210,14 @@ impl Zone {
         };
         (instant(first), first.checked_add(span).map_or(at, instant))
     }
+}
+
+/// So many numbers with a mark between them.
+fn numbers<const N: usize>(text: &str, mark: char) -> Option<[u16; N]> {
+    let is_number = |part: &&str| (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit());
+    let numbers: Option<Vec<u16>> =
+        text.split(mark).map(|part| Some(part).filter(is_number).and_then(|part| part.parse().ok())).collect();
+    numbers?.try_into().ok()
 }
 
 /// A period of the local calendar.
@@ -249,6 +285,34 @@ mod tests {
         assert_eq!(zone.local(half_past_midnight), Zone::china().local(half_past_midnight));
         assert_eq!(zone.clock(half_past_midnight), "2026-03-02 00:30:00");
         assert!(Zone::named("Asia/Atlantis").is_err());
+    }
+
+    #[test]
+    fn local_dates_and_times_are_read_as_tables_write_them() {
+        let zone = Zone::named("Asia/Shanghai").unwrap();
+        let read = |written: &str| zone.read(written).map(|(first, next)| (first.to_string(), next.to_string()));
+        let day = Some(("2026-02-28T16:00:00.000Z".to_owned(), "2026-03-01T16:00:00.000Z".to_owned()));
+        for written in ["2026/3/1", "2026-03-01", "2026.3.1", "2026年3月1日", " 2026/03/01 "] {
+            assert_eq!(read(written), day, "{written}");
+        }
+        let at = "2026-03-01T14:05:09.000Z".to_owned();
+        for written in ["2026/3/1 22:05:09", "2026-03-01T22:05:09", "2026年3月1日22:05:09", "2026-3-1  22:5:9"] {
+            assert_eq!(read(written), Some((at.clone(), at.clone())), "{written}");
+        }
+        assert_eq!(read("2026/3/1 22:05").map(|(first, _)| first), Some("2026-03-01T14:05:00.000Z".to_owned()));
+        for other in [
+            "",
+            "2026",
+            "3/1/2026",
+            "26/3/1",
+            "2026/13/1",
+            "2026/2/30",
+            "2026/3/1 25:00",
+            "2026-03-01T22:05:09Z",
+            "20260301",
+        ] {
+            assert_eq!(read(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -27,14 +27,14 @@ use sha2::{Digest, Sha256};
 
 use super::{
     geometry,
-    problem::{Origin, RegistryError},
+    problem::{Origin, Problem, Problems, RegistryError},
     read,
     row::RawRow,
     schema::{Entity, ShapeKind},
     snapshot::Registry,
     source::{self, Encoding, Tables},
 };
-use crate::model::{Time, Validity, limits};
+use crate::model::{Time, Validity, Zone, limits};
 
 /// The version of the book's tables.
 const VERSION: i64 = 2;
@@ -109,6 +109,8 @@ pub struct ImportSummary {
     pub since: Option<Time>,
     /// The vehicles that this is about, at most [`limits::TOUCHED_VEHICLES`] of them; `None`: it may be about any.
     pub vehicles: Option<BTreeSet<String>>,
+    /// What may be wrong with what was given, or was not read.
+    pub warnings: Vec<Problem>,
 }
 
 /// How a batch is taken.
@@ -198,6 +200,8 @@ pub struct HeldRow {
 /// The file that keeps the versions.
 pub struct Book {
     db: Connection,
+    /// Of times that bear none.
+    zone: Zone,
 }
 
 /// A row as the book keeps it.
@@ -236,7 +240,7 @@ impl Book {
         let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
         db.busy_timeout(BUSY)?;
         match db.query_row("pragma user_version", [], |row| row.get(0))? {
-            VERSION => Ok(Self { db }),
+            VERSION => Ok(Self { db, zone: Zone::china() }),
             // It is brought up to date first.
             1 => Self::open(path),
             found => Err(RegistryError::Newer { found, known: VERSION }),
@@ -279,7 +283,13 @@ impl Book {
         }
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
-        Ok(Self { db })
+        Ok(Self { db, zone: Zone::china() })
+    }
+
+    /// Reads times that bear no zone in this one; otherwise they are China's.
+    #[must_use]
+    pub fn in_zone(self, zone: Zone) -> Self {
+        Self { zone, ..self }
     }
 
     /// Takes a folder as the whole of what holds from now on (of a correction: from then on); all or nothing.
@@ -288,8 +298,8 @@ impl Book {
     /// Those of [`Registry::read_dir`], and SQLite's own; then nothing has changed.
     pub fn import(&mut self, dir: &Path, taking: impl Into<Taking>) -> Result<ImportSummary, RegistryError> {
         let taking = taking.into();
-        let tables = read::tables_of_dir(dir, taking.encoding)?;
-        self.batch("import", taking, |batch| {
+        let (tables, warnings) = read::tables_of_dir(dir, taking.encoding, &self.zone)?;
+        self.batch("import", taking, warnings, |batch| {
             let mut is_partial = false;
             for entity in Entity::ALL {
                 match tables.get(entity) {
@@ -318,11 +328,11 @@ impl Book {
         rows: &[Json],
         taking: impl Into<Taking>,
     ) -> Result<ImportSummary, RegistryError> {
-        let mut problems = Vec::new();
-        let given = source::parse_json(entity, rows, &mut problems);
-        read::refuse(problems)?;
-        self.batch("upsert", taking.into(), |batch| {
-            batch.take(entity, &given, false)?;
+        let mut problems = Problems::default();
+        let given = Tables::from([(entity, source::parse_json(entity, rows, &self.zone, &mut problems))]);
+        let warnings = read::warnings(&given, problems)?;
+        self.batch("upsert", taking.into(), warnings, |batch| {
+            batch.take(entity, &given[&entity], false)?;
             batch.fits_together()
         })
     }
@@ -331,6 +341,7 @@ impl Book {
         &mut self,
         kind: &str,
         taking: Taking,
+        warnings: Vec<Problem>,
         work: impl FnOnce(&mut Batch) -> Result<(), RegistryError>,
     ) -> Result<ImportSummary, RegistryError> {
         let tx = self.db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
@@ -368,7 +379,7 @@ impl Book {
         if !taking.dry_run {
             tx.commit()?;
         }
-        Ok(ImportSummary { batch: id, at, digest, counts, differences, since, vehicles })
+        Ok(ImportSummary { batch: id, at, digest, counts, differences, since, vehicles, warnings })
     }
 
     /// What the batches after this one want judged again, in order.
@@ -567,12 +578,12 @@ impl Batch<'_> {
 
     /// Whether what is open now fits together.
     fn fits_together(&self) -> Result<(), RegistryError> {
-        let (mut tables, mut problems) = (load(&self.tx, "where closed_in is null", self.id)?, Vec::new());
+        let (mut tables, mut problems) = (load(&self.tx, "where closed_in is null", self.id)?, Problems::default());
         for row in tables.values_mut().flatten() {
             row.valid = narrowed(row.valid, self.at);
         }
         read::validate(&tables, &mut problems);
-        read::refuse(problems)
+        problems.refuse().map(drop)
     }
 
     /// Compares rows given with rows open; `whole` when they are all there is of the entity.
@@ -756,7 +767,7 @@ fn load(db: &Connection, filter: &str, batch: i64) -> Result<Tables, RegistryErr
                 case when closed_in > {batch} then max(said_to_ms, coalesce(from_ms, said_to_ms)) else to_ms end
          from row {filter} order by id"
     );
-    let (mut statement, mut tables, mut problems) = (db.prepare(&query)?, Tables::new(), Vec::new());
+    let (mut statement, mut tables, mut problems) = (db.prepare(&query)?, Tables::new(), Problems::default());
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let (name, body): (String, String) = (row.get(0)?, row.get(1)?);
@@ -781,5 +792,5 @@ fn load(db: &Connection, filter: &str, batch: i64) -> Result<Tables, RegistryErr
         let cells = entity.columns().iter().map(|column| cell(column.name).into()).collect();
         tables.entry(entity).or_default().push(RawRow { origin, cells, valid, shape });
     }
-    read::refuse(problems).map(|()| tables)
+    problems.refuse().map(|_| tables)
 }

@@ -2,8 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use geo::{BoundingRect as _, Relate as _};
+use rstar::{
+    RTree, RTreeObject as _,
+    primitives::{GeomWithData, Rectangle},
+};
+
+use super::geometry::multi_polygon;
 use super::{
-    problem::{Problem, nearest, quoted},
+    problem::{Problem, Problems, nearest, quoted},
     row::RawRow,
     schema::{Entity, REFERENCES, UNIQUE},
 };
@@ -18,7 +25,7 @@ const PROPOSALS: usize = 50;
 pub(super) type Known<'a> = BTreeMap<Entity, &'a [RawRow]>;
 
 /// Every problem between the rows of these tables.
-pub(super) fn check(tables: &Known, problems: &mut Vec<Problem>) {
+pub(super) fn check(tables: &Known, problems: &mut Problems) {
     for (entity, column, target) in REFERENCES {
         if let (Some(rows), Some(targets)) = (tables.get(entity), tables.get(target)) {
             check_references(*entity, column, rows, *target, targets, problems);
@@ -34,8 +41,62 @@ pub(super) fn check(tables: &Known, problems: &mut Vec<Problem>) {
             check_unique(*entity, key.name, rows, problems);
         }
     }
+    if let Some(places) = tables.get(&Entity::Places) {
+        check_overlaps(places, problems);
+        if let Some(permits) = tables.get(&Entity::Permits) {
+            check_permits(permits, places, problems);
+        }
+    }
     for (entity, column) in UNIQUE {
         check_unique(*entity, column, tables.get(entity).copied().unwrap_or_default(), problems);
+    }
+}
+
+/// Warns of places that cover one another while both hold: a truck in both is in either. What touches along a fence is no overlap.
+fn check_overlaps(places: &[RawRow], problems: &mut Problems) {
+    let areas: Vec<(usize, geo::MultiPolygon)> =
+        places.iter().enumerate().filter_map(|(number, row)| Some((number, multi_polygon(row)?))).collect();
+    let boxed = |(at, (_, area)): (usize, &(usize, geo::MultiPolygon))| {
+        let bounds = area.bounding_rect()?;
+        Some(GeomWithData::new(
+            Rectangle::from_corners([bounds.min().x, bounds.min().y], [bounds.max().x, bounds.max().y]),
+            at,
+        ))
+    };
+    let tree = RTree::bulk_load(areas.iter().enumerate().filter_map(boxed).collect());
+    for (at, (number, area)) in areas.iter().enumerate() {
+        let Some(reach) = boxed((at, &areas[at])) else { continue };
+        let mut others: Vec<usize> = tree
+            .locate_in_envelope_intersecting(reach.envelope())
+            .map(|other| other.data)
+            .filter(|other| *other < at)
+            .collect();
+        others.sort_unstable();
+        for other in others {
+            let (row, earlier) = (&places[*number], &places[areas[other].0]);
+            let relation = area.relate(&areas[other].1);
+            let covers =
+                relation.is_overlaps() || relation.is_contains() || relation.is_within() || relation.is_equal_topo();
+            if covers && overlap(row.valid, earlier.valid) {
+                let found = format!("a place that overlaps {}", quoted(earlier.key()));
+                problems.warn(row.origin.problem(Some("geometry"), found, "places apart from one another"));
+            }
+        }
+    }
+}
+
+/// Warns of permits whose earth comes from a sink, or goes to a source.
+fn check_permits(permits: &[RawRow], places: &[RawRow], problems: &mut Problems) {
+    let kinds: HashMap<&str, &str> = places.iter().map(|row| (row.key(), row.cell(Entity::Places, "kind"))).collect();
+    for row in permits {
+        for (column, wrong, right) in [("source_id", "sink", "source"), ("sink_ids", "source", "sink")] {
+            for id in row.cell(Entity::Permits, column).split_whitespace() {
+                if kinds.get(id) == Some(&wrong) {
+                    let found = format!("{}, a {wrong}", quoted(id));
+                    problems.warn(row.origin.problem(Some(column), found, format!("a {right}")));
+                }
+            }
+        }
     }
 }
 
@@ -45,7 +106,7 @@ fn check_references(
     rows: &[RawRow],
     target: Entity,
     targets: &[RawRow],
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) {
     let known: HashMap<&str, ()> = targets.iter().map(|row| (row.key(), ())).collect();
     let mut proposals = 0;
@@ -65,7 +126,7 @@ fn unknown(row: &RawRow, column: &str, id: &str, target: Entity, known: &HashMap
     problem
 }
 
-fn check_blacklist(rows: &[RawRow], tables: &Known, problems: &mut Vec<Problem>) {
+fn check_blacklist(rows: &[RawRow], tables: &Known, problems: &mut Problems) {
     let subjects = [("vehicle", Entity::Vehicles), ("company", Entity::Companies), ("driver", Entity::Drivers)];
     for (subject, target) in subjects {
         let Some(targets) = tables.get(&target) else { continue };
@@ -86,7 +147,7 @@ fn overlap(a: Validity, b: Validity) -> bool {
     !before(a, b) && !before(b, a) && !never(a) && !never(b)
 }
 
-fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Vec<Problem>) {
+fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Problems) {
     let mut earlier: HashMap<&str, Vec<&RawRow>> = HashMap::with_capacity(rows.len());
     for row in rows {
         let value = row.cell(entity, column);

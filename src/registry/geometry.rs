@@ -2,7 +2,11 @@
 
 use std::fmt::{self, Write as _};
 
-use geo::line_intersection::{LineIntersection, line_intersection};
+use geo::{
+    Validation as _,
+    line_intersection::{LineIntersection, line_intersection},
+    validation::{InvalidMultiPolygon, InvalidPolygon, RingRole},
+};
 use rstar::{
     RTree, RTreeObject as _,
     primitives::{GeomWithData, Rectangle},
@@ -24,6 +28,8 @@ use crate::{
 pub(super) enum Shape {
     /// Polygons of rings of points; rings are closed.
     Area(Vec<Vec<Vec<Point>>>),
+    /// The middle of a circle, whose radius is a column.
+    Centre(Point),
     /// Parts of points.
     Line(Vec<Vec<Point>>),
 }
@@ -66,20 +72,29 @@ fn wrong<T>(found: impl Into<String>, expected: impl Into<String>) -> Result<T, 
     Err((found.into(), expected.into()))
 }
 
-/// Reads a GeoJSON geometry of the kind that an entity has.
-pub(super) fn read(text: &str, kind: ShapeKind, datum: Datum) -> Result<Shape, Wrong> {
+/// Reads a GeoJSON geometry of the kind that an entity has; with what was found and mended on the way, where only one way of mending is
+/// possible.
+pub(super) fn read(text: &str, kind: ShapeKind, datum: Datum) -> Result<(Shape, Vec<Wrong>), Wrong> {
+    let mut mended = Vec::new();
+    let shape = shape(text, kind, datum, &mut mended)?;
+    Ok((shape, mended))
+}
+
+fn shape(text: &str, kind: ShapeKind, datum: Datum, mended: &mut Vec<Wrong>) -> Result<Shape, Wrong> {
     let expected = match kind {
-        ShapeKind::Area => "a Polygon or MultiPolygon",
+        ShapeKind::Area => "a Polygon, a MultiPolygon, or a Point with radius_m",
         _ => "a LineString or MultiLineString",
     };
     let written: Written = serde_json::from_str(text).or_else(|e| wrong(format!("no geometry ({e})"), expected))?;
     let coordinates = written.coordinates.map_or("null", RawValue::get);
     let shape = match (kind, written.kind.as_str()) {
-        (ShapeKind::Area, "Polygon") => Shape::Area(vec![rings(parse(coordinates)?, datum)?]),
+        (ShapeKind::Area, "Polygon") => Shape::Area(vec![rings(parse(coordinates)?, datum, mended)?]),
         (ShapeKind::Area, "MultiPolygon") => {
             let polygons: Vec<Vec<Vec<Position>>> = parse(coordinates)?;
-            Shape::Area(polygons.into_iter().map(|polygon| rings(polygon, datum)).collect::<Result<_, _>>()?)
+            let polygons = polygons.into_iter().map(|polygon| rings(polygon, datum, mended));
+            Shape::Area(apart(polygons.collect::<Result<_, _>>()?, mended)?)
         }
+        (ShapeKind::Area, "Point") => Shape::Centre(point(parse(coordinates)?, datum)?),
         (ShapeKind::Line, "LineString") => Shape::Line(vec![part(parse(coordinates)?, datum)?]),
         (ShapeKind::Line, "MultiLineString") => {
             let parts: Vec<Vec<Position>> = parse(coordinates)?;
@@ -106,27 +121,112 @@ fn points(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
     if positions.len() > limits::REGISTRY_POSITIONS {
         return wrong(format!("{} positions", positions.len()), format!("at most {}", limits::REGISTRY_POSITIONS));
     }
-    let convert = |Position(p): Position| match p.is_on_globe() {
-        true => Ok(to_wgs84(datum, p.lon, p.lat)),
-        false => wrong(format!("[{}, {}]", p.lon, p.lat), "[longitude, latitude] within [-180, -90] and [180, 90]"),
-    };
-    positions.into_iter().map(convert).collect()
+    positions.into_iter().map(|position| point(position, datum)).collect()
 }
 
-fn rings(rings: Vec<Vec<Position>>, datum: Datum) -> Result<Vec<Vec<Point>>, Wrong> {
+fn point(Position(p): Position, datum: Datum) -> Result<Point, Wrong> {
+    match p.is_on_globe() {
+        true => Ok(to_wgs84(datum, p.lon, p.lat)),
+        false => wrong(format!("[{}, {}]", p.lon, p.lat), "[longitude, latitude] within [-180, -90] and [180, 90]"),
+    }
+}
+
+fn rings(rings: Vec<Vec<Position>>, datum: Datum, mended: &mut Vec<Wrong>) -> Result<Vec<Vec<Point>>, Wrong> {
     if rings.is_empty() {
         return wrong("a polygon without rings", "an outer ring");
     }
-    rings.into_iter().map(|positions| ring(positions, datum)).collect()
+    let rings: Vec<Vec<Point>> =
+        rings.into_iter().map(|positions| ring(positions, datum, mended)).collect::<Result<_, _>>()?;
+    if rings.len() > 1 {
+        check_holes(&rings)?;
+    }
+    Ok(rings)
 }
 
-fn ring(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
-    let points = points(positions, datum)?;
+/// Holes lie within the outer ring and apart from one another: what two of them cover would not be a hole.
+fn check_holes(rings: &[Vec<Point>]) -> Result<(), Wrong> {
+    let at = |ring: usize| rings.get(ring).and_then(|ring| ring.first()).copied().unwrap_or(Point::new(0.0, 0.0));
+    let said = |ring: usize| format!("hole {ring} at [{:.6}, {:.6}]", at(ring).lon, at(ring).lat);
+    let number = |role: &RingRole| match role {
+        RingRole::Exterior => 0,
+        RingRole::Interior(index) => index + 1,
+    };
+    for error in polygon(rings).validation_errors() {
+        match error {
+            InvalidPolygon::InteriorRingNotContainedInExteriorRing(role) => {
+                return wrong(
+                    format!("{} that does not lie within the outer ring", said(number(&role))),
+                    "holes within the outer ring",
+                );
+            }
+            InvalidPolygon::IntersectingRingsOnAnArea(one, other)
+            | InvalidPolygon::IntersectingRingsOnALine(one, other) => {
+                let hole = number(&one).max(number(&other));
+                return wrong(
+                    format!("{} that overlaps another ring", said(hole)),
+                    "holes apart from one another and from the outer ring",
+                );
+            }
+            // What rings are in themselves was looked at before.
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Polygons of one shape, each once; they may touch and not cover one another.
+fn apart(polygons: Vec<Vec<Vec<Point>>>, mended: &mut Vec<Wrong>) -> Result<Vec<Vec<Vec<Point>>>, Wrong> {
+    let mut once: Vec<Vec<Vec<Point>>> = Vec::with_capacity(polygons.len());
+    for polygon in polygons {
+        match once.contains(&polygon) {
+            true => mended.push(("a polygon that is given twice".into(), "each once: it was taken once".into())),
+            false => once.push(polygon),
+        }
+    }
+    if once.len() > 1 {
+        for error in geo::MultiPolygon::new(once.iter().map(|rings| polygon(rings)).collect()).validation_errors() {
+            if let InvalidMultiPolygon::ElementsOverlaps(one, other) = error {
+                let found = format!("polygons {} and {} that overlap", one.0 + 1, other.0 + 1);
+                return wrong(found, "polygons apart from one another, or one around both");
+            }
+        }
+    }
+    Ok(once)
+}
+
+fn polygon(rings: &[Vec<Point>]) -> geo::Polygon {
+    let line = |ring: &Vec<Point>| geo::LineString::from_iter(ring.iter().map(|p| geo::Coord { x: p.lon, y: p.lat }));
+    let outer = rings.first().map_or_else(|| geo::LineString::new(Vec::new()), line);
+    geo::Polygon::new(outer, rings.iter().skip(1).map(line).collect())
+}
+
+/// The polygons of a row, in degrees; `None` of a circle and of what has no area.
+pub(super) fn multi_polygon(row: &super::row::RawRow) -> Option<geo::MultiPolygon> {
+    match &row.shape {
+        Some(Shape::Area(polygons)) => {
+            Some(geo::MultiPolygon::new(polygons.iter().map(|rings| polygon(rings)).collect()))
+        }
+        _ => None,
+    }
+}
+
+fn ring(positions: Vec<Position>, datum: Datum, mended: &mut Vec<Wrong>) -> Result<Vec<Point>, Wrong> {
+    let mut points = points(positions, datum)?;
+    if points.len() > 2 && points.first() != points.last() {
+        mended.push((
+            "a ring that is not closed".into(),
+            "the last position to be the first again: it was closed".into(),
+        ));
+        points.extend(points.first().copied());
+    }
+    // Drawn twice around, the same way.
+    let half = points.len() / 2;
+    if points.len() >= 7 && points.len() % 2 == 1 && points[..=half] == points[half..] {
+        mended.push(("a ring that is drawn twice around its area".into(), "once: it was taken once".into()));
+        points.truncate(half + 1);
+    }
     if points.len() < 4 {
         return wrong(format!("a ring of {} positions", points.len()), "at least 4, the last one the first again");
-    }
-    if points.first() != points.last() {
-        return wrong("a ring that is not closed", "the last position to be the first again");
     }
     if points.windows(2).filter(|pair| pair[0] != pair[1]).count() < 3 {
         return wrong("a ring of fewer than 3 different positions", "at least 3");
@@ -192,6 +292,7 @@ impl Shape {
         #[serde(tag = "type", content = "coordinates")]
         enum Stored {
             MultiPolygon(Vec<Vec<Vec<Position>>>),
+            Point(Position),
             MultiLineString(Vec<Vec<Position>>),
         }
         let plain = |positions: Vec<Position>| positions.into_iter().map(|Position(point)| point).collect();
@@ -200,6 +301,7 @@ impl Shape {
                 let rings = |rings: Vec<Vec<Position>>| rings.into_iter().map(plain).collect();
                 Some(Self::Area(polygons.into_iter().map(rings).collect()))
             }
+            (ShapeKind::Area, Stored::Point(Position(centre))) => Some(Self::Centre(centre)),
             (ShapeKind::Line, Stored::MultiLineString(parts)) => {
                 Some(Self::Line(parts.into_iter().map(plain).collect()))
             }
@@ -232,6 +334,10 @@ impl Shape {
             Self::Area(polygons) => {
                 text.push_str(r#"{"type":"MultiPolygon","coordinates":"#);
                 list(&mut text, polygons, |text, rings| list(text, rings, |text, ring| list(text, ring, position)));
+            }
+            Self::Centre(centre) => {
+                text.push_str(r#"{"type":"Point","coordinates":"#);
+                position(&mut text, centre);
             }
             Self::Line(parts) => {
                 text.push_str(r#"{"type":"MultiLineString","coordinates":"#);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::model::counted;
+use crate::model::{counted, limits};
 
 /// Why registering failed.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +36,65 @@ impl RegistryError {
             _ => &[],
         }
     }
+}
+
+/// What was found while reading.
+#[derive(Debug, Default)]
+pub(super) struct Problems {
+    errors: Vec<Problem>,
+    /// What may be meant, and may be wrong.
+    warnings: Vec<Problem>,
+}
+
+impl Problems {
+    pub fn push(&mut self, error: Problem) {
+        self.errors.push(error);
+    }
+
+    pub fn warn(&mut self, warning: Problem) {
+        self.warnings.push(warning);
+    }
+
+    pub fn errors(&self) -> &[Problem] {
+        &self.errors
+    }
+
+    pub fn warnings(&self) -> &[Problem] {
+        &self.warnings
+    }
+
+    pub fn last_mut(&mut self) -> Option<&mut Problem> {
+        self.errors.last_mut()
+    }
+
+    /// The warnings, in order of file and line, as many as the limit lets through.
+    ///
+    /// # Errors
+    /// [`RegistryError::Invalid`] with what is wrong, in the same order.
+    pub fn refuse(self) -> Result<Vec<Problem>, RegistryError> {
+        if self.errors.is_empty() {
+            Ok(bounded(self.warnings))
+        } else {
+            Err(RegistryError::Invalid(bounded(self.errors)))
+        }
+    }
+}
+
+impl Extend<Problem> for Problems {
+    fn extend<T: IntoIterator<Item = Problem>>(&mut self, errors: T) {
+        self.errors.extend(errors);
+    }
+}
+
+fn bounded(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+    let more = problems.len().saturating_sub(limits::REGISTRY_PROBLEMS);
+    if more > 0 {
+        problems.truncate(limits::REGISTRY_PROBLEMS);
+        let (found, expected) = (counted(more, "more problem"), "none".to_owned());
+        problems.push(Problem { file: "(all files)".into(), found, expected, ..Problem::default() });
+    }
+    problems
 }
 
 struct Lines<'a>(&'a [Problem]);
@@ -120,6 +179,19 @@ pub(super) fn quoted(text: &str) -> String {
         Some((end, _)) => format!("{:?}...", &text[..end]),
         None => format!("{text:?}"),
     }
+}
+
+/// Whether an unknown name is a known one with a slip of the hand: one letter, in long names two, or two that changed places.
+pub(super) fn is_slip(word: &str, known: &str) -> bool {
+    const LONG: usize = 8;
+    let most = if word.chars().count() < LONG { 1 } else { 2 };
+    let sorted = |name: &str| {
+        let mut letters: Vec<char> = name.to_lowercase().chars().collect();
+        letters.sort_unstable();
+        letters
+    };
+    let edits = edits(word, known);
+    edits <= most || (edits == 2 && sorted(word) == sorted(known))
 }
 
 /// The known name nearest to an unknown one, when it is near enough to be meant.

@@ -10,37 +10,38 @@ use super::{
     },
     geometry::Shape,
     layer::{Areas, Lines},
-    problem::{Problem, RegistryError, nearest},
+    problem::{Problem, Problems, RegistryError, nearest},
     row::{Cells, RawRow},
     schema::Entity,
     snapshot::{Registry, Rows},
     source::{self, Encoding, Tables},
 };
 use crate::{
-    model::{Time, UnitKind, counted, limits},
-    spatial::{Area, Point, Polyline},
+    model::{Time, UnitKind, Zone as TimeZone, plate},
+    spatial::{Area, LocalFrame, Point, Polyline},
 };
 
 impl Registry {
-    /// Reads a folder of files as the contract lists them, plain or gzipped (`.gz`); what is missing has no rows.
+    /// Reads a folder of files as the contract lists them, plain or gzipped (`.gz`); what is missing has no rows. Times that bear no
+    /// zone are of `zone`.
     ///
     /// # Errors
     /// [`RegistryError::Invalid`] with every problem of the folder; [`RegistryError::Read`] when a file cannot be read.
-    pub fn read_dir(dir: &Path) -> Result<Self, RegistryError> {
-        let (tables, problems) = tables_in(dir, Encoding::default())?;
+    pub fn read_dir(dir: &Path, zone: &TimeZone) -> Result<Self, RegistryError> {
+        let (tables, problems) = tables_in(dir, Encoding::default(), zone)?;
         Self::of_tables(&tables, problems)
     }
 
-    /// Reads texts by their files' names, such as `("vehicles.csv", "vehicle_id,...")`.
+    /// Reads texts by their files' names, such as `("vehicles.csv", "vehicle_id,...")`. Times that bear no zone are China's.
     ///
     /// # Errors
     /// [`RegistryError::Invalid`] with every problem, an unknown name included.
     pub fn parse(files: &[(&str, &str)]) -> Result<Self, RegistryError> {
-        let (mut tables, mut problems) = (Tables::new(), Vec::new());
+        let (mut tables, mut problems) = (Tables::new(), Problems::default());
         for (name, text) in files {
             match Entity::ALL.iter().copied().find(|entity| entity.file() == *name) {
                 Some(entity) => {
-                    tables.insert(entity, source::parse(entity, text.as_bytes(), &mut problems));
+                    tables.insert(entity, source::parse(entity, text.as_bytes(), &TimeZone::china(), &mut problems));
                 }
                 None => problems.push(unknown_file(name)),
             }
@@ -49,17 +50,17 @@ impl Registry {
     }
 
     /// From rows as read, checked for everything else first, so that all problems come at once.
-    fn of_tables(tables: &Tables, mut problems: Vec<Problem>) -> Result<Self, RegistryError> {
+    fn of_tables(tables: &Tables, mut problems: Problems) -> Result<Self, RegistryError> {
         let typed = validate(tables, &mut problems);
-        refuse(problems)?;
+        problems.refuse()?;
         Ok(Self::new(typed.indexed()))
     }
 
     /// From rows that the book kept, which [`validate`] passed when they came.
     pub(super) fn of_checked(tables: &Tables) -> Result<Self, RegistryError> {
-        let mut problems = Vec::new();
+        let mut problems = Problems::default();
         let typed = typed(tables, &mut problems);
-        refuse(problems)?;
+        problems.refuse()?;
         Ok(Self::new(typed.indexed()))
     }
 }
@@ -74,49 +75,44 @@ fn unknown_file(name: &str) -> Problem {
     }
 }
 
-/// The rows of a folder, checked.
-pub(super) fn tables_of_dir(dir: &Path, encoding: Encoding) -> Result<Tables, RegistryError> {
-    let (tables, mut problems) = tables_in(dir, encoding)?;
+/// The rows of a folder, checked, and what may be wrong with them.
+pub(super) fn tables_of_dir(
+    dir: &Path,
+    encoding: Encoding,
+    zone: &TimeZone,
+) -> Result<(Tables, Vec<Problem>), RegistryError> {
+    let (tables, mut problems) = tables_in(dir, encoding, zone)?;
     validate(&tables, &mut problems);
-    refuse(problems).map(|()| tables)
+    problems.refuse().map(|warnings| (tables, warnings))
+}
+
+/// What may be wrong with rows in themselves, beside what was found when they were read.
+pub(super) fn warnings(tables: &Tables, mut read: Problems) -> Result<Vec<Problem>, RegistryError> {
+    typed(tables, &mut read);
+    read.refuse()
 }
 
 /// The rows of a folder, and what is wrong with its files.
-fn tables_in(dir: &Path, encoding: Encoding) -> Result<(Tables, Vec<Problem>), RegistryError> {
-    let mut problems = Vec::new();
+fn tables_in(dir: &Path, encoding: Encoding, zone: &TimeZone) -> Result<(Tables, Problems), RegistryError> {
+    let mut problems = Problems::default();
     let files = source::read_dir(dir, &mut problems)?;
     let parsed = files.iter().map(|(entity, bytes)| {
         let decoded = encoding.decode(bytes);
-        (*entity, source::parse(*entity, decoded.as_deref().unwrap_or(bytes), &mut problems))
+        (*entity, source::parse(*entity, decoded.as_deref().unwrap_or(bytes), zone, &mut problems))
     });
     let tables = parsed.collect();
     Ok((tables, problems))
 }
 
 /// Every problem of the rows in themselves and between each other; the rows that have none in themselves.
-pub(super) fn validate<'a>(tables: &'a Tables, problems: &mut Vec<Problem>) -> Typed<'a> {
+pub(super) fn validate<'a>(tables: &'a Tables, problems: &mut Problems) -> Typed<'a> {
     // A file of which nothing could be read would make everything that names its rows wrong as well.
-    let broken: Vec<String> = problems.iter().map(|problem| problem.file.clone()).collect();
+    let broken: Vec<String> = problems.errors().iter().map(|problem| problem.file.clone()).collect();
     let typed = typed(tables, problems);
     let known = tables.iter().map(|(entity, rows)| (*entity, rows.as_slice()));
     let whole = known.filter(|(entity, rows)| !rows.is_empty() || !broken.iter().any(|file| file == entity.file()));
     check::check(&whole.collect(), problems);
     typed
-}
-
-/// Fails when there are problems, in order of file and line, as many as the limit lets through.
-pub(super) fn refuse(mut problems: Vec<Problem>) -> Result<(), RegistryError> {
-    if problems.is_empty() {
-        return Ok(());
-    }
-    problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
-    let more = problems.len().saturating_sub(limits::REGISTRY_PROBLEMS);
-    if more > 0 {
-        problems.truncate(limits::REGISTRY_PROBLEMS);
-        let (found, expected) = (counted(more, "more problem"), "none".to_owned());
-        problems.push(Problem { file: "(all files)".into(), found, expected, ..Problem::default() });
-    }
-    Err(RegistryError::Invalid(problems))
 }
 
 /// Typed rows whose shapes are not indexed yet: checking needs no index, and to build one is most of the work.
@@ -145,7 +141,7 @@ impl Typed<'_> {
     }
 }
 
-fn typed<'a>(tables: &'a Tables, problems: &mut Vec<Problem>) -> Typed<'a> {
+fn typed<'a>(tables: &'a Tables, problems: &mut Problems) -> Typed<'a> {
     let rows = Rows {
         vehicles: all(tables, Entity::Vehicles, problems, vehicle),
         companies: all(tables, Entity::Companies, problems, company),
@@ -171,15 +167,15 @@ fn typed<'a>(tables: &'a Tables, problems: &mut Vec<Problem>) -> Typed<'a> {
 fn all<'a, T>(
     tables: &'a Tables,
     entity: Entity,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
     mut read: impl FnMut(&mut Cells, &'a RawRow) -> T,
 ) -> Vec<T> {
     let rows = tables.get(&entity).map_or(&[][..], Vec::as_slice);
     let mut typed = Vec::with_capacity(rows.len());
     for row in rows {
-        let before = problems.len();
+        let before = problems.errors().len();
         let value = read(&mut Cells::new(entity, row, problems), row);
-        if problems.len() == before {
+        if problems.errors().len() == before {
             typed.push(value);
         }
     }
@@ -193,7 +189,37 @@ fn areas<T: super::entity::Versioned>(rows: Vec<Shaped<T>>) -> Areas<T> {
 fn area(row: &RawRow) -> Option<Area> {
     match &row.shape {
         Some(Shape::Area(polygons)) => Area::new(polygons),
+        Some(Shape::Centre(centre)) => Area::new(&[vec![circle(*centre, row)?]]),
         _ => None,
+    }
+}
+
+/// Corners of the polygon that stands for a circle.
+const CORNERS: usize = 72;
+
+/// The ring that stands for a circle: it covers as much.
+fn circle(centre: Point, row: &RawRow) -> Option<Vec<Point>> {
+    let entity = Entity::ALL.iter().copied().find(|entity| entity.file() == row.origin.file)?;
+    let radius_m: f64 = row.cell(entity, "radius_m").parse().ok()?;
+    let step = std::f64::consts::TAU / CORNERS as f64;
+    let corner_m = radius_m * (step / step.sin()).sqrt();
+    let frame = LocalFrame::at(centre);
+    let corner = |number: usize| {
+        let (sin, cos) = (step * (number % CORNERS) as f64).sin_cos();
+        frame.to_point(corner_m * cos, corner_m * sin)
+    };
+    Some((0..=CORNERS).map(corner).collect())
+}
+
+/// A point is the middle of a circle and needs its radius; nothing else has one.
+fn check_radius(cells: &mut Cells, row: &RawRow) {
+    let radius_m = cells.positive("radius_m", MAX_RADIUS_M);
+    match &row.shape {
+        Some(Shape::Centre(_)) if radius_m.is_none() => {
+            cells.object("radius_m", "the radius in metres, the shape being a Point")
+        }
+        Some(Shape::Area(_)) if radius_m.is_some() => cells.object("radius_m", "nothing: only a Point has a radius"),
+        _ => {}
     }
 }
 
@@ -219,10 +245,22 @@ const MAX_MASS_KG: f64 = 200_000.0;
 const MAX_LIMIT_KMH: f64 = 400.0;
 /// Widest corridor, metres.
 const MAX_BUFFER_M: f64 = 10_000.0;
+/// Widest circle, metres.
+const MAX_RADIUS_M: f64 = 50_000.0;
 /// Longest plan, metres and seconds.
 const MAX_PLAN: f64 = 10_000_000.0;
 
 fn vehicle(cells: &mut Cells, row: &RawRow) -> Vehicle {
+    let (max_gross_kg, tare_kg) = (cells.positive("max_gross_kg", MAX_MASS_KG), cells.positive("tare_kg", MAX_MASS_KG));
+    if let (Some(gross), Some(tare)) = (max_gross_kg, tare_kg)
+        && tare >= gross
+    {
+        cells.warn("tare_kg", format!("less than max_gross_kg ({gross})"));
+    }
+    let plate = row.cell(Entity::Vehicles, "plate");
+    if !plate.is_empty() && !plate::has_known_form(&plate::plate(plate)) {
+        cells.warn("plate", "a plate such as 粤B12345 or 粤BD12345");
+    }
     Vehicle {
         vehicle_id: cells.id("vehicle_id"),
         plate: cells.text("plate"),
@@ -230,8 +268,8 @@ fn vehicle(cells: &mut Cells, row: &RawRow) -> Vehicle {
         device_id: cells.id("device_id"),
         company_id: cells.id("company_id"),
         status: cells.word("status", VehicleStatus::WORDS, VehicleStatus::parse, VehicleStatus::Active),
-        max_gross_kg: cells.positive("max_gross_kg", MAX_MASS_KG),
-        tare_kg: cells.positive("tare_kg", MAX_MASS_KG),
+        max_gross_kg,
+        tare_kg,
         sensors: cells.sensors("sensors"),
         valid: row.valid,
     }
@@ -307,6 +345,7 @@ fn unit(cells: &mut Cells, row: &RawRow) -> Unit {
 }
 
 fn place(cells: &mut Cells, row: &RawRow) -> Place {
+    check_radius(cells, row);
     Place {
         place_id: cells.id("place_id"),
         name: cells.text("name"),
@@ -317,6 +356,7 @@ fn place(cells: &mut Cells, row: &RawRow) -> Place {
 }
 
 fn zone(cells: &mut Cells, row: &RawRow) -> Zone {
+    check_radius(cells, row);
     let kind = cells.word("kind", ZoneKind::WORDS, ZoneKind::parse, ZoneKind::Control);
     let speed_limit_kmh = cells.positive("speed_limit_kmh", MAX_LIMIT_KMH);
     if kind == ZoneKind::Speed && row.cell(Entity::Zones, "speed_limit_kmh").is_empty() {
@@ -334,6 +374,7 @@ fn zone(cells: &mut Cells, row: &RawRow) -> Zone {
 }
 
 fn district(cells: &mut Cells, row: &RawRow) -> District {
+    check_radius(cells, row);
     District { district_id: cells.id("district_id"), name: cells.text("name"), valid: row.valid }
 }
 

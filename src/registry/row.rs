@@ -3,10 +3,10 @@
 use super::{
     entity::SensorSet,
     geometry::Shape,
-    problem::{Origin, Problem, nearest, quoted},
+    problem::{Origin, Problem, Problems, nearest, quoted},
     schema::{Entity, Need},
 };
-use crate::model::{Schedule, Text, Time, Validity, plate};
+use crate::model::{Schedule, Text, Time, Validity, Zone, plate};
 
 /// Longest value of an id, in bytes.
 const ID_BYTES: usize = crate::model::limits::REGISTRY_ID_BYTES;
@@ -38,16 +38,18 @@ pub(super) struct RowBuilder<'a> {
     origin: Origin,
     cells: Vec<Box<str>>,
     valid: Validity,
-    problems: &'a mut Vec<Problem>,
+    zone: &'a Zone,
+    problems: &'a mut Problems,
 }
 
 impl<'a> RowBuilder<'a> {
-    pub fn new(entity: Entity, origin: Origin, problems: &'a mut Vec<Problem>) -> Self {
+    pub fn new(entity: Entity, origin: Origin, zone: &'a Zone, problems: &'a mut Problems) -> Self {
         Self {
             entity,
             origin,
             cells: vec![Box::default(); entity.columns().len()],
             valid: Validity::default(),
+            zone,
             problems,
         }
     }
@@ -59,6 +61,11 @@ impl<'a> RowBuilder<'a> {
             "valid_from" => self.valid.from = self.bound(column, value),
             "valid_to" => self.valid.to = self.bound(column, value),
             _ => match self.entity.column(column) {
+                // What bears no zone is kept as the instant that it is here.
+                Some(index) if matches!(column, "opened_at" | "closed_at") => {
+                    let local = self.zone.read(value).map(|span| end_of(column, span).to_string());
+                    self.cells[index] = local.as_deref().unwrap_or(value).into();
+                }
                 Some(index) => self.cells[index] = value.into(),
                 None => self.problems.push(unknown_column(self.entity, &self.origin, column)),
             },
@@ -68,6 +75,9 @@ impl<'a> RowBuilder<'a> {
     fn bound(&mut self, column: &str, value: &str) -> Option<Time> {
         if value.is_empty() {
             return None;
+        }
+        if let Some(span) = self.zone.read(value) {
+            return Some(end_of(column, span));
         }
         let time = parse_time(value);
         time.map_err(|expected| self.problems.push(self.origin.problem(Some(column), quoted(value), expected))).ok()
@@ -93,7 +103,12 @@ pub(super) fn unknown_column(entity: Entity, origin: &Origin, column: &str) -> P
     problem
 }
 
-const TIME: &str = "RFC 3339 such as 2026-03-01T22:05:09+08:00, or integer milliseconds since 1970 UTC";
+/// Of a day the instant that a column means: what ends on a day holds through it, as people mean it.
+fn end_of(column: &str, (first, next): (Time, Time)) -> Time {
+    if matches!(column, "valid_to" | "closed_at") { next } else { first }
+}
+
+const TIME: &str = "RFC 3339 such as 2026-03-01T22:05:09+08:00, a local date or time such as 2026-03-01 22:05, or integer milliseconds since 1970 UTC";
 
 /// Earlier integers are no milliseconds but dates in another notation: 1990-01-01, in milliseconds since 1970.
 const FIRST_MS: i64 = 631_152_000_000;
@@ -103,16 +118,19 @@ const FIRST_MS: i64 = 631_152_000_000;
 /// # Errors
 /// What is expected instead, and what the number seems to be.
 pub(super) fn parse_time(text: &str) -> Result<Time, String> {
-    let Ok(number) = text.parse::<i64>() else { return text.parse().map_err(|_| TIME.to_owned()) };
+    let Ok(number) = text.parse::<i64>() else { return text.parse().map_err(|_| expected_of(text)) };
     let time = Time::from_millis(number);
+    if let Some(written) = run_together(text) {
+        let notation = &"yyyymmddhhmmss"[..text.len()];
+        return Err(format!("{TIME}; this looks like a date as {notation}: write {written}"));
+    }
     let seems = match number {
         FIRST_MS.. if time.as_millis() == number => return Ok(time),
         FIRST_MS.. => return Err(TIME.to_owned()),
         // The first seconds of 1970 are what programs write for "ever since".
         0..20_000 => return Ok(time),
-        19_000_101..=21_991_231 => "a date as yyyymmdd",
         20_000..=80_000 => {
-            return Err(format!("{TIME}; this looks like Excel's serial day for {}", serial_day(number)));
+            return Err(format!("{TIME}; this looks like Excel's serial day for {}", serial_day(number as f64)));
         }
         1_000_000_000.. => "seconds",
         _ => "no date",
@@ -120,11 +138,38 @@ pub(super) fn parse_time(text: &str) -> Result<Time, String> {
     Err(format!("{TIME}; as milliseconds it lies before 1990, so it is {seems}"))
 }
 
-/// The date of a serial day of Excel, as it is to be written: days since 1899-12-30.
-fn serial_day(number: i64) -> String {
-    const UNIX_EPOCH: i64 = 25_569;
-    let text = Time::from_millis((number - UNIX_EPOCH) * 86_400_000).to_string();
-    format!("{}: write {}T00:00:00+08:00", &text[..10], &text[..10])
+/// What is expected in place of a text that is no time, with what it seems to be.
+fn expected_of(text: &str) -> String {
+    let numbers: Vec<&str> = text.split(['/', '-', '.', ' ']).take(3).collect();
+    let is_year_last = matches!(numbers[..], [a, b, year] if a.len() <= 2 && b.len() <= 2 && matches!(year.len(), 2 | 4)
+        && [a, b, year].iter().all(|part| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit())));
+    match text.parse::<f64>() {
+        Ok(day) if (20_000.0..80_000.0).contains(&day) => {
+            format!("{TIME}; this looks like Excel's serial day for {}", serial_day(day))
+        }
+        _ if is_year_last => format!("{TIME}; write the year first, with four digits: 2026-03-01"),
+        _ => TIME.to_owned(),
+    }
+}
+
+/// A date of 8 digits, or one with a time of 12 or 14, as it is to be written.
+fn run_together(digits: &str) -> Option<String> {
+    if !matches!(digits.len(), 8 | 12 | 14) || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let date = format!("{}-{}-{}", &digits[..4], &digits[4..6], &digits[6..8]);
+    let clock: Vec<&str> = (8..digits.len()).step_by(2).map(|at| &digits[at..at + 2]).collect();
+    let written = if clock.is_empty() { date } else { format!("{date} {}", clock.join(":")) };
+    let is_of_our_time = ("1990".."2200").contains(&&digits[..4]);
+    (is_of_our_time && Zone::china().read(&written).is_some()).then_some(written)
+}
+
+/// The date of a serial day of Excel, as it is to be written: days since 1899-12-30, by the local clock.
+fn serial_day(number: f64) -> String {
+    const UNIX_EPOCH: f64 = 25_569.0;
+    let text = Time::from_millis(((number - UNIX_EPOCH) * 86_400_000.0).round() as i64).to_string();
+    let clock = if number.fract() == 0.0 { String::new() } else { format!(" {}", &text[11..19]) };
+    format!("{}{clock}: write {}{clock}", &text[..10], &text[..10])
 }
 
 /// Whether a table rounded a long number: `8.61234E+14`.
@@ -140,17 +185,23 @@ fn is_rounded(cell: &str) -> bool {
 pub(super) struct Cells<'a> {
     entity: Entity,
     row: &'a RawRow,
-    problems: &'a mut Vec<Problem>,
+    problems: &'a mut Problems,
 }
 
 impl<'a> Cells<'a> {
-    pub fn new(entity: Entity, row: &'a RawRow, problems: &'a mut Vec<Problem>) -> Self {
+    pub fn new(entity: Entity, row: &'a RawRow, problems: &'a mut Problems) -> Self {
         Self { entity, row, problems }
     }
 
     fn refuse(&mut self, column: &str, expected: impl Into<String>) {
         let found = quoted(self.row.cell(self.entity, column));
         self.problems.push(self.row.origin.problem(Some(column), found, expected));
+    }
+
+    /// Says that a cell may be wrong.
+    pub fn warn(&mut self, column: &str, expected: impl Into<String>) {
+        let found = quoted(self.row.cell(self.entity, column));
+        self.problems.warn(self.row.origin.problem(Some(column), found, expected));
     }
 
     /// The cell, when it holds anything; an empty one is a problem where a value is needed.

@@ -180,15 +180,25 @@ impl Entity {
             Self::Units => {
                 &const { [must("unit_id"), may("name"), must("department"), must("kind"), may("district_id")] }
             }
-            Self::Places => &const { [must("place_id"), may("name"), must("kind"), may("status")] },
+            Self::Places => &const { [must("place_id"), may("name"), must("kind"), may("status"), may("radius_m")] },
             Self::Zones => {
-                &const { [must("zone_id"), may("name"), must("kind"), may("speed_limit_kmh"), may("schedule"), may("tags")] }
+                &const {
+                    [
+                        must("zone_id"),
+                        may("name"),
+                        must("kind"),
+                        may("speed_limit_kmh"),
+                        may("schedule"),
+                        may("tags"),
+                        may("radius_m"),
+                    ]
+                }
             }
             Self::Routes => &const { [must("route_id"), may("name"), may("buffer_m")] },
             Self::Roads => {
                 &const { [must("road_id"), may("name"), must("class"), may("speed_limit_kmh"), may("oneway")] }
             }
-            Self::Districts => &const { [must("district_id"), may("name")] },
+            Self::Districts => &const { [must("district_id"), may("name"), may("radius_m")] },
         }
     }
 

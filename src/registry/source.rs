@@ -7,18 +7,18 @@ use serde_json::{Map, Value as Json, value::RawValue};
 
 use super::{
     geometry,
-    problem::{Origin, Problem, RegistryError, nearest, quoted},
+    problem::{Origin, Problem, Problems, RegistryError, is_slip, nearest, quoted},
     row::{RawRow, RowBuilder, unknown_column},
     schema::{Entity, Need, ShapeKind},
 };
-use crate::model::{Datum, limits};
+use crate::model::{Datum, Zone, limits};
 
 /// Rows by entity.
 pub(super) type Tables = BTreeMap<Entity, Vec<RawRow>>;
 
 /// The known files of a folder, as bytes, gzip undone. An ending in `.csv` or `.geojson` (`.gz`) that is one slip
 /// away from a known name is a problem; other files are none of ours.
-pub(super) fn read_dir(dir: &Path, problems: &mut Vec<Problem>) -> Result<Vec<(Entity, Vec<u8>)>, RegistryError> {
+pub(super) fn read_dir(dir: &Path, problems: &mut Problems) -> Result<Vec<(Entity, Vec<u8>)>, RegistryError> {
     let failed = |path: &Path| {
         let path = path.display().to_string();
         move |cause| RegistryError::Read { path, cause }
@@ -33,6 +33,9 @@ pub(super) fn read_dir(dir: &Path, problems: &mut Vec<Problem>) -> Result<Vec<(E
         let plain = name.strip_suffix(".gz").unwrap_or(&name);
         let Some(entity) = Entity::ALL.iter().copied().find(|entity| entity.file() == plain) else {
             problems.extend(slip(&name, plain));
+            if let Some(workbook) = workbook(&name) {
+                problems.warn(workbook);
+            }
             continue;
         };
         if files.iter().any(|(other, _)| *other == entity) {
@@ -45,10 +48,16 @@ pub(super) fn read_dir(dir: &Path, problems: &mut Vec<Problem>) -> Result<Vec<(E
             None => problems.push(too_large(entity)),
         }
     }
-    if files.is_empty() && problems.is_empty() {
+    if files.is_empty() && problems.errors().is_empty() {
         let known: Vec<&str> = Entity::ALL.iter().map(|entity| entity.file()).collect();
         let file = dir.display().to_string();
-        let (found, expected) = ("no file of a registry".to_owned(), format!("any of {}", known.join(", ")));
+        let workbooks: Vec<&str> = problems.warnings().iter().map(|warning| warning.file.as_str()).collect();
+        let beside = if workbooks.is_empty() {
+            String::new()
+        } else {
+            format!(" ({} is not read: save each sheet as \"CSV UTF-8\")", workbooks.join(", "))
+        };
+        let (found, expected) = (format!("no file of a registry{beside}"), format!("any of {}", known.join(", ")));
         problems.push(Problem { file, found, expected, ..Problem::default() });
     }
     Ok(files)
@@ -66,6 +75,21 @@ fn slip(name: &str, plain: &str) -> Option<Problem> {
     let entity = Entity::named(&meant)?;
     let (found, expected) = ("an unknown file".to_owned(), "a file of the registry".to_owned());
     Some(Problem { file: name.into(), found, expected, nearest: Some(entity.file().into()), ..Problem::default() })
+}
+
+/// A table that is not read as it is.
+fn workbook(name: &str) -> Option<Problem> {
+    let (stem, ending) = name.rsplit_once('.')?;
+    // While it is open, Excel keeps a file of its own beside it.
+    let is_workbook =
+        matches!(ending.to_ascii_lowercase().as_str(), "xlsx" | "xls" | "xlsm" | "et" | "ods" | "numbers");
+    if !is_workbook || stem.starts_with("~$") {
+        return None;
+    }
+    let meant = Entity::named(stem).filter(|entity| !entity.has_shape()).map_or("vehicles.csv", Entity::file);
+    let (found, expected) =
+        ("a workbook, which is not read".to_owned(), format!("each sheet saved as \"CSV UTF-8\", such as {meant}"));
+    Some(Problem { file: name.into(), found, expected, ..Problem::default() })
 }
 
 /// The whole file, or `None` when it is larger than we read.
@@ -112,8 +136,8 @@ impl Encoding {
     }
 }
 
-/// The rows of one file.
-pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -> Vec<RawRow> {
+/// The rows of one file; times that bear no zone are of `zone`.
+pub(super) fn parse(entity: Entity, bytes: &[u8], zone: &Zone, problems: &mut Problems) -> Vec<RawRow> {
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
     let text = match std::str::from_utf8(bytes) {
         Ok(text) => text,
@@ -133,8 +157,8 @@ pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -
         }
     };
     let rows = match entity.shape() {
-        ShapeKind::None => parse_csv(entity, text, problems),
-        _ => parse_geojson(entity, text, problems),
+        ShapeKind::None => parse_csv(entity, text, zone, problems),
+        _ => parse_geojson(entity, text, zone, problems),
     };
     if rows.len() > limits::REGISTRY_ROWS {
         let expected = format!("at most {}", limits::REGISTRY_ROWS);
@@ -143,7 +167,7 @@ pub(super) fn parse(entity: Entity, bytes: &[u8], problems: &mut Vec<Problem>) -
     rows
 }
 
-fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<RawRow> {
+fn parse_csv(entity: Entity, text: &str, zone: &Zone, problems: &mut Problems) -> Vec<RawRow> {
     let mut reader =
         csv::ReaderBuilder::new().has_headers(true).flexible(true).trim(csv::Trim::All).from_reader(text.as_bytes());
     let head = Origin { line: Some(1), ..Origin::file(entity.file()) };
@@ -154,11 +178,13 @@ fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<Raw
             return Vec::new();
         }
     };
-    let before = problems.len();
+    let before = problems.errors().len();
     check_header(entity, &head, &header, problems);
-    if problems.len() > before {
+    if problems.errors().len() > before {
         return Vec::new();
     }
+    let is_known: Vec<bool> = header.iter().map(|name| is_column(entity, name)).collect();
+    let mut nameless = None;
     let (mut rows, mut lines) = (Vec::new(), LineCount::new(text));
     for record in reader.records() {
         let record = match record {
@@ -174,23 +200,58 @@ fn parse_csv(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<Raw
         }
         let line = record.position().map(|position| lines.of_record(position.byte()));
         let origin = Origin { line, ..Origin::file(entity.file()) };
-        if record.len() != header.len() {
+        // Tables write empty cells behind the last column.
+        let is_longer = record.iter().skip(header.len()).any(|cell| !cell.is_empty());
+        if record.len() < header.len() || is_longer {
             let (found, expected) = (format!("{} cells", record.len()), format!("{} as in the header", header.len()));
             problems.push(origin.problem(None, found, expected));
             continue;
         }
-        let mut row = RowBuilder::new(entity, origin, problems);
-        header.iter().zip(&record).for_each(|(column, value)| row.set(column, value));
+        let has_value = |(name, value): (&String, &str)| name.is_empty() && !value.is_empty();
+        if nameless.is_none() && header.iter().zip(&record).any(has_value) {
+            nameless = Some(origin.clone());
+        }
+        let mut row = RowBuilder::new(entity, origin, zone, problems);
+        let columns = header.iter().zip(&record).zip(&is_known).filter(|(_, is_known)| **is_known);
+        columns.for_each(|((column, value), _)| row.set(column, value));
         rows.push(row.finish(None));
+    }
+    if let Some(origin) = nameless {
+        problems.warn(origin.problem(
+            None,
+            "a value in a column without a name, which is not read",
+            "a name in the header",
+        ));
     }
     rows
 }
 
-fn check_header(entity: Entity, origin: &Origin, header: &[String], problems: &mut Vec<Problem>) {
-    let unknown = header.iter().filter(|name| !entity.column_names().any(|known| known == *name));
-    problems.extend(unknown.map(|name| unknown_column(entity, origin, name)));
+fn is_column(entity: Entity, name: &str) -> bool {
+    entity.column_names().any(|known| known == name)
+}
+
+/// The column that an unknown name is a slip for, among those that are not given.
+fn meant(entity: Entity, name: &str, is_given: impl Fn(&str) -> bool) -> Option<&'static str> {
+    entity.column_names().find(|known| is_slip(name, known) && !is_given(known))
+}
+
+/// A name that is none of ours: what others keep for themselves.
+fn foreign(entity: Entity, origin: &Origin, what: &str, name: &str) -> Problem {
+    let expected = format!("one of the columns {}", entity.column_names().collect::<Vec<_>>().join(", "));
+    let mut problem = origin.problem(None, format!("the {what} {}, which is not read", quoted(name)), expected);
+    problem.nearest = nearest(name, entity.column_names());
+    problem
+}
+
+fn check_header(entity: Entity, origin: &Origin, header: &[String], problems: &mut Problems) {
+    for name in header.iter().filter(|name| !name.is_empty() && !is_column(entity, name)) {
+        match meant(entity, name, |known| header.iter().any(|given| given == known)) {
+            Some(_) => problems.push(unknown_column(entity, origin, name)),
+            None => problems.warn(foreign(entity, origin, "column", name)),
+        }
+    }
     for (index, name) in header.iter().enumerate() {
-        if header[..index].contains(name) {
+        if !name.is_empty() && header[..index].contains(name) {
             problems.push(origin.problem(None, format!("the column {name} twice"), "it once"));
         }
     }
@@ -218,7 +279,7 @@ struct Feature<'a> {
     geometry: Option<&'a RawValue>,
 }
 
-fn parse_geojson(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec<RawRow> {
+fn parse_geojson(entity: Entity, text: &str, zone: &Zone, problems: &mut Problems) -> Vec<RawRow> {
     let whole = Origin::file(entity.file());
     let collection: Collection = match serde_json::from_str(text) {
         Ok(collection) => collection,
@@ -233,15 +294,44 @@ fn parse_geojson(entity: Entity, text: &str, problems: &mut Vec<Problem>) -> Vec
         problems.push(whole.problem(Some("type"), found, "\"FeatureCollection\""));
     }
     let datum = read_datum(collection.datum.as_ref(), &whole, problems);
-    let mut rows = Vec::new();
+    let (mut rows, mut extra) = (Vec::new(), Extra::new());
     let mut lines = LineCount::new(text);
     for (index, feature) in collection.features.unwrap_or_default().into_iter().enumerate() {
         let name = (index + 1).to_string();
         let origin = Origin { line: Some(lines.at(feature.get())), feature: Some(name), ..whole.clone() };
-        rows.extend(parse_feature(entity, feature.get(), datum, origin, problems));
+        rows.extend(parse_feature(entity, feature.get(), datum, origin, &mut extra, zone, problems));
+    }
+    for (name, (origin, count)) in extra {
+        let mut warning = foreign(entity, &origin, "property", &name);
+        if count > 1 {
+            warning.found.push_str(&format!(" (in {count} features)"));
+        }
+        problems.warn(warning);
     }
     // Without a datum nobody knows where the shapes lie.
     if datum.is_some() { rows } else { Vec::new() }
+}
+
+/// Properties that are none of ours, with where they were seen first and in how many features.
+type Extra = BTreeMap<String, (Origin, usize)>;
+
+/// Names of foreign properties that are told of one file.
+const EXTRA_TOLD: usize = 50;
+
+/// Takes out the properties that are none of ours; a slip of the hand stays, to be refused.
+fn without_extra(entity: Entity, properties: &mut Map<String, Json>, origin: &Origin, extra: &mut Extra) {
+    let is_foreign = |name: &String| {
+        !is_column(entity, name) && meant(entity, name, |known| properties.contains_key(known)).is_none()
+    };
+    let names: Vec<String> = properties.keys().filter(|name| is_foreign(name)).cloned().collect();
+    for name in names {
+        properties.remove(&name);
+        if let Some((_, count)) = extra.get_mut(&name) {
+            *count += 1;
+        } else if extra.len() < EXTRA_TOLD {
+            extra.insert(name, (origin.clone(), 1));
+        }
+    }
 }
 
 /// Counts lines up to slices of one text that come in order.
@@ -279,7 +369,7 @@ impl<'a> LineCount<'a> {
 /// The words for datums. CGCS2000 agrees with WGS-84 to a few centimetres.
 const DATUMS: &[&str] = &["wgs84", "gcj02", "bd09", "cgcs2000"];
 
-fn read_datum(written: Option<&Json>, origin: &Origin, problems: &mut Vec<Problem>) -> Option<Datum> {
+fn read_datum(written: Option<&Json>, origin: &Origin, problems: &mut Problems) -> Option<Datum> {
     let word = written.and_then(Json::as_str);
     let datum = match word {
         Some("wgs84" | "cgcs2000") => Some(Datum::Wgs84),
@@ -302,7 +392,9 @@ fn parse_feature(
     text: &str,
     datum: Option<Datum>,
     mut origin: Origin,
-    problems: &mut Vec<Problem>,
+    extra: &mut Extra,
+    zone: &Zone,
+    problems: &mut Problems,
 ) -> Option<RawRow> {
     let feature: Feature = match serde_json::from_str(text) {
         Ok(feature) => feature,
@@ -311,14 +403,15 @@ fn parse_feature(
             return None;
         }
     };
-    let properties = feature.properties.unwrap_or_default();
+    let mut properties = feature.properties.unwrap_or_default();
     name_feature(entity, &properties, &mut origin);
+    without_extra(entity, &mut properties, &origin, extra);
     if feature.kind.as_deref() != Some("Feature") {
         let found = feature.kind.as_deref().map_or("nothing".to_owned(), quoted);
         problems.push(origin.problem(Some("type"), found, "\"Feature\""));
     }
     let shape = read_shape(entity, feature.geometry, datum, &origin, problems);
-    Some(build(entity, &properties, shape, origin, problems))
+    Some(build(entity, &properties, shape, origin, zone, problems))
 }
 
 fn name_feature(entity: Entity, properties: &Map<String, Json>, origin: &mut Origin) {
@@ -333,11 +426,14 @@ fn read_shape(
     geometry: Option<&RawValue>,
     datum: Option<Datum>,
     origin: &Origin,
-    problems: &mut Vec<Problem>,
+    problems: &mut Problems,
 ) -> Option<geometry::Shape> {
     let text = geometry.map_or("null", RawValue::get);
     match geometry::read(text, entity.shape(), datum.unwrap_or_default()) {
-        Ok(shape) => Some(shape),
+        Ok((shape, repairs)) => {
+            repairs.into_iter().for_each(|(found, done)| problems.warn(origin.problem(Some("geometry"), found, done)));
+            Some(shape)
+        }
         Err((found, expected)) => {
             problems.push(origin.problem(Some("geometry"), found, expected));
             None
@@ -350,7 +446,8 @@ fn build(
     properties: &Map<String, Json>,
     shape: Option<geometry::Shape>,
     origin: Origin,
-    problems: &mut Vec<Problem>,
+    zone: &Zone,
+    problems: &mut Problems,
 ) -> RawRow {
     let mut texts = Vec::with_capacity(properties.len());
     for (column, value) in properties {
@@ -362,7 +459,7 @@ fn build(
             }
         }
     }
-    let mut row = RowBuilder::new(entity, origin, problems);
+    let mut row = RowBuilder::new(entity, origin, zone, problems);
     texts.iter().for_each(|(column, text)| row.set(column, text));
     row.finish(shape)
 }
@@ -384,12 +481,12 @@ fn cell_text(value: &Json) -> Option<String> {
 
 /// The rows that the API was given: objects of columns, with `geometry` and `datum` for entities that have a shape
 /// (a GeoJSON Feature with a `datum` is taken as well).
-pub(super) fn parse_json(entity: Entity, rows: &[Json], problems: &mut Vec<Problem>) -> Vec<RawRow> {
+pub(super) fn parse_json(entity: Entity, rows: &[Json], zone: &Zone, problems: &mut Problems) -> Vec<RawRow> {
     let numbered = rows.iter().enumerate();
-    numbered.filter_map(|(index, row)| parse_json_row(entity, index + 1, row, problems)).collect()
+    numbered.filter_map(|(index, row)| parse_json_row(entity, index + 1, row, zone, problems)).collect()
 }
 
-fn parse_json_row(entity: Entity, number: usize, row: &Json, problems: &mut Vec<Problem>) -> Option<RawRow> {
+fn parse_json_row(entity: Entity, number: usize, row: &Json, zone: &Zone, problems: &mut Problems) -> Option<RawRow> {
     let mut origin = Origin { feature: Some(number.to_string()), ..Origin::file(entity.name()) };
     let Some(object) = row.as_object() else {
         problems.push(origin.problem(None, quoted(&row.to_string()), "an object of columns"));
@@ -401,11 +498,11 @@ fn parse_json_row(entity: Entity, number: usize, row: &Json, problems: &mut Vec<
     };
     name_feature(entity, &columns, &mut origin);
     if entity.shape() == ShapeKind::None {
-        return Some(build(entity, &columns, None, origin, problems));
+        return Some(build(entity, &columns, None, origin, zone, problems));
     }
     ["geometry", "datum"].iter().for_each(|name| drop(columns.remove(*name)));
     let datum = read_datum(object.get("datum"), &origin, problems);
     let geometry = object.get("geometry").and_then(|geometry| serde_json::value::to_raw_value(geometry).ok());
     let shape = read_shape(entity, geometry.as_deref(), datum, &origin, problems);
-    Some(build(entity, &columns, shape, origin, problems))
+    Some(build(entity, &columns, shape, origin, zone, problems))
 }

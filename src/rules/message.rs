@@ -277,7 +277,7 @@ fn show(message: &mut String, column: Column, value: Value<'_>, decimals: Option
     let word = |text| Some(text).filter(|_| is_chinese).and_then(|text| in_chinese(column, text));
     let written = match (value, decimals) {
         (Value::Null, _) => message.write_str(unknown(column, language)),
-        (Value::TextList(list), _) if list.is_empty() => message.write_str(none(language)),
+        (Value::TextList([]), _) => message.write_str(none(language)),
         (Value::Float(number), _) if !number.is_finite() => message.write_str(unknown(column, language)),
         (Value::Float(number), Some(decimals)) => write!(message, "{:.*}", usize::from(decimals), number + 0.0),
         (Value::Float(number), None) => write!(message, "{number}"),

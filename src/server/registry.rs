@@ -41,6 +41,8 @@ pub(super) struct Registered {
     since: Option<Time>,
     /// The vehicles that this is about; `null`: it may be about any.
     vehicles: Option<BTreeSet<String>>,
+    /// What may be wrong with the rows, for a person.
+    warnings: Vec<String>,
 }
 
 /// What became of rows.
@@ -65,6 +67,7 @@ impl From<ImportSummary> for Registered {
             counts: summary.counts.into_iter().map(|(entity, of)| (entity, counts(of))).collect(),
             since: summary.since,
             vehicles: summary.vehicles,
+            warnings: summary.warnings.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -25,7 +25,7 @@ fn registry() -> Registry {
     for (name, text) in files {
         std::fs::write(dir.path().join(name), text).unwrap();
     }
-    Registry::read_dir(dir.path()).unwrap()
+    Registry::read_dir(dir.path(), &crate::model::Zone::china()).unwrap()
 }
 
 /// Runs the sixty trucks and hands every message to `say`.

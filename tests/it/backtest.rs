@@ -66,7 +66,7 @@ impl Trial {
 
     /// The reports as `serve` would have kept them.
     fn write_history(&self, data: &Path) {
-        let registry = Registry::read_dir(&self.city.registry()).unwrap();
+        let registry = Registry::read_dir(&self.city.registry(), &muckwatch::model::Zone::china()).unwrap();
         let decoder = Decoder::new(Format::Native, "", Datum::Wgs84);
         let mut admission = Admission::new(AdmissionSettings::default());
         let mut decoded = Vec::new();

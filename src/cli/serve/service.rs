@@ -329,11 +329,12 @@ fn failure(result: Option<anyhow::Result<()>>) -> anyhow::Error {
 
 /// The registry's book, with the configured folder taken in.
 fn book(config: &Config) -> anyhow::Result<Book> {
-    let mut book = Book::open(&config.data.join(BOOK))?;
+    let mut book = Book::open(&config.data.join(BOOK))?.in_zone(config.zone());
     if !config.registry.as_os_str().is_empty() {
         // A start closes nothing that came by the API, nor much by mistake.
         let taking = Taking { allow_closing: false, keep_upserts: true, ..Taking::from(now()) };
-        book.import(&config.registry, taking)?;
+        let taken = book.import(&config.registry, taking)?;
+        taken.warnings.iter().for_each(|warning| tracing::warn!("the registry may be wrong: {warning}"));
     }
     Ok(book)
 }
