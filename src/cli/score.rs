@@ -55,8 +55,10 @@ pub fn run(
     };
     let run = |(interval, every): (usize, &Duration)| {
         let interval_ms = i64::try_from(every.as_millis()).unwrap_or(i64::MAX);
-        let run =
-            move |seed| Run { interval, settings: Settings { seed, interval_ms, units: false, ..settings.clone() } };
+        let run = move |seed| Run {
+            interval,
+            settings: Settings { seed, interval_ms, units: false, cameras: true, ..settings.clone() },
+        };
         (settings.seed..settings.seed.saturating_add(seeds)).map(run).collect::<Vec<_>>()
     };
     let runs: Vec<Run> = intervals.iter().enumerate().flat_map(run).collect();

@@ -71,6 +71,9 @@ pub struct SimulateArgs {
     /// Some reports are held back and come late, in batches
     #[arg(long)]
     late: bool,
+    /// One truck in three has a dashcam that tells where it is, too; with --score always
+    #[arg(long)]
+    cameras: bool,
     /// Offences of each truck and hour, besides those of the beginning
     #[arg(long, default_value_t = 0.5)]
     offences_per_hour: f64,
@@ -144,7 +147,16 @@ impl SimulateArgs {
             _ => bail!("--interval: found {} of them, expected one without --score", self.interval.len()),
         };
         let (seed, offences, offences_per_hour) = (self.seed, !self.lawful, self.offences_per_hour);
-        Ok(Settings { seed, start, interval_ms, noise, offences, offences_per_hour, units: true })
+        Ok(Settings {
+            seed,
+            start,
+            interval_ms,
+            noise,
+            offences,
+            offences_per_hour,
+            units: true,
+            cameras: self.cameras,
+        })
     }
 
     fn noise(&self) -> anyhow::Result<Noise> {

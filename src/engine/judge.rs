@@ -22,7 +22,7 @@ use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
     facts::{Fold, Input, Settings},
     model::{
-        Alert, Body, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict,
+        Alert, Body, DeviceReport, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict,
         limits::{self, RECENT_ALERTS},
     },
     registry::Registry,
@@ -608,14 +608,15 @@ impl Judge {
         vehicle.now.newest = Some(record.event_time);
         match &record.body {
             Body::Device(report) => {
-                let position = report.lat.zip(report.lon).filter(|_| record.use_position);
+                let given = self.followed(place, report, record.event_time);
+                let position = given.filter(|_| record.use_position);
                 let input = Input::Report {
                     report,
                     event_time: record.event_time,
                     recv_time: record.recv_time,
                     use_position: record.use_position,
                 };
-                let fixed = report.lat.zip(report.lon).filter(|_| record.use_position || is_jump(record));
+                let fixed = given.filter(|_| record.use_position || is_jump(record));
                 let fixed = fixed.filter(|_| record.reason != Reason::ClockSkew);
                 let fixed = fixed.map(|(lat, lon)| Fixed { at: record.event_time, lat, lon });
                 if !self.step(origin, input, fixed) {
@@ -676,6 +677,13 @@ impl Judge {
     /// Memory that the past of each vehicle may take.
     fn bytes_each(&self) -> usize {
         self.reference.late.bytes() / self.vehicles.len().max(1)
+    }
+
+    /// The position of a report, if it is of the device that the vehicle is followed by.
+    fn followed(&mut self, place: u32, report: &DeviceReport, at: Time) -> Option<(f64, f64)> {
+        let state = &mut self.vehicles[place as usize].now.state;
+        let given = report.lat.zip(report.lon)?;
+        self.ruled.fold.is_guided_by(state, &report.device_id, at).then_some(given)
     }
 
     /// Folds one input and keeps the row; whether there is one. A report of where the truck cannot have driven to is none, but
@@ -912,8 +920,9 @@ impl Judge {
         match kept {
             Kept::Report(kept) => {
                 let (report, event_time, use_position) = (kept.report(), kept.event_time(), kept.use_position);
-                let place = report.lat.zip(report.lon).filter(|_| use_position && kept.tells_jumps);
-                let fixed = place.map(|(lat, lon)| Fixed { at: event_time, lat, lon });
+                let given = self.followed(origin.vehicle, &report, event_time);
+                let fixed = given.filter(|_| use_position && kept.tells_jumps);
+                let fixed = fixed.map(|(lat, lon)| Fixed { at: event_time, lat, lon });
                 let input = Input::Report { report: &report, event_time, recv_time: kept.recv_time(), use_position };
                 if self.step(origin, input, fixed) {
                     self.look_back();

@@ -32,7 +32,7 @@ use crate::{
 /// Begins every snapshot.
 const MAGIC: &[u8; 4] = b"mwS1";
 /// Of the form and of what the parts mean. A snapshot of another version is not read: history is folded again instead.
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 const HEADER: usize = 8;
 /// Offset, length and checksum of the index.
 const TRAILER: usize = 16;

@@ -63,6 +63,7 @@ pub enum Input<'a> {
 #[serde(default)]
 pub struct VehicleState {
     device_id: Option<Text>,
+    guide: Option<Box<Guide>>,
     last_fix: Option<LastFix>,
     clock: Clock,
     dark: Dark,
@@ -85,6 +86,16 @@ pub struct VehicleState {
     #[serde(skip)]
     around: Around,
 }
+
+/// Of a vehicle with several devices, the one whose positions are followed, and when it last told one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Guide {
+    device_id: Text,
+    at: Time,
+}
+
+/// So long without a position, and a device's place is taken by the next one of its vehicle: three reports of a slow tracker, seconds.
+const GUIDED_S: f64 = 180.0;
 
 impl VehicleState {
     /// Up to when reports are settled: just before the one that waits for the next.
@@ -196,6 +207,8 @@ struct Moment<'a> {
     recv_time: Time,
     /// Whether a receiver gave a position at all.
     has_fix: bool,
+    /// Another device of the truck tells where it is.
+    is_aside: bool,
     /// Where it is good enough to follow the truck by.
     fix: Option<Point>,
     gap: Option<Gap>,
@@ -248,6 +261,19 @@ impl Fold {
         is_sure.then(|| vehicle.map_or_else(|| Text::from(&*plate), |vehicle| vehicle.vehicle_id.clone()))
     }
 
+    /// Whether the positions of a report are those to follow. Receivers of one truck differ by some metres and by what their clocks
+    /// differ, which would look as if the truck leapt to and fro: so one guides, the first in the registry that tells any.
+    pub fn is_guided_by(&self, state: &mut VehicleState, device_id: &Text, at: Time) -> bool {
+        self.hold(state, device_id, at);
+        let devices = state.held.as_ref().map_or(&[][..], |held| &held.devices);
+        let Some(guide) = state.guide.as_ref().filter(|guide| devices.len() > 1 && guide.device_id != *device_id)
+        else {
+            return true;
+        };
+        let rank = |id: &Text| devices.iter().position(|one| one == id).unwrap_or(usize::MAX);
+        rank(device_id) < rank(&guide.device_id) || at.s_since(guide.at) > GUIDED_S
+    }
+
     /// The next row of a vehicle. Reports come in order of event time.
     pub fn step(&self, state: &mut VehicleState, input: Input<'_>) -> Facts {
         let mut row = Facts::default();
@@ -259,13 +285,14 @@ impl Fold {
     pub fn fill(&self, row: &mut Facts, state: &mut VehicleState, input: Input<'_>) {
         match input {
             Input::Report { report, event_time, recv_time, use_position } => {
-                let given = place_of(report.lat, report.lon).filter(|_| use_position);
+                let is_aside = !self.is_guided_by(state, &report.device_id, event_time);
+                let given = place_of(report.lat, report.lon).filter(|_| use_position && !is_aside);
                 let given = given.map(|(lat, lon)| Point::new(lon, lat));
                 // What may be farther off than a parked receiver jumps says nothing of how the truck moves.
                 let fix = given.filter(|_| report.accuracy_m.is_none_or(|m| m <= self.settings.drift_m));
                 let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, event_time, fix)));
                 let (at, has_fix) = (event_time, given.is_some());
-                self.fold_report(row, state, Moment { report, at, recv_time, has_fix, fix, gap, spot: None });
+                self.fold_report(row, state, Moment { report, at, recv_time, has_fix, is_aside, fix, gap, spot: None });
             }
             Input::Sighting { sighting, event_time, lag_s } => {
                 self.fold_sighting(row, state, sighting, event_time, lag_s);
@@ -280,28 +307,36 @@ impl Fold {
         if state.device_id.as_deref() != Some(&*report.device_id) {
             state.device_id = Some(report.device_id.clone());
         }
-        self.hold(state, &report.device_id, at);
         row.row_kind = Some("report");
         self.tell_report(row, &moment);
-        if self.needs.clock {
+        // The clock, the odometer and the reception of a second device say nothing of the first one's.
+        let is_aside = moment.is_aside;
+        if self.needs.clock && !is_aside {
             state.clock.step(row, report, moment.recv_time);
         }
-        state.dark.step(row, report, moment.has_fix, at);
+        if !is_aside {
+            state.dark.step(row, report, moment.has_fix, at);
+        }
         let tare_kg = state.held.as_ref().and_then(|held| held.tare_kg);
         state.body.step(row, report, tare_kg, at);
-        if self.needs.turn {
+        if self.needs.turn && !is_aside {
             turn::follow(&mut state.turn, row, moment.gap.as_ref(), report, at);
         }
         moment.spot = self.follow_motion(row, state, &moment);
         let may_stand = row.moving == Some(false) || state.motion.is_in_doubt();
         gap::tell_speed(row, moment.gap.as_ref(), report, may_stand, &self.settings);
-        state.driving.step(row, at, &self.settings);
+        if !is_aside {
+            state.driving.step(row, at, &self.settings);
+        }
         self.tell_registered(row, state, at, report.driver_id.as_ref());
         let limits = self.tell_surroundings(row, state, &moment);
-        if self.needs.settled {
+        if self.needs.settled && !is_aside {
             settled::step(&mut state.unsettled, row, at, moment.gap.as_ref(), limits, &self.settings);
         }
         self.tell_journey(row, state, &moment);
+        if moment.has_fix && state.held.as_ref().is_some_and(|held| held.devices.len() > 1) {
+            state.guide = Some(Box::new(Guide { device_id: report.device_id.clone(), at }));
+        }
         if let Some(point) = fix {
             let (speed_kmh, course) = (report.speed_kmh, turn::course(report));
             let is_rough = self.error_m(report) > 0.0;
@@ -323,7 +358,7 @@ impl Fold {
         (row.lon, row.lat) = (moment.fix.map(|fix| fix.lon), moment.fix.map(|fix| fix.lat));
         row.heading_deg = report.heading_deg;
         row.accuracy_m = report.accuracy_m;
-        row.odometer_m = report.odometer_m;
+        row.odometer_m = report.odometer_m.filter(|_| !moment.is_aside);
         row.speed_recorder_kmh = report.speed_recorder_kmh;
         row.alarms = Some(if report.alarms.is_empty() {
             Arc::clone(&self.none)
@@ -498,7 +533,7 @@ impl Fold {
             let leg = Leg {
                 vehicle_id: &held.vehicle_id,
                 at,
-                odometer_m: moment.report.odometer_m,
+                odometer_m: row.odometer_m,
                 driven_m,
                 gross_kg: row.gross_kg,
                 washed: seen.washed(),
@@ -508,7 +543,7 @@ impl Fold {
         if self.needs.aside {
             trips.look_aside(row, &self.registry, spot, at);
         }
-        if self.needs.sensors {
+        if self.needs.sensors && (!moment.is_aside || moment.report.cover.is_some()) {
             sensors.step(row, moment.report.cover);
         }
         self.tell_permit(row, held, trips, at);
@@ -537,7 +572,7 @@ impl Fold {
         let registry = &self.registry;
         let plate = Text::from(&*plate::plate(sighting.plate.as_deref().unwrap_or_default()));
         let vehicle = registry.vehicle_by_plate(&plate, at);
-        let by_device = vehicle.map(|vehicle| &vehicle.device_id).filter(|device_id| !device_id.is_empty());
+        let by_device = vehicle.and_then(|vehicle| vehicle.device_ids.first());
         // The device that it carries says the same of it; without one, what is registered is looked up each time.
         match by_device {
             Some(device_id) => {

@@ -8,12 +8,13 @@ use crate::{
     registry::{Manifest, Registry, Vehicle, ZoneKind},
 };
 
-/// What holds of the vehicle of one device from one instant to another: a cache, rebuilt when it no longer holds.
+/// What holds of the vehicle of some devices from one instant to another: a cache, rebuilt when it no longer holds.
 #[derive(Clone, Debug)]
 pub(super) struct Held {
     /// Which registry it was read from; kept weakly so that an old registry is let go.
     registry: Weak<Registry>,
-    device_id: Text,
+    /// The vehicle's, in order; of an unregistered one its own.
+    pub devices: Arc<[Text]>,
     from: Time,
     until: Option<Time>,
     pub vehicle_id: Text,
@@ -36,7 +37,7 @@ impl Held {
         self.from <= at
             && self.until.is_none_or(|until| at < until)
             && std::ptr::eq(self.registry.as_ptr(), Arc::as_ptr(registry))
-            && *self.device_id == *device_id
+            && self.devices.iter().any(|one| **one == *device_id)
     }
 
     /// Looks everything up.
@@ -52,14 +53,16 @@ impl Held {
         let named = manifest.and_then(|number| manifests[number].permit_id.as_deref());
         let permits = vehicle.map_or_else(|| Arc::from([]), |_| Arc::clone(registry.permits(&vehicle_id)));
         let company_id = vehicle.map_or_else(|| Text::from(""), |vehicle| vehicle.company_id.clone());
-        let changes = [registry.changes(&vehicle_id, at), registry.changes(device_id, at)];
+        let devices = vehicle.map(|vehicle| Arc::clone(&vehicle.device_ids)).filter(|ids| ids.contains(device_id));
+        let devices = devices.unwrap_or_else(|| Arc::from([device_id.clone()]));
+        let changes = devices.iter().chain([&vehicle_id]).filter_map(|id| registry.changes(id, at)).min();
         let areas = registry.zones().all().iter();
         let mut operating = areas.filter(|zone| zone.kind == ZoneKind::OperatingArea && zone.valid.contains(at));
         Self {
             registry: Arc::downgrade(registry),
-            device_id: device_id.clone(),
+            devices,
             from: at,
-            until: changes.into_iter().flatten().min(),
+            until: changes,
             plate: vehicle.map_or(device_id, |vehicle| &vehicle.plate).clone(),
             status: Text::from(vehicle.map_or("unregistered", |vehicle| vehicle.status.as_str())),
             max_gross_kg: vehicle.and_then(|vehicle| vehicle.max_gross_kg),

@@ -96,7 +96,7 @@ fn registry() -> Arc<Registry> {
         (
             "vehicles.csv",
             "vehicle_id,plate,plate_color,device_id,company_id,status,max_gross_kg,tare_kg,sensors\n\
-             v1,粤B1,yellow,d1,co,active,31000,12000,cover lift load\n"
+             v1,粤B1,yellow,d1 cam1,co,active,31000,12000,cover lift load\n"
                 .into(),
         ),
         ("companies.csv", "company_id,name\nco,Co\n".into()),
@@ -182,6 +182,68 @@ fn a_stand_counts_from_its_first_fix() {
     ] {
         check(track, "moving stopped_s", expected);
     }
+}
+
+/// A tracker and a dashcam whose receivers are 30 m apart, a second after each other: the truck would leap at 100 km/h where it stands.
+#[test]
+fn a_second_device_changes_nothing_of_what_the_first_one_tells() {
+    let fold = fold_of(Column::all().collect());
+    let tracker: Vec<(DeviceReport, Time)> = (0..240)
+        .map(|number| {
+            // It stands in the source, drives to the sink, and stands there.
+            let x = ((f64::from(number) - 60.0) * 50.0).clamp(0.0, 5100.0);
+            let speed = if x > 0.0 && x < 5100.0 { 60.0 } else { 0.0 };
+            report(&format!("{} {x} 0 speed_kmh={speed} odometer_m={}", f64::from(number) * 3.0, 1000.0 + x))
+        })
+        .collect();
+    let camera = |(tracked, event_time): &(DeviceReport, Time)| {
+        let (lat, lon) = tracked.lat.zip(tracked.lon).unwrap();
+        let seen = DeviceReport {
+            device_id: "cam1".into(),
+            lat: Some(lat + 30.0 / 111_000.0),
+            lon: Some(lon - 20.0 / 111_000.0),
+            speed_kmh: tracked.speed_kmh,
+            ..DeviceReport::default()
+        };
+        (seen, event_time.plus_ms(1_000))
+    };
+    let alone = run(&fold, &mut VehicleState::default(), &tracker);
+    let both: Vec<_> = tracker.iter().flat_map(|report| [report.clone(), camera(report)]).collect();
+    let together = run(&fold, &mut VehicleState::default(), &both);
+    for (number, (one, other)) in alone.iter().zip(together.iter().step_by(2)).enumerate() {
+        let differ: Vec<&str> = Column::all()
+            .filter(|column| value(one, column.name()) != value(other, column.name()))
+            .map(Column::name)
+            .collect();
+        assert_eq!(differ, Vec::<&str>::new(), "row {number}: {one:?}\n{other:?}");
+    }
+    let aside = &together[121];
+    let told = ["vehicle_id", "lat", "place_id", "odometer_m", "no_fix_s"].map(|column| value(aside, column));
+    assert_eq!(told, ["v1", "null", "src", "null", "null"], "a dashcam's alarm is in the place that is known");
+}
+
+#[test]
+fn a_dashcam_leads_while_the_tracker_says_nothing_of_where_it_is() {
+    let fold = fold_of(Column::all().collect());
+    let of = |device: &str, s: f64, x: f64| {
+        let (told, event_time) = report(&format!("{s} {x} 0 speed_kmh=50"));
+        (DeviceReport { device_id: device.into(), ..told }, event_time)
+    };
+    let rows = run(
+        &fold,
+        &mut VehicleState::default(),
+        &[
+            of("d1", 0.0, 0.0),
+            of("cam1", 10.0, 100.0),
+            of("cam1", 170.0, 1700.0),
+            of("cam1", 200.0, 2000.0),
+            of("cam1", 210.0, 2100.0),
+            of("d1", 220.0, 2200.0),
+            of("cam1", 230.0, 2300.0),
+        ],
+    );
+    let has_fix: Vec<bool> = rows.iter().map(|row| row.lat.is_some()).collect();
+    assert_eq!(has_fix, [true, false, false, true, true, true, false]);
 }
 
 #[test]

@@ -34,7 +34,7 @@ use super::{
     snapshot::Registry,
     source::{self, Encoding, Tables},
 };
-use crate::model::{Time, Validity, Zone, limits};
+use crate::model::{Time, Validity, Zone, limits, plate};
 
 /// The version of the book's tables.
 const VERSION: i64 = 2;
@@ -257,8 +257,9 @@ impl Book {
              where entity = ?1 and key in (select value from json_each(?2)) and json_extract(body, '$.device_id') is not null",
         )?;
         let wanted = Json::from_iter(vehicle_ids.iter().copied()).to_string();
-        let devices = statement.query_map(params![Entity::Vehicles.name(), wanted], |row| row.get(0))?;
-        Ok(devices.collect::<Result<_, _>>()?)
+        let cells = statement.query_map(params![Entity::Vehicles.name(), wanted], |row| row.get(0))?;
+        let cells: Vec<String> = cells.collect::<Result<_, _>>()?;
+        Ok(cells.iter().flat_map(|cell| cell.split_whitespace()).map(|id| plate::device_id(id).into_owned()).collect())
     }
 
     /// A book that is gone when dropped.

@@ -1,6 +1,9 @@
 //! Between rows: what is named exists, and nothing is said twice of one instant.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use geo::{BoundingRect as _, Relate as _};
 use rstar::{
@@ -14,7 +17,7 @@ use super::{
     row::RawRow,
     schema::{Entity, REFERENCES, UNIQUE},
 };
-use crate::model::Validity;
+use crate::model::{Validity, plate};
 
 /// Names looked through for the nearest one to an unknown name. More: no name is proposed.
 const PROPOSED: usize = 20_000;
@@ -147,21 +150,33 @@ fn overlap(a: Validity, b: Validity) -> bool {
     !before(a, b) && !before(b, a) && !never(a) && !never(b)
 }
 
+/// What a cell names, however it is written: of devices there may be several.
+fn in_normal_form<'a>(column: &str, cell: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
+    let (names, one): (_, fn(&str) -> Cow<str>) = match column {
+        "device_id" => (cell.split_whitespace().collect(), plate::device_id),
+        "plate" => (vec![cell], plate::plate),
+        _ => (vec![cell], |id| id.into()),
+    };
+    let names: Vec<&str> = names;
+    names.into_iter().map(one).filter(|name| !name.is_empty())
+}
+
 fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Problems) {
-    let mut earlier: HashMap<&str, Vec<&RawRow>> = HashMap::with_capacity(rows.len());
-    for row in rows {
-        let value = row.cell(entity, column);
-        if value.is_empty() {
-            continue;
-        }
+    let mut earlier: HashMap<Cow<str>, Vec<&RawRow>> = HashMap::with_capacity(rows.len());
+    for (row, value) in
+        rows.iter().flat_map(|row| in_normal_form(column, row.cell(entity, column)).map(move |value| (row, value)))
+    {
+        let quoted_value = quoted(&value);
         let others = earlier.entry(value).or_default();
-        if let Some(other) = others.iter().find(|other| overlap(other.valid, row.valid)) {
+        // A row that names a device twice was told of before.
+        if let Some(other) = others.iter().find(|other| !std::ptr::eq(**other, row) && overlap(other.valid, row.valid))
+        {
             let place = match (&other.origin.line, &other.origin.feature) {
                 (Some(line), _) => format!(" (line {line})"),
                 (None, Some(feature)) => format!(" (row {feature})"),
                 (None, None) => format!(" (row {})", other.key()),
             };
-            let found = format!("{} a second time{place} while the first holds", quoted(value));
+            let found = format!("{quoted_value} a second time{place} while the first holds");
             problems.push(row.origin.problem(Some(column), found, "one row for any instant"));
         }
         others.push(row);

@@ -85,8 +85,8 @@ pub struct Vehicle {
     pub plate: Text,
     /// As written; empty when not given.
     pub plate_color: Text,
-    /// Empty when no device is fitted.
-    pub device_id: Text,
+    /// What is fitted: a tracker, a dashcam. Positions are those of the first; of a later one while those before it tell none.
+    pub device_ids: Arc<[Text]>,
     /// Empty when none is given.
     pub company_id: Text,
     pub status: VehicleStatus,

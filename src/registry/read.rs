@@ -265,7 +265,7 @@ fn vehicle(cells: &mut Cells, row: &RawRow) -> Vehicle {
         vehicle_id: cells.id("vehicle_id"),
         plate: cells.text("plate"),
         plate_color: cells.text("plate_color"),
-        device_id: cells.id("device_id"),
+        device_ids: cells.devices("device_id").into(),
         company_id: cells.id("company_id"),
         status: cells.word("status", VehicleStatus::WORDS, VehicleStatus::parse, VehicleStatus::Active),
         max_gross_kg,

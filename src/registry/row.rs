@@ -8,6 +8,9 @@ use super::{
 };
 use crate::model::{Schedule, Text, Time, Validity, Zone, plate};
 
+/// Most devices of one vehicle.
+const DEVICES: usize = 8;
+
 /// Longest value of an id, in bytes.
 const ID_BYTES: usize = crate::model::limits::REGISTRY_ID_BYTES;
 
@@ -233,14 +236,34 @@ impl<'a> Cells<'a> {
 
     pub fn maybe_id(&mut self, column: &str) -> Option<Text> {
         let cell = self.some(column)?;
-        let bytes = if column == "device_id" { crate::model::limits::ID_BYTES } else { ID_BYTES };
-        if cell.len() > bytes || cell.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        self.check_id(column, cell, ID_BYTES);
+        Some(cell.into())
+    }
+
+    fn check_id(&mut self, column: &str, id: &str, bytes: usize) {
+        if id.len() > bytes || id.chars().any(|c| c.is_whitespace() || c.is_control()) {
             self.refuse(column, format!("an id of at most {bytes} bytes without blanks"));
         }
-        if is_rounded(cell) {
+        if is_rounded(id) {
             self.refuse(column, "the whole id: a table rounded it (format the column as text and enter it again)");
         }
-        if column == "device_id" { Some((&*plate::device_id(cell)).into()) } else { Some(cell.into()) }
+    }
+
+    /// Ids of devices in normal form, separated by blanks.
+    pub fn devices(&mut self, column: &str) -> Vec<Text> {
+        let mut devices: Vec<Text> = Vec::new();
+        for written in self.some(column).unwrap_or("").split_whitespace() {
+            self.check_id(column, written, crate::model::limits::ID_BYTES);
+            let device_id = Text::from(&*plate::device_id(written));
+            if devices.contains(&device_id) {
+                self.refuse(column, "each device once");
+            }
+            devices.push(device_id);
+        }
+        if devices.len() > DEVICES {
+            self.refuse(column, format!("at most {DEVICES} devices, separated by blanks"));
+        }
+        devices
     }
 
     /// Ids separated by blanks.

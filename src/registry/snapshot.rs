@@ -86,7 +86,7 @@ impl Registry {
         let approvals = approvals(&rows.permits);
         Self {
             fleets: fleets(&rows.vehicles),
-            by_device: numbers_by(&rows.vehicles, |vehicle| &vehicle.device_id),
+            by_device: numbers_by_device(&rows.vehicles),
             by_plate: numbers_by_plate(&rows.vehicles, |plate| Some(plate)),
             by_short_plate: numbers_by_plate(&rows.vehicles, plate::without_province),
             vehicles: Versions::new(rows.vehicles),
@@ -286,6 +286,14 @@ impl Names for Registry {
     }
 }
 
+fn numbers_by_device(vehicles: &[Vehicle]) -> FxHashMap<Text, Vec<u32>> {
+    let mut numbers: FxHashMap<Text, Vec<u32>> = FxHashMap::default();
+    for (number, vehicle) in (0..).zip(vehicles) {
+        vehicle.device_ids.iter().for_each(|device_id| numbers.entry(device_id.clone()).or_default().push(number));
+    }
+    numbers
+}
+
 /// Thousands of permits name a place; what counts is when there is any.
 fn approvals(permits: &[Permit]) -> Held {
     let mut held = Held::default();
@@ -429,7 +437,7 @@ fn own_changes(rows: &Rows) -> FxHashMap<Text, Vec<Time>> {
     };
     for vehicle in &rows.vehicles {
         note(&vehicle.vehicle_id, &mut ends(vehicle.valid));
-        note(&vehicle.device_id, &mut ends(vehicle.valid));
+        vehicle.device_ids.iter().for_each(|device_id| note(device_id, &mut ends(vehicle.valid)));
     }
     rows.permits.iter().for_each(|permit| note(&permit.vehicle_id, &mut ends(permit.valid)));
     rows.outages.iter().for_each(|outage| note(&outage.vehicle_id, &mut ends(outage.valid)));

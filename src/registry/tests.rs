@@ -113,7 +113,17 @@ fn problems_say_where_what_and_what_was_expected() {
             &["vehicles.csv:3: device_id: found \"d\" a second time (line 2) while the first holds"],
         ),
         ("vehicles.csv", "V1,p,d,active\nV1,q,e,active\n", &["vehicles.csv:3: vehicle_id: found \"V1\" a second time"]),
-        ("vehicles.csv", "V1,p,d d,active\n", &["device_id: found \"d d\", expected an id of at most 64 bytes"]),
+        ("vehicles.csv", "V1,p,d d,active\n", &["device_id: found \"d d\", expected each device once"]),
+        (
+            "vehicles.csv",
+            "V1,p,d1 d2,active\nV2,q,d3 ｄ2,active\n",
+            &["vehicles.csv:3: device_id: found \"d2\" a second time (line 2) while the first holds"],
+        ),
+        (
+            "vehicles.csv",
+            "V1,粤B12345,d1,active\nV2,粤b·12345,d2,active\n",
+            &["vehicles.csv:3: plate: found \"粤B12345\" a second time (line 2) while the first holds"],
+        ),
         ("companies.csv", "company_id,company_id\nA,B\n", &["found the column company_id twice"]),
         (
             "companies.csv",
@@ -492,6 +502,22 @@ fn other_encodings_are_refused_with_their_line() {
     assert!(source::parse(schema::Entity::Companies, bytes, &crate::model::Zone::china(), &mut found).is_empty());
     let told = found.errors()[0].to_string();
     assert!(told.starts_with("companies.csv:2: found the byte 0xd4 that is no UTF-8, expected UTF-8"), "{told}");
+}
+
+/// A truck has a tracker and a dashcam, each of which is the truck.
+#[test]
+fn a_vehicle_may_have_several_devices() {
+    let text = "vehicle_id,plate,device_id,status\nA,p,d1 cam1,active\nB,q,d2,active\n";
+    let registry = Registry::parse(&[("vehicles.csv", text)]).unwrap();
+    for (device, expected) in [("d1", "A"), ("cam1", "A"), ("ｃａｍ1", "A"), ("d2", "B")] {
+        assert_eq!(&*registry.vehicle_by_device(device, ms(0)).unwrap().vehicle_id, expected);
+    }
+    let devices: Vec<&str> = registry.vehicle("A", ms(0)).unwrap().device_ids.iter().map(|id| &**id).collect();
+    assert_eq!(devices, ["d1", "cam1"]);
+    let (dir, mut book) = (tempfile::tempdir().unwrap(), Book::in_memory().unwrap());
+    write(dir.path(), "vehicles.csv", text);
+    book.import(dir.path(), ms(1_000)).unwrap();
+    assert_eq!(book.devices_of(&["A"].into()).unwrap(), ["cam1".to_owned(), "d1".to_owned()].into());
 }
 
 /// A device moves from one truck to the other at 1000.

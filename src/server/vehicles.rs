@@ -54,8 +54,9 @@ pub(super) struct Registration {
     current: bool,
     #[schema(value_type = String)]
     plate_color: Text,
-    #[schema(value_type = String)]
-    device_id: Text,
+    /// What is fitted; positions are those of the first while it tells any.
+    #[schema(value_type = Vec<String>)]
+    device_ids: Vec<Text>,
     #[schema(value_type = String)]
     company_id: Text,
     #[schema(value_type = Option<String>)]
@@ -204,7 +205,7 @@ fn registration(registry: &Registry, vehicle: &Vehicle, now: Time) -> Registrati
     Registration {
         current: vehicle.valid.contains(now),
         plate_color: vehicle.plate_color.clone(),
-        device_id: vehicle.device_id.clone(),
+        device_ids: vehicle.device_ids.to_vec(),
         company_id: vehicle.company_id.clone(),
         company_name: registry.company(&vehicle.company_id, now).map(|company| company.name.clone()),
         status: vehicle.status.as_str(),

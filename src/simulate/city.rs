@@ -118,6 +118,8 @@ pub(super) struct Vehicle {
     pub plate: String,
     pub plate_color: &'static str,
     pub device_id: String,
+    /// The dashcam that one truck in three has, too.
+    pub camera_id: Option<String>,
     pub driver_id: String,
     pub driver_name: String,
     pub company: usize,
@@ -514,6 +516,7 @@ fn vehicle(city: &City, number: usize, chance: &mut Chance) -> Vehicle {
         plate: format!("粤B{plate:05}D"),
         plate_color: if chance.happens(0.6) { "yellow" } else { "yellow_green" },
         device_id: format!("GD{:06}", 100_001 + number),
+        camera_id: (number % 3 == 1).then(|| format!("CM{:06}", 100_001 + number)),
         driver_id: format!("DR{:05}", number + 1),
         driver_name,
         company: number % names::COMPANIES.len(),

@@ -55,7 +55,8 @@ impl City {
     fn vehicles_csv(&self) -> String {
         let header = "vehicle_id,plate,plate_color,device_id,company_id,status,max_gross_kg,tare_kg,sensors,valid_from";
         table(header, self.vehicles.iter(), |text, vehicle| {
-            let Vehicle { vehicle_id, plate, plate_color, device_id, company, .. } = vehicle;
+            let Vehicle { vehicle_id, plate, plate_color, device_id, camera_id, company, .. } = vehicle;
+            let camera = camera_id.as_deref().map_or(String::new(), |id| format!(" {id}"));
             let status = match vehicle.role {
                 Role::Maintenance => "maintenance",
                 Role::Suspended => "suspended",
@@ -64,7 +65,7 @@ impl City {
             let (company, sensors) = (company_id(*company), vehicle.sensors());
             write!(
                 text,
-                "{vehicle_id},{plate},{plate_color},{device_id},{company},{status},31000,15500,{sensors},{SINCE}"
+                "{vehicle_id},{plate},{plate_color},{device_id}{camera},{company},{status},31000,15500,{sensors},{SINCE}"
             )
         })
     }

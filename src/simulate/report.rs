@@ -10,8 +10,9 @@ pub(super) struct DeviceReport<'a> {
     pub device_time: Time,
     pub seq: u64,
     pub reading: Reading,
-    pub odometer_m: f64,
-    pub ignition: bool,
+    /// `None` of a dashcam.
+    pub odometer_m: Option<f64>,
+    pub ignition: Option<bool>,
     /// `None` without sensors.
     pub body: Option<(Load, Cover, Lift)>,
     pub hist: bool,
@@ -65,8 +66,12 @@ impl DeviceReport<'_> {
         object.member("sats", |out| push_whole(out, u64::from(reading.sats)));
         object.number("speed_kmh", reading.speed_kmh, 1);
         object.number("heading_deg", reading.heading_deg, 1);
-        object.number("odometer_m", self.odometer_m, 0);
-        object.flag("ignition", self.ignition);
+        if let Some(odometer_m) = self.odometer_m {
+            object.number("odometer_m", odometer_m, 0);
+        }
+        if let Some(ignition) = self.ignition {
+            object.flag("ignition", ignition);
+        }
         if let Some((load, cover, lift)) = self.body {
             object.text("load", load.as_str());
             object.text("cover", cover.as_str());

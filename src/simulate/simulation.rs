@@ -34,6 +34,8 @@ pub struct Settings {
     pub offences_per_hour: f64,
     /// Whether the enforcement units take part.
     pub units: bool,
+    /// Whether the dashcams that some trucks have tell where they are, too.
+    pub cameras: bool,
 }
 
 impl Default for Settings {
@@ -46,6 +48,7 @@ impl Default for Settings {
             offences: true,
             offences_per_hour: 0.5,
             units: true,
+            cameras: false,
         }
     }
 }
@@ -63,6 +66,16 @@ struct Driven {
     /// As last reported.
     ignition: bool,
     odd_ms: i64,
+    camera: Option<Camera>,
+}
+
+/// A dashcam with a receiver and a clock of its own.
+struct Camera {
+    topic: Arc<str>,
+    receiver: Receiver,
+    noise: Chance,
+    odd_ms: i64,
+    seq: u64,
 }
 
 /// A message on its way.
@@ -194,6 +207,16 @@ impl Simulation {
                 done: Vec::new(),
                 topic: format!("device/{}/report", vehicle.device_id).into(),
                 odd_ms: noise.below(self.step_ms.max(1) as usize) as i64,
+                camera: vehicle.camera_id.as_deref().filter(|_| self.settings.cameras).map(|id| {
+                    let mut noise = Chance::new(self.settings.seed, (1 << 42) + number as u64);
+                    Camera {
+                        topic: format!("device/{id}/report").into(),
+                        receiver: Receiver::new(&self.settings.noise, 0, start_ms, &mut noise),
+                        odd_ms: noise.below(self.step_ms.max(1) as usize) as i64,
+                        seq: 0,
+                        noise,
+                    }
+                }),
                 noise,
                 seq: 0,
                 last_sent_ms: start_ms,
@@ -303,7 +326,9 @@ impl Simulation {
             if (self.steps + number as i64) % self.every == 0 {
                 let message = driven.report(&city, vehicle, &self.settings.noise, now_ms);
                 if let Some(message) = message {
+                    let seen = driven.see(&city, vehicle, &self.settings.noise, now_ms);
                     self.send(message, number);
+                    seen.into_iter().for_each(|message| self.push(message));
                 }
             }
         }
@@ -457,10 +482,9 @@ impl Driven {
         self.watch.look(now, &sight, &mut self.done);
     }
 
-    /// What the device sends, if anything gets out.
-    fn report(&mut self, city: &City, vehicle: &Vehicle, noise: &Noise, now_ms: i64) -> Option<Message> {
+    fn moment(&self, city: &City, vehicle: &Vehicle, now_ms: i64) -> Moment {
         let truck = &self.truck;
-        let moment = Moment {
+        Moment {
             now_ms,
             spot: truck.spot(),
             speed_mps: truck.speed_mps,
@@ -468,7 +492,35 @@ impl Driven {
             still_s: self.still_s(now_ms),
             at_gate: truck.is_at_gate(city),
             spared: truck.offence().is_some() || !matches!(vehicle.role, Role::Worker | Role::Bare),
+        }
+    }
+
+    /// What the dashcam sends beside a report.
+    fn see(&mut self, city: &City, vehicle: &Vehicle, noise: &Noise, now_ms: i64) -> Option<Message> {
+        let moment = self.moment(city, vehicle, now_ms);
+        let (camera, device_id) = (self.camera.as_mut()?, vehicle.camera_id.as_deref()?);
+        camera.seq += 1;
+        let measured = Time::from_millis(now_ms + camera.odd_ms);
+        let report = DeviceReport {
+            device_id,
+            driver_id: &vehicle.driver_id,
+            device_time: measured.plus_ms(camera.receiver.clock_ms),
+            seq: camera.seq,
+            reading: camera.receiver.read(noise, &moment, &mut camera.noise),
+            odometer_m: None,
+            ignition: None,
+            body: None,
+            hist: false,
+            damage: None,
         };
+        let at = measured.plus_ms(40 + camera.noise.below(160) as i64);
+        Some(Message { topic: Arc::clone(&camera.topic), payload: report.to_json(), at })
+    }
+
+    /// What the device sends, if anything gets out.
+    fn report(&mut self, city: &City, vehicle: &Vehicle, noise: &Noise, now_ms: i64) -> Option<Message> {
+        let moment = self.moment(city, vehicle, now_ms);
+        let truck = &self.truck;
         let dark = now_ms < truck.dark_until_ms;
         if self.receiver.is_cut_off(noise, &moment, &mut self.noise) || dark {
             return None;
@@ -486,8 +538,8 @@ impl Driven {
             device_time: measured.plus_ms(self.receiver.clock_ms),
             seq: self.seq,
             reading: self.receiver.read(noise, &moment, &mut self.noise),
-            odometer_m: truck.odometer_m,
-            ignition: truck.ignition,
+            odometer_m: Some(truck.odometer_m),
+            ignition: Some(truck.ignition),
             body,
             hist: late,
             damage,
