@@ -328,6 +328,7 @@ impl Rerun {
                 // What waited then has its own records.
                 let saved = way.saved.take().map(SavedVehicle::with_nothing_waiting);
                 self.judge.restore(saved.into_iter().collect(), since);
+                self.judge.listen_to(&way.ask.vehicle_id);
             }
         }
         Ok(())

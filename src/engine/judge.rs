@@ -15,7 +15,7 @@ use super::{
     history::{Ask, Older},
     late::{LateSettings, Lateness, Retold, Span, WAITED, waited_at},
     past::{Kept, Mark, PREPENDED_CUT, Past, Told, lag_ms},
-    shards::is_life_only,
+    shards::{is_life_only, shard_of},
     snapshot::{Part, SnapshotError, VehiclesPart},
 };
 use crate::{
@@ -195,6 +195,29 @@ pub struct Judge {
     /// Vehicles whose history is to be asked for.
     asking: Vec<u32>,
     amended: Vec<(u64, Outcome, Reason)>,
+    owns: Owns,
+}
+
+/// Of which vehicles a judge listens for the silence, though nothing ever came of them.
+#[derive(Clone, Debug, Default)]
+pub enum Owns {
+    #[default]
+    None,
+    All,
+    One(Text),
+    /// Those of one shard of so many.
+    Shard(usize, usize),
+}
+
+impl Owns {
+    fn has(&self, vehicle_id: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::One(id) => **id == *vehicle_id,
+            Self::Shard(number, of) => shard_of(vehicle_id, *of) == *number,
+        }
+    }
 }
 
 /// A vehicle's past without the judge that judged it.
@@ -306,7 +329,13 @@ impl Judge {
             is_told: true,
             asking: Vec::new(),
             amended: Vec::new(),
+            owns: Owns::None,
         }
+    }
+
+    /// Listens for these vehicles from the start.
+    pub fn owning(self, owns: Owns) -> Self {
+        Self { owns, ..self }
     }
 
     /// Judges by other rules or another registry from now on. The state of vehicles and of alerts stays.
@@ -933,7 +962,9 @@ impl Judge {
                 self.step(origin, Input::Sighting { sighting, event_time, lag_s: *lag_ms as f64 / 1000.0 }, None);
             }
             Kept::Timer { at_ms, silent_ms, .. } => {
-                let input = Input::Timer { at: Time::from_millis(*at_ms), silent_s: *silent_ms as f64 / 1000.0 };
+                let vehicle_id = self.vehicles[origin.vehicle as usize].id.clone();
+                let (at, silent_s) = (Time::from_millis(*at_ms), silent_ms.map(|ms| ms as f64 / 1000.0));
+                let input = Input::Timer { vehicle_id: &vehicle_id, at, silent_s };
                 self.step(origin, input, None);
             }
         }
@@ -979,6 +1010,22 @@ impl Judge {
         place
     }
 
+    /// Takes up a vehicle, whether or not anything came of it yet.
+    pub fn listen_to(&mut self, vehicle_id: &Text) {
+        self.place_of(vehicle_id);
+    }
+
+    /// Takes up the vehicles that are registered with a device and have never spoken.
+    fn listen_for(&mut self, registry: &Registry, at: Time) {
+        if self.listening_since.is_none() || !self.reference.rules.asks_timer() {
+            return;
+        }
+        let registered = registry.vehicles().filter(|row| row.valid.contains(at) && !row.device_ids.is_empty());
+        for row in registered.filter(|row| self.owns.has(&row.vehicle_id)).collect::<Vec<_>>() {
+            self.place_of(&row.vehicle_id);
+        }
+    }
+
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
     fn tick(
         &mut self,
@@ -999,21 +1046,33 @@ impl Judge {
                     vehicle.now.alerts.deregister();
                 }
             }
+            self.listen_for(&registry, at);
         }
         let settled = self.reference.late.too_old(at);
-        let since = |vehicle: &Vehicle| self.listening_since.max(Some(vehicle.last_arrival)).unwrap_or_default();
-        // Who was only seen beside the road has no terminal that could be silent.
-        let is_silent = |vehicle: &Vehicle, silent_ms: i64| {
-            asks_timer && vehicle.last_arrival > NEVER && is_looked_at(silent_ms, tick_ms)
+        let registry = &*self.reference.registry;
+        // Who never spoke is silent since it was registered.
+        let since = |vehicle: &Vehicle| {
+            let spoke = Some(vehicle.last_arrival).filter(|at| *at > NEVER);
+            let begins = spoke.or_else(|| registry.registered_since(&vehicle.id, at));
+            self.listening_since.max(begins).unwrap_or_default()
         };
+        // Who was only seen beside the road has no terminal that could be silent, nor has who is registered no more. A file of reports
+        // is not listened to.
+        let has_terminal = |vehicle: &Vehicle| match registry.vehicle(&vehicle.id, at) {
+            _ if vehicle.last_arrival == NEVER && self.listening_since.is_none() => false,
+            Some(row) => vehicle.last_arrival > NEVER || !row.device_ids.is_empty(),
+            None => vehicle.last_arrival > NEVER && !registry.vehicle_was_registered(&vehicle.id),
+        };
+        let is_silent =
+            |vehicle: &Vehicle, silent_ms: i64| asks_timer && is_looked_at(silent_ms, tick_ms) && has_terminal(vehicle);
         let silence =
             (0u32..).zip(&self.vehicles).map(|(place, vehicle)| (place, vehicle, at.ms_since(since(vehicle))));
         // An alert that nothing can clear any more ends when its time is over, whoever asks for silence.
-        let mut silent: Vec<(u32, i64)> = silence
+        let mut silent: Vec<(u32, Option<i64>)> = silence
             .filter(|(_, vehicle, silent_ms)| {
                 is_silent(vehicle, *silent_ms) || looks_for_ends && vehicle.now.alerts.lapses_by(settled)
             })
-            .map(|(place, _, silent_ms)| (place, silent_ms))
+            .map(|(place, vehicle, silent_ms)| (place, Some(silent_ms).filter(|_| has_terminal(vehicle))))
             .collect();
         silent.sort_unstable_by(|a, b| self.vehicles[a.0 as usize].id.cmp(&self.vehicles[b.0 as usize].id));
         for (place, silent_ms) in silent {
@@ -1024,7 +1083,8 @@ impl Judge {
             let timer = Kept::timer(at, silent_ms, self.vehicles[place as usize].now.newest);
             self.begin_leg(place, at);
             let leg = self.vehicles[place as usize].past.push(&timer) as u32;
-            let input = Input::Timer { at, silent_s: silent_ms as f64 / 1000.0 };
+            let vehicle_id = self.vehicles[place as usize].id.clone();
+            let input = Input::Timer { vehicle_id: &vehicle_id, at, silent_s: silent_ms.map(|ms| ms as f64 / 1000.0) };
             self.step(Origin { record: index, step: 0, vehicle: place, leg }, input, None);
             if self.rows.len() >= ROWS {
                 self.flush(findings, seen, watch)?;

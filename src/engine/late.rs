@@ -131,7 +131,7 @@ impl Lateness {
 
 impl Lateness {
     /// Adds a look at silence.
-    pub fn look(&mut self, record: u32, at: Time, silent_ms: i64) {
+    pub fn look(&mut self, record: u32, at: Time, silent_ms: Option<i64>) {
         self.inputs.push((record, Kept::timer(at, silent_ms, self.latest)));
     }
 }

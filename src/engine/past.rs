@@ -99,7 +99,8 @@ pub enum Kept {
     },
     Timer {
         at_ms: i64,
-        silent_ms: i64,
+        /// `None`: there is nobody who could be silent.
+        silent_ms: Option<i64>,
         /// Event time of the latest input before it: that is its place.
         after_ms: i64,
     },
@@ -239,7 +240,7 @@ impl Kept {
     }
 
     /// A look at silence.
-    pub fn timer(at: Time, silent_ms: i64, newest: Option<Time>) -> Self {
+    pub fn timer(at: Time, silent_ms: Option<i64>, newest: Option<Time>) -> Self {
         let after_ms = newest.map_or(i64::MIN, Time::as_millis);
         Self::Timer { at_ms: at.as_millis(), silent_ms, after_ms }
     }
@@ -681,8 +682,8 @@ mod tests {
         let mut past = Past::default();
         past.begin(0, Mark::default());
         past.push(&Kept::of(&record).unwrap());
-        past.push(&Kept::timer(at, 60_000, Some(at)));
-        let [Kept::Report(kept), Kept::Timer { silent_ms: 60_000, .. }] = &inputs(&past)[..] else { panic!() };
+        past.push(&Kept::timer(at, Some(60_000), Some(at)));
+        let [Kept::Report(kept), Kept::Timer { silent_ms: Some(60_000), .. }] = &inputs(&past)[..] else { panic!() };
         assert_eq!((kept.report(), kept.event_time(), kept.recv_time()), (report, at, at));
     }
 

@@ -95,3 +95,48 @@ impl Collected {
         Replayed { alerts, withdrawn, ledger: self.ledger, vehicles: self.vehicles }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        facts::Settings,
+        model::{Body, Time},
+        registry::Registry,
+        rules::RuleSet,
+    };
+
+    /// The tracker of a new truck that was never switched on was missed for ever: silence was counted from the first report.
+    #[test]
+    fn a_registered_truck_that_never_spoke_is_silent_since_then_or_since_we_listen() {
+        let vehicles = "vehicle_id,plate,device_id,status,valid_from,valid_to\n\
+            old,粤B10001,d1 cam1,active,,\n\
+            new,粤B10002,d2,active,2026-03-01T12:00:00Z,\n\
+            bare,粤B10003,,active,,\n\
+            gone,粤B10004,d4,active,,2026-03-01T12:00:00Z\n\
+            painted,粤B10005,d5,active,2026-03-01T06:00:00Z,2026-03-01T12:00:00Z\n\
+            painted,粤B10006,d5,active,2026-03-01T12:00:00Z,\n";
+        let rule =
+            "rules:\n  - id: silent\n    when: silent_s >= 36000\n    severity: notice\n    departments: [company]\n";
+        let reference = Reference {
+            registry: Arc::new(Registry::parse(&[("vehicles.csv", vehicles)]).unwrap()),
+            rules: Arc::new(RuleSet::parse(&[("a.yaml", rule)]).unwrap()),
+            facts: Settings::default(),
+            tick_ms: 60_000,
+            late: crate::engine::LateSettings::default(),
+        };
+        let start: Time = "2026-03-01T00:00:00Z".parse().unwrap();
+        let ticks = (1..=30 * 60).map(|minute| Record::clock(Body::Tick, start.plus_ms(minute * 60_000)));
+        let fired = |shards: usize, began: Option<Time>| -> Vec<(String, String)> {
+            let began = began.map(|at| Record::clock(Body::Start, at));
+            let records = began.into_iter().chain(ticks.clone()).map(Ok::<_, EngineError>);
+            let alerts = replay(&reference, shards, records).unwrap().alerts.into_iter();
+            alerts.map(|alert| (alert.plate.to_string(), alert.fired_at.to_string()[11..16].to_owned())).collect()
+        };
+        let expected = [("粤B10004", "10:00"), ("粤B10001", "10:00"), ("粤B10006", "16:00"), ("粤B10002", "22:00")];
+        let expected = expected.map(|(plate, at)| (plate.to_owned(), at.to_owned()));
+        assert_eq!(fired(1, Some(start)), expected);
+        assert_eq!(fired(3, Some(start)), expected, "each vehicle is of one shard");
+        assert_eq!(fired(1, None), [], "what is in no file was not listened to");
+    }
+}

@@ -15,7 +15,7 @@ use rustc_hash::FxHasher;
 
 use super::{
     EngineError, Finding, Judge, Older, Reference, Seen,
-    judge::SavedVehicle,
+    judge::{Owns, SavedVehicle},
     settle::Settler,
     snapshot::{Part, Snapshot, SnapshotError, VehiclesPart},
 };
@@ -118,7 +118,9 @@ impl Judged {
 impl Engine {
     /// Starts `shards` threads (at least one).
     pub fn start(reference: &Reference, shards: usize) -> Self {
-        let shards = (0..shards.max(1)).map(|number| Shard::start(number, reference.clone())).collect();
+        let shards = (0..shards.max(1))
+            .map(|number| Shard::start(Owns::Shard(number, shards.max(1)), reference.clone()))
+            .collect();
         let (settler, pending) = (Settler::default(), VecDeque::new());
         Self { fold: reference.fold(), shards, settler, pending, reference: reference.clone() }
     }
@@ -253,11 +255,13 @@ impl Drop for Engine {
 }
 
 impl Shard {
-    fn start(number: usize, reference: Reference) -> Self {
+    fn start(owns: Owns, reference: Reference) -> Self {
+        let number = if let Owns::Shard(number, _) = owns { number } else { 0 };
         let (jobs, todo) = sync_channel(limits::SHARD_QUEUE);
         let (results, done) = sync_channel(limits::SHARD_QUEUE);
-        let thread =
-            std::thread::Builder::new().name(format!("shard-{number}")).spawn(move || work(reference, &todo, &results));
+        let thread = std::thread::Builder::new()
+            .name(format!("shard-{number}"))
+            .spawn(move || work(Judge::new(reference).owning(owns), &todo, &results));
         Self { jobs: Some(jobs), done, thread: thread.ok() }
     }
 
@@ -272,8 +276,7 @@ impl Shard {
 }
 
 /// A shard's thread: until nobody sends or nobody listens any more.
-fn work(reference: Reference, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
-    let mut judge = Judge::new(reference);
+fn work(mut judge: Judge, todo: &Receiver<Job>, results: &SyncSender<Result<Done, EngineError>>) {
     while let Ok(job) = todo.recv() {
         let began = Instant::now();
         let (batch, mine, save, waited) = match job {
@@ -410,7 +413,7 @@ pub(super) fn is_life_only(record: &Record) -> bool {
 }
 
 /// The shard of a vehicle: the same for the same number of shards, in every process.
-fn shard_of(vehicle_id: &str, shards: usize) -> usize {
+pub(super) fn shard_of(vehicle_id: &str, shards: usize) -> usize {
     let mut hasher = FxHasher::default();
     vehicle_id.hash(&mut hasher);
     (hasher.finish() >> 32) as usize % shards

@@ -2,6 +2,7 @@
 
 use super::{
     EngineError, Judge, Look, Reference, Seen,
+    judge::Owns,
     settle::Settler,
     shards::{Subject, in_order, subject},
 };
@@ -61,7 +62,7 @@ impl Watched {
     pub fn new(reference: Reference, only: Option<Text>) -> Self {
         Self {
             fold: reference.fold(),
-            judge: Judge::new(reference.clone()),
+            judge: Judge::new(reference.clone()).owning(only.clone().map_or(Owns::All, Owns::One)),
             settler: Settler::default(),
             reference,
             only,

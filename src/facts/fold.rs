@@ -54,8 +54,8 @@ pub enum Input<'a> {
         /// How long after its sensor's own time it arrived, or before, seconds: its clock may be wrong by as much.
         lag_s: f64,
     },
-    /// The clock: nothing has come for `silent_s` seconds.
-    Timer { at: Time, silent_s: f64 },
+    /// The clock: nothing has come for `silent_s` seconds; `None` where nobody could have spoken.
+    Timer { vehicle_id: &'a Text, at: Time, silent_s: Option<f64> },
 }
 
 /// What is remembered of one vehicle. Serialised, it goes on exactly where it was.
@@ -297,7 +297,7 @@ impl Fold {
             Input::Sighting { sighting, event_time, lag_s } => {
                 self.fold_sighting(row, state, sighting, event_time, lag_s);
             }
-            Input::Timer { at, silent_s } => self.fold_timer(row, state, at, silent_s),
+            Input::Timer { vehicle_id, at, silent_s } => self.fold_timer(row, state, vehicle_id, at, silent_s),
         }
         debug_assert!(row.row_kind == Some("report") || row.astray().is_empty(), "{:?}", row.astray());
     }
@@ -603,11 +603,21 @@ impl Fold {
     }
 
     /// A row made by the clock: what is registered as of `at`, and what was last known. Momentary readings are NULL.
-    fn fold_timer(&self, row: &mut Facts, state: &mut VehicleState, at: Time, silent_s: f64) {
+    fn fold_timer(
+        &self,
+        row: &mut Facts,
+        state: &mut VehicleState,
+        vehicle_id: &Text,
+        at: Time,
+        silent_s: Option<f64>,
+    ) {
         row.row_kind = Some("timer");
-        row.silent_s = Some(silent_s);
+        row.silent_s = silent_s;
         row.event_time = Some(at);
-        if let Some(device_id) = state.device_id.clone() {
+        // What is registered of a device that spoke last; of one that was taken off since, or never spoke, what is of the vehicle.
+        let spoke = state.device_id.clone().filter(|device_id| self.vehicle_id(device_id, at) == *vehicle_id);
+        let fitted = || self.registry.vehicle(vehicle_id, at).and_then(|vehicle| vehicle.device_ids.first()).cloned();
+        if let Some(device_id) = spoke.or_else(fitted).or_else(|| state.device_id.clone()) {
             self.hold(state, &device_id, at);
         }
         self.tell_registered(row, state, at, None);

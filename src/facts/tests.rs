@@ -1069,7 +1069,8 @@ fn a_timer_row_keeps_what_lasts_and_knows_nothing_of_the_moment() {
     let mut state = VehicleState::default();
     let reports = ["0 0 0 speed_kmh=0 load=full ignition=true cover=open".to_owned(), "30 0 0 speed_kmh=0".into()];
     run(&fold, &mut state, &reports.map(|line| report(&line)));
-    let row = fold.step(&mut state, Input::Timer { at: at(25_500.0), silent_s: 1900.0 });
+    let row =
+        fold.step(&mut state, Input::Timer { vehicle_id: &"v1".into(), at: at(25_500.0), silent_s: Some(1900.0) });
     let told = |columns: &str| columns.split(' ').map(|name| value(&row, name)).collect::<Vec<_>>().join(" ");
     assert_eq!(
         told("row_kind silent_s vehicle_id place_id place_dwell_s load ignition"),

@@ -153,6 +153,20 @@ impl Registry {
         self.vehicles.at(vehicle_id, at)
     }
 
+    /// Since when a vehicle is registered without a break, as of `at`; `None` when it is not, or for ever.
+    pub fn registered_since(&self, vehicle_id: &str, at: Time) -> Option<Time> {
+        let mut from = self.vehicle(vehicle_id, at)?.valid.from?;
+        let numbers = self.vehicles.by_key.get(vehicle_id)?;
+        let before = |from: Time| {
+            let mut rows = numbers.iter().map(|number| self.vehicles.rows[*number as usize].valid);
+            rows.find(|valid| valid.to == Some(from) && valid.from.is_none_or(|earlier| earlier < from))
+        };
+        while let Some(earlier) = before(from) {
+            from = earlier.from?;
+        }
+        Some(from)
+    }
+
     /// Whether any vehicle of this id ever was.
     pub fn vehicle_was_registered(&self, vehicle_id: &str) -> bool {
         self.vehicles.by_key.contains_key(vehicle_id)
