@@ -10,6 +10,7 @@
 mod backtest;
 mod city;
 mod commands;
+mod documents;
 mod explain;
 mod fleet;
 mod house;
