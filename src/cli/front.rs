@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     engine::{Reference, Ticker},
     ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format},
-    model::{Body, Datum, Record, Text, Time},
+    model::{Body, Datum, Record, Sender, Time},
     registry::Registry,
     spatial::to_wgs84,
 };
@@ -29,8 +29,7 @@ pub struct Front {
 pub struct Note {
     /// Of the records to which it was appended.
     pub index: usize,
-    /// Where its sender is a device.
-    pub device_id: Option<Text>,
+    pub sender: Option<Sender>,
     pub odd: Vec<&'static str>,
 }
 
@@ -121,12 +120,8 @@ impl Front {
         decoder.decode(topic, payload, &mut decoded);
         for one in decoded.drain(..) {
             if let Some(notes) = &mut self.notes {
-                let device_id = match &one.body {
-                    Body::Device(report) => Some(Text::from(&*report.device_id)),
-                    Body::DeadLetter(_) => decoder.device(topic).map(Text::from),
-                    _ => None,
-                };
-                notes.push(Note { index: out.len(), device_id, odd: Vec::new() });
+                let sender = Sender::of(&one.body).or_else(|| decoder.sender(topic));
+                notes.push(Note { index: out.len(), sender, odd: Vec::new() });
             }
             self.admit(Decoded { retained, ..one }, recv_time, out);
         }

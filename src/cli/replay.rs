@@ -60,8 +60,9 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let reference = reference(&args.sources, &args.rules)?;
     let front = Front::of(&reference).with_format(args.sources.format);
-    let records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
-    let mut replayed = replay::<anyhow::Error>(&reference, args.shards, records)?;
+    let mut records = Paced { speed: args.speed, first: None, records: Records::of(&args.sources.input, front) };
+    let mut replayed = replay::<anyhow::Error>(&reference, args.shards, &mut records)?;
+    let odd = records.records.front.take_odd();
     let language = args.sources.settings.load()?.language;
     replayed.alerts = replayed.alerts.into_iter().map(|alert| alert.said_in(language)).collect();
     let found = replayed.alerts.len();
@@ -70,6 +71,10 @@ pub fn run(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     }
     write_alerts(&args.alerts, &replayed)?;
     summarise(&replayed, started.elapsed());
+    if !odd.is_empty() {
+        let fields: Vec<String> = odd.iter().map(|(field, count)| format!("{field} ({count})")).collect();
+        say!("these fields made no sense and count as unknown: {}", fields.join(", "));
+    }
     if replayed.alerts.len() < found {
         say!("{} of shadow rules not written; --shadow writes them", counted(found - replayed.alerts.len(), "alert"));
     }

@@ -390,13 +390,11 @@ impl Queue {
         let unit_id = report.unit_id.clone();
         let here =
             place(report.lat, report.lon).map(|(lat, lon)| to_wgs84(report.datum.unwrap_or(Datum::Wgs84), lon, lat));
+        // Of whom nobody knows whether he is at work, nobody is sent.
+        let status = report.status.or(known.map(|known| known.status)).unwrap_or(UnitStatus::Off);
         let unit = match (here, known) {
-            (Some(here), _) => {
-                UnitState { unit_id: unit_id.clone(), at, lat: here.lat, lon: here.lon, status: report.status }
-            }
-            (None, Some(known)) if known.status != report.status => {
-                UnitState { status: report.status, ..known.clone() }
-            }
+            (Some(here), _) => UnitState { unit_id: unit_id.clone(), at, lat: here.lat, lon: here.lon, status },
+            (None, Some(known)) if known.status != status => UnitState { status, ..known.clone() },
             (None, _) => return,
         };
         self.changes.units.push(unit.clone());

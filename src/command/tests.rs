@@ -135,7 +135,7 @@ impl World {
             lat: Some(LAT + metres / 111_195.08),
             lon: Some(LON),
             datum: None,
-            status: UnitStatus::parse(status.unwrap_or("available")).unwrap(),
+            status: Some(UnitStatus::parse(status.unwrap_or("available")).unwrap()),
         };
         self.queue.apply(Event::Unit(&report), self.now)
     }
@@ -763,12 +763,37 @@ fn a_unit_without_a_usable_position_is_where_it_was() {
         world.now = world.now.plus_ms(10_000);
         let report =
             |status| UnitReport { unit_id: "S1".into(), device_time: world.now, lat, lon, datum: None, status };
-        let (same, busy) = (report(UnitStatus::Available), report(UnitStatus::Busy));
+        let (same, busy) = (report(None), report(Some(UnitStatus::Busy)));
         assert_eq!(world.queue.apply(Event::Unit(&same), world.now), []);
         let effects = world.queue.apply(Event::Unit(&busy), world.now);
         let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };
         assert_eq!((unit.status, unit.lat, unit.lon), (UnitStatus::Busy, before.lat, before.lon), "{lat:?} {lon:?}");
     }
+}
+
+/// A word for a status that nobody knew cost the whole report: the unit was stale ten minutes later, and nobody was sent.
+#[test]
+fn a_unit_whose_status_nobody_knows_is_as_it_was_where_it_now_is() {
+    let mut world = World::new(Settings::default(), false);
+    let at = |now: Time, lat| UnitReport {
+        unit_id: "S1".into(),
+        device_time: now,
+        lat: Some(lat),
+        lon: Some(LON),
+        datum: None,
+        status: None,
+    };
+    let told = |effects: Vec<Effect>| {
+        let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };
+        (unit.status, unit.lat)
+    };
+    let (never, now) = (at(world.now, LAT), world.now);
+    assert_eq!(told(world.queue.apply(Event::Unit(&never), now)), (UnitStatus::Off, LAT), "nobody ever said");
+    world.now = world.now.plus_ms(10_000);
+    world.step("squad S1 police 100");
+    world.now = world.now.plus_ms(10_000);
+    let (moved, now) = (at(world.now, LAT + 0.01), world.now);
+    assert_eq!(told(world.queue.apply(Event::Unit(&moved), now)), (UnitStatus::Available, LAT + 0.01));
 }
 
 #[test]
@@ -780,7 +805,7 @@ fn a_unit_that_reports_in_another_datum_is_where_it_is() {
         lat: Some(LAT),
         lon: Some(LON),
         datum: Some(crate::model::Datum::Gcj02),
-        status: UnitStatus::Available,
+        status: Some(UnitStatus::Available),
     };
     let effects = world.queue.apply(Event::Unit(&report), world.now);
     let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };

@@ -47,7 +47,7 @@ impl Seen {
         fix: Option<&LastFix>,
         (at, lag_s): (Time, f64),
     ) {
-        row.sighting_kind = Some(sighting.kind.as_str());
+        row.sighting_kind = sighting.kind.map(SightingKind::as_str);
         row.sighting_place_id = sighting.place_id.clone();
         row.sighting_direction = sighting.direction.clone();
         row.sighting_cover = sighting.cover.map(|cover| cover.as_str());
@@ -80,7 +80,7 @@ impl Seen {
     /// Remembers a wash and fills `sighting_wash_s`.
     fn follow_wash(&mut self, row: &mut Facts, sighting: &Sighting, at: Time) {
         let Some(place_id) = &sighting.place_id else { return };
-        if sighting.kind == SightingKind::Wash && sighting.washed == Some(true) {
+        if sighting.kind == Some(SightingKind::Wash) && sighting.washed == Some(true) {
             self.washed = Some(Box::new(Wash { place_id: place_id.clone(), at }));
         }
         let here = self.washed.as_ref().filter(|wash| wash.place_id == *place_id);

@@ -178,7 +178,7 @@ columns! {
         Body::Sighting(s) => Some(&s.ext).filter(|ext| !ext.is_empty()),
         _ => None,
     });
-    sighting_kind: StringArray, true, SIGHTING, |rows| texts(rows, |r| Some(sighting(r)?.kind.as_str()));
+    sighting_kind: StringArray, true, SIGHTING, |rows| texts(rows, |r| Some(sighting(r)?.kind?.as_str()));
     plate: StringArray, true, SIGHTING, |rows| texts(rows, |r| sighting(r)?.plate.as_deref());
     plate_confidence: Float64Array, true, SIGHTING, |rows| floats(rows, |r| sighting(r)?.plate_confidence);
     place_id: StringArray, true, SIGHTING, |rows| texts(rows, |r| sighting(r)?.place_id.as_deref());
@@ -191,7 +191,7 @@ columns! {
         Body::Reply(reply) => reply.media.as_ref().map(Media::Any),
         _ => None,
     });
-    unit_status: StringArray, true, UNIT, |rows| texts(rows, |r| Some(unit(r)?.status.as_str()));
+    unit_status: StringArray, true, UNIT, |rows| texts(rows, |r| Some(unit(r)?.status?.as_str()));
     dispatch_id: StringArray, true, REPLY, |rows| texts(rows, |r| Some(&reply(r)?.dispatch_id));
     answer: StringArray, true, REPLY, |rows| texts(rows, |r| Some(reply(r)?.answer.as_str()));
     answer_reason: StringArray, true, REPLY, |rows| texts(rows, |r| reply(r)?.reason.as_deref());

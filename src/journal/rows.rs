@@ -111,7 +111,7 @@ impl Row<'_> {
         Ok(Sighting {
             sensor_id: self.needed("source_id", self.text(c.source_id))?,
             device_time: self.time("device_time", c.device_time)?,
-            kind: self.needed("sighting_kind", self.word("sighting_kind", c.sighting_kind, SightingKind::parse)?)?,
+            kind: self.word("sighting_kind", c.sighting_kind, SightingKind::parse)?,
             plate: self.text(c.plate),
             plate_confidence: self.number(c.plate_confidence),
             place_id: self.text(c.place_id),
@@ -137,7 +137,7 @@ impl Row<'_> {
             lat: self.number(c.lat),
             lon: self.number(c.lon),
             datum: self.datum()?,
-            status: self.needed("unit_status", self.word("unit_status", c.unit_status, UnitStatus::parse)?)?,
+            status: self.word("unit_status", c.unit_status, UnitStatus::parse)?,
         })
     }
 

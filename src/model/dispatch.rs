@@ -37,7 +37,9 @@ pub struct UnitReport {
     pub lon: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub datum: Option<Datum>,
-    pub status: UnitStatus,
+    /// `None`: it says none that anybody knows, and is as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<UnitStatus>,
 }
 
 /// A unit's answer to a dispatch.

@@ -18,6 +18,7 @@ mod record;
 mod report;
 mod rule;
 mod schedule;
+mod sender;
 mod time;
 
 pub use alert::{Alert, AlertId, AlertState, Joined, Language, LocalText, Severity, Transition};
@@ -41,4 +42,5 @@ pub use report::{
 };
 pub use rule::{CountWindow, Departments, Incident, Tally, Timing, Verdict, Window};
 pub use schedule::{Schedule, ScheduleError};
+pub use sender::Sender;
 pub use time::{LocalTime, Period, Time, TimeError, Validity, Zone};

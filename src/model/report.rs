@@ -252,7 +252,9 @@ pub struct Sighting {
     #[serde(default = "empty")]
     pub sensor_id: Arc<str>,
     pub device_time: Time,
-    pub kind: SightingKind,
+    /// What saw it; `None`: it says a word that nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<SightingKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plate: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

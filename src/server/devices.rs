@@ -1,4 +1,4 @@
-//! Devices as heard: what came of what each sent, and what is wrong with it; and the messages that nobody could read.
+//! Senders as heard: what came of what each sent, and what is wrong with it; and the messages that nobody could read.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,14 +16,14 @@ use super::{
     query::{Id, Params},
     status::OutcomeCount,
 };
-use crate::model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time, clock_fault, limits, plate};
+use crate::model::{Body, DeviceReport, Outcome, Reason, Record, Sender, Text, Time, clock_fault, limits, plate};
 
-/// A device is told of one kind of problem at most this often, by the clock of arrival.
+/// A sender is told of one kind of problem at most this often, by the clock of arrival.
 const TELL_EVERY_MS: i64 = 60_000;
 /// Of an unreadable message so many bytes are shown; history has it whole.
 const SHOWN_BYTES: usize = 2_000;
 
-/// What is known of each device, and the last messages that could not be read: since the process started.
+/// What is known of each sender, and the last messages that could not be read: since the process started.
 #[derive(Debug, Default)]
 pub struct Devices {
     kept: Mutex<Kept>,
@@ -31,7 +31,7 @@ pub struct Devices {
 
 #[derive(Debug, Default)]
 struct Kept {
-    devices: FxHashMap<Text, Heard>,
+    senders: FxHashMap<Sender, Heard>,
     /// The newest last.
     letters: VecDeque<Letter>,
     /// The number of the next letter.
@@ -67,11 +67,13 @@ pub(super) struct LastReport {
     report: DeviceReport,
 }
 
-/// Something that is wrong with what a device sends: its message on `{prefix}/device/{id}/problem`, too.
+/// Something that is wrong with what a device, sensor or unit sends: its message on `{prefix}/device/{id}/problem`
+/// (`sensor`, `unit`), too.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DeviceProblem {
-    #[schema(value_type = String)]
-    pub device_id: Text,
+    #[serde(flatten)]
+    #[schema(value_type = Object)]
+    pub sender: Sender,
     #[schema(value_type = String, format = DateTime)]
     pub at: Time,
     /// The reason of the ledger (`undecodable`, `too_old`, `clock_skew` …), or `odd_field`.
@@ -144,8 +146,8 @@ pub(super) struct DeadLetterList {
 }
 
 impl Devices {
-    /// Takes note of a message; `device_id` where its sender is a device. What the device is to be told now.
-    pub fn hear(&self, record: &Record, device_id: Option<&str>, odd: &[&'static str]) -> Vec<DeviceProblem> {
+    /// Takes note of a message. What its sender is to be told now.
+    pub fn hear(&self, record: &Record, sender: Option<&Sender>, odd: &[&'static str]) -> Vec<DeviceProblem> {
         let mut kept = self.lock();
         if let Body::DeadLetter(letter) = &record.body
             && record.reason != Reason::NoReport
@@ -160,16 +162,16 @@ impl Devices {
                 number,
                 recv_time: record.recv_time,
                 topic: letter.topic.clone(),
-                device_id: device_id.map(Text::from),
+                device_id: sender.and_then(Sender::device_id).cloned(),
                 reason: record.reason.as_str(),
                 problem: letter.problem.clone(),
                 payload: String::from_utf8_lossy(shown).into_owned(),
                 payload_bytes: letter.payload.len(),
             });
         }
-        let Some(device_id) = device_id else { return Vec::new() };
-        kept.make_room(device_id);
-        let heard = kept.devices.entry(device_id.into()).or_default();
+        let Some(sender) = sender else { return Vec::new() };
+        kept.make_room(sender);
+        let heard = kept.senders.entry(sender.clone()).or_default();
         heard.heard_at = record.recv_time;
         *heard.outcomes.entry((record.outcome, record.reason)).or_default() += 1;
         odd.iter().for_each(|field| *heard.odd.entry(field).or_default() += 1);
@@ -187,7 +189,7 @@ impl Devices {
                 });
             }
         }
-        let problems = problems_of(record, device_id, odd);
+        let problems = problems_of(record, sender, odd);
         let mut due = Vec::new();
         for problem in problems {
             let last = heard.told.get(problem.kind);
@@ -209,23 +211,23 @@ impl Devices {
 }
 
 impl Kept {
-    /// Of more devices than are kept the tenth goes that has been silent longest.
-    fn make_room(&mut self, device_id: &str) {
-        if self.devices.len() < limits::DEVICES_HEARD || self.devices.contains_key(device_id) {
+    /// Of more senders than are kept the tenth goes that has been silent longest.
+    fn make_room(&mut self, sender: &Sender) {
+        if self.senders.len() < limits::DEVICES_HEARD || self.senders.contains_key(sender) {
             return;
         }
-        let mut times: Vec<Time> = self.devices.values().map(|heard| heard.heard_at).collect();
+        let mut times: Vec<Time> = self.senders.values().map(|heard| heard.heard_at).collect();
         let tenth = times.len() / 10;
         let (_, bound, _) = times.select_nth_unstable(tenth);
         let bound = *bound;
-        self.devices.retain(|_, heard| heard.heard_at > bound);
+        self.senders.retain(|_, heard| heard.heard_at > bound);
     }
 }
 
 /// What is wrong with a message, for who sent it.
-fn problems_of(record: &Record, device_id: &str, odd: &[&'static str]) -> Vec<DeviceProblem> {
+fn problems_of(record: &Record, sender: &Sender, odd: &[&'static str]) -> Vec<DeviceProblem> {
     let problem = |kind, problem: String, problem_zh: String, fields| DeviceProblem {
-        device_id: device_id.into(),
+        sender: sender.clone(),
         at: record.recv_time,
         kind,
         problem,
@@ -313,7 +315,7 @@ pub(super) async fn one(State(app): State<App>, Id(id): Id, params: Params) -> R
     let now = (app.state.now)();
     let vehicle_id = registry.vehicle_by_device(&id, now).map(|vehicle| vehicle.vehicle_id.clone());
     let registered = registry.device_is_registered(&id);
-    let heard = app.state.devices.lock().devices.get(id.as_str()).cloned();
+    let heard = app.state.devices.lock().senders.get(&Sender::Device(id.as_str().into())).cloned();
     if heard.is_none() && !registered {
         return Err(Problem::not_found("device", &id));
     }

@@ -213,7 +213,7 @@ impl Unit {
             lat: Some(round(self.spot.lat())),
             lon: Some(round(self.spot.lon())),
             datum: None,
-            status,
+            status: Some(status),
         };
         message(&self.report_topic, &report, now_ms)
     }

@@ -83,14 +83,15 @@ fn senders_hear_what_is_wrong() {
         report.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         ("mw/v1/device/D0/report".to_owned(), report.to_string().into_bytes())
     };
+    let said = |topic: &str, message: serde_json::Value| (format!("mw/v1/{topic}"), message.to_string().into_bytes());
     let problems = run(async {
         let mut options = rumqttc::MqttOptions::new("terminal", "127.0.0.1", broker.port);
         options.set_clean_session(true);
         let (client, mut events) = rumqttc::AsyncClient::new(options, 10);
-        client.subscribe("mw/v1/device/D0/problem", rumqttc::QoS::AtLeastOnce).await.unwrap();
+        client.subscribe("mw/v1/+/+/problem", rumqttc::QoS::AtLeastOnce).await.unwrap();
         let mut heard: Vec<serde_json::Value> = Vec::new();
         let listening = async {
-            while heard.len() < 3 {
+            while heard.len() < 5 {
                 match events.poll().await.unwrap() {
                     rumqttc::Event::Incoming(rumqttc::Packet::SubAck(_)) => {
                         let day = 86_400_000;
@@ -100,6 +101,14 @@ fn senders_hear_what_is_wrong() {
                             report(json!({ "heading_deg": 400 })),
                             report(json!({ "heading_deg": 720 })),
                             report(json!({ "device_time": now_ms() - 40 * day })),
+                            said(
+                                "sensor/gate/sighting",
+                                json!({ "device_time": now_ms(), "kind": "radar", "plate": "粤B00000" }),
+                            ),
+                            said(
+                                "unit/U1/reply",
+                                json!({ "device_time": now_ms(), "dispatch_id": "x", "answer": "perhaps" }),
+                            ),
                             ("mw/v1/device/D0/position".into(), b"{}".to_vec()),
                             ("mw/v1/vehicle/D0/report".into(), b"{}".to_vec()),
                         ];
@@ -112,11 +121,14 @@ fn senders_hear_what_is_wrong() {
                 }
             }
         };
-        tokio::time::timeout(crate::support::PATIENCE, listening).await.expect("three problems");
+        tokio::time::timeout(crate::support::PATIENCE, listening).await.expect("five problems");
         heard
     });
     let kinds: Vec<&str> = problems.iter().map(|problem| problem["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["undecodable", "odd_field", "too_old"], "{problems:?}");
+    assert_eq!(kinds, ["undecodable", "odd_field", "too_old", "odd_field", "undecodable"], "{problems:?}");
+    assert_eq!((&problems[3]["sensor_id"], &problems[3]["fields"]), (&json!("gate"), &json!(["kind"])));
+    assert_eq!(problems[4]["unit_id"], "U1");
+    assert!(problems[4]["problem"].as_str().unwrap().contains("expected accept, decline"), "{problems:?}");
     assert_eq!(problems[1]["fields"], json!(["heading_deg"]));
     let device = served.json("/api/v1/devices/D0");
     assert_eq!((&device["registered"], &device["vehicle_id"]), (&json!(true), &json!("V0")));
@@ -128,11 +140,12 @@ fn senders_hear_what_is_wrong() {
     let counted: u64 = device["outcomes"].as_array().unwrap().iter().map(|row| row["count"].as_u64().unwrap()).sum();
     assert_eq!(counted, 5);
     assert_eq!(served.get("/api/v1/devices/nobody").0, 404);
-    // Two letters, a page each.
-    let page = served.json("/api/v1/dead-letters?limit=1");
-    assert_eq!((&page["dead_letters"][0]["payload"], &page["total"]), (&json!("nonsense"), &json!(2)));
+    // Two letters of it, a page each.
+    assert_eq!(served.json("/api/v1/dead-letters")["total"], 3);
+    let page = served.json("/api/v1/dead-letters?device=D0&limit=1");
+    assert_eq!(page["dead_letters"][0]["payload"], "nonsense");
     let next = page["next_cursor"].as_str().unwrap();
-    let page = served.json(&format!("/api/v1/dead-letters?limit=1&cursor={next}"));
+    let page = served.json(&format!("/api/v1/dead-letters?device=D0&limit=1&cursor={next}"));
     assert_eq!((&page["dead_letters"][0]["device_id"], &page["next_cursor"]), (&json!("D0"), &json!(null)));
     assert_eq!(served.get("/api/v1/dead-letters?cursor=x").0, 400);
     for topic in ["mw/v1/device/+/position", "mw/v1/vehicle/+/report"] {

@@ -29,7 +29,7 @@ pub struct Passing {
     pub risks: Arc<LastRisks>,
     pub stream: Stream,
     pub devices: Arc<Devices>,
-    /// Tells devices what is wrong with what they send.
+    /// Tells senders what is wrong with what they send.
     pub publisher: Publisher,
     pub prefix: String,
     /// Topics that nobody reads and that have been named in the log.
@@ -38,12 +38,12 @@ pub struct Passing {
 
 impl Watch for Passing {
     fn heard(&mut self, records: &[Record], notes: Vec<Note>) {
-        for Note { index, device_id, odd } in notes {
+        for Note { index, sender, odd } in notes {
             let Some(record) = records.get(index) else { continue };
-            for problem in self.devices.hear(record, device_id.as_deref(), &odd) {
+            for problem in self.devices.hear(record, sender.as_ref(), &odd) {
                 match serde_json::to_vec(&problem) {
                     Ok(payload) => {
-                        self.publisher.say(&format!("{}/device/{}/problem", self.prefix, problem.device_id), payload);
+                        self.publisher.say(&format!("{}/{}/problem", self.prefix, problem.sender.topic()), payload);
                     }
                     Err(error) => tracing::error!(%error, "a problem could not be written"),
                 }

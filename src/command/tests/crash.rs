@@ -56,8 +56,14 @@ fn enter(desk: &mut Desk, tx: &Tx<'_>, index: usize, step: &Step) -> Result<(), 
         }
         Step::Unit(n, metres, status) => {
             let (lat, unit_id) = (LAT + f64::from(*metres) / 111_195.0, format!("U{n}").into());
-            let report =
-                UnitReport { unit_id, device_time: now, lat: Some(lat), lon: Some(LON), datum: None, status: *status };
+            let report = UnitReport {
+                unit_id,
+                device_time: now,
+                lat: Some(lat),
+                lon: Some(LON),
+                datum: None,
+                status: Some(*status),
+            };
             desk.record(tx, &record(Body::Unit(report), now))?;
         }
         Step::Reply(unit, alert, answer) => {

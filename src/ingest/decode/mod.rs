@@ -22,7 +22,7 @@ use serde_json::value::RawValue;
 
 use topics::{Kind, Topics};
 
-use crate::model::{Body, Datum, DeadLetter, DeviceReport, Fix, Reason, Time, limits, words};
+use crate::model::{Body, Datum, DeadLetter, DeviceReport, Fix, Reason, Sender, Time, limits, words};
 
 words! {
     /// The dialect of a subscription or of a file.
@@ -199,9 +199,15 @@ impl Decoder {
         }
     }
 
-    /// The device that a topic names.
-    pub fn device<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        self.topics.device(topic).filter(|id| fields::check_id(id).is_ok())
+    /// Whom a topic names.
+    pub fn sender(&self, topic: &str) -> Option<Sender> {
+        let (kind, id) = self.topics.sender(topic)?;
+        let id = Arc::from(id.filter(|id| fields::check_id(id).is_ok())?);
+        Some(match kind {
+            Kind::Device => Sender::Device(id),
+            Kind::Sighting => Sender::Sensor(id),
+            Kind::Unit | Kind::Reply => Sender::Unit(id),
+        })
     }
 
     /// Appends what a message holds: one entry a report, none for an empty array.

@@ -5,7 +5,7 @@
 //! A field given twice counts as given last. `null` is the same as absent. A field that makes no sense, or a word outside a
 //! closed set, is read as unknown, named as odd and kept in `ext` as it came: a verdict is about a field, not about the report.
 //! Without a readable `datum` the position is unknown. Only where a message says nothing without it is a word that we don't know
-//! an error: a sighting's `kind`, a unit's `status` and `answer`, a reply's `verdict`.
+//! an error: a reply's `answer` and `verdict`.
 //!
 //! A report without a readable time is refused, but for one that bears alarms or events: those count at arrival, which a
 //! time of 0 (1970) says.
@@ -83,7 +83,7 @@ fn sighting(context: Context, fields: &mut Fields) -> Result<Sighting, String> {
     let mut sighting = Sighting {
         sensor_id: fields.id("sensor_id", context.id)?,
         device_time: fields.time("device_time")?,
-        kind: fields.need("kind").map(|Strict(kind)| kind)?,
+        kind: word_or(fields, "kind", None),
         plate: fields.take("plate"),
         plate_confidence: fields.take("plate_confidence"),
         place_id: fields.take("place_id"),
@@ -119,7 +119,7 @@ fn unit(context: Context, fields: &mut Fields) -> Result<UnitReport, String> {
         lat: lat.filter(|_| has_datum),
         lon: lon.filter(|_| has_datum),
         datum,
-        status: fields.need("status").map(|Strict(status)| status)?,
+        status: word_or(fields, "status", None),
     })
 }
 

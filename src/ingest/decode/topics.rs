@@ -76,13 +76,18 @@ impl Topics {
         self.patterns.iter().find_map(|(kind, pattern)| matched(pattern, below).map(|id| (*kind, id)))
     }
 
-    /// The device that a topic names, whether anything is read there or not.
-    pub fn device<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        match self.route(topic) {
-            Some((Kind::Device, id)) => id,
-            Some(_) => None,
-            None => topic.strip_prefix(&self.prefix)?.strip_prefix("/device/")?.split('/').next(),
-        }
+    /// Whom a topic names, whether anything is read there or not.
+    pub fn sender<'a>(&self, topic: &'a str) -> Option<Route<'a>> {
+        self.route(topic).or_else(|| {
+            let mut levels = topic.strip_prefix(&self.prefix)?.strip_prefix('/')?.split('/');
+            let kind = match levels.next()? {
+                "device" => Kind::Device,
+                "sensor" => Kind::Sighting,
+                "unit" => Kind::Unit,
+                _ => return None,
+            };
+            Some((kind, levels.next()))
+        })
     }
 
     /// As [`Topics::route`], under whatever prefix: only the topic's last levels count.

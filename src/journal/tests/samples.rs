@@ -143,7 +143,7 @@ prop_compose! {
 prop_compose! {
     fn sighting()(
         (sensor_id, device_time, kind, plate, plate_confidence, place_id, lat, lon, datum) in
-            (shared(), time(), word(SightingKind::ALL), option::of(shared()), option::of(number()), option::of(shared()),
+            (shared(), time(), option::of(word(SightingKind::ALL)), option::of(shared()), option::of(number()), option::of(shared()),
              option::of(number()), option::of(number()), datum()),
         (direction, cover, dirty, washed, gross_kg, media, cloned, ext) in
             (option::of(shared()), option::of(word(Cover::ALL)), option::of(any::<bool>()), option::of(any::<bool>()), option::of(number()),
@@ -159,7 +159,7 @@ prop_compose! {
 fn body() -> impl Strategy<Value = Body> {
     let unit = (shared(), time(), number(), number(), datum(), word(UnitStatus::ALL)).prop_map(
         |(unit_id, device_time, lat, lon, datum, status)| {
-            Body::Unit(UnitReport { unit_id, device_time, lat: Some(lat), lon: Some(lon), datum, status })
+            Body::Unit(UnitReport { unit_id, device_time, lat: Some(lat), lon: Some(lon), datum, status: Some(status) })
         },
     );
     let words = option::of("[a-z ]{0,6}");
