@@ -11,6 +11,7 @@ mod backtest;
 mod city;
 mod commands;
 mod documents;
+mod edges;
 mod explain;
 mod fleet;
 mod house;
