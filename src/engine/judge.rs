@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     alerts::{Judgement, RuleTerms, VehicleAlerts},
-    facts::{Fold, Input, Settings},
+    facts::{DevicePart, Fold, Input, Settings},
     model::{
         Alert, Body, DeviceReport, Facts, Fixed, Outcome, Reason, Record, Severity, Text, Time, Transition, Verdict,
         limits::{self, RECENT_ALERTS},
@@ -272,6 +272,8 @@ struct Origin {
     vehicle: u32,
     /// Leg of the vehicle's past.
     leg: u32,
+    /// Of a device beside the one that is followed: what it does not show is shown by that one's reports.
+    is_aside: bool,
 }
 
 /// What came late of a vehicle, put where it belongs.
@@ -508,7 +510,7 @@ impl Judge {
         self.go_by(epoch);
         let (mut hidden, mut seen) = (Vec::new(), Seen::default());
         for input in inputs {
-            let origin = Origin { record: 0, step: 0, vehicle: place, leg: leg as u32 };
+            let origin = Origin { record: 0, step: 0, vehicle: place, leg: leg as u32, is_aside: false };
             self.step_again(origin, &input, &mut hidden, &mut seen, &mut |_| {})?;
         }
         self.flush(&mut hidden, &mut seen, &mut |_| {})?;
@@ -633,12 +635,16 @@ impl Judge {
         self.begin_leg(place, record.event_time);
         let vehicle = &mut self.vehicles[place as usize];
         let leg = vehicle.past.push(&kept);
-        let origin = Origin { record: index, step: 0, vehicle: place, leg: leg as u32 };
+        let origin = Origin { record: index, step: 0, vehicle: place, leg: leg as u32, is_aside: false };
         vehicle.now.newest = Some(record.event_time);
         match &record.body {
             Body::Device(report) => {
-                let given = self.followed(place, report, record.event_time);
+                let Some(part) = self.part(place, report, record.use_position, record.event_time) else {
+                    return Ok(());
+                };
+                let given = report.lat.zip(report.lon).filter(|_| part == DevicePart::Followed);
                 let position = given.filter(|_| record.use_position);
+                let origin = Origin { is_aside: part == DevicePart::Aside, ..origin };
                 let input = Input::Report {
                     report,
                     event_time: record.event_time,
@@ -708,11 +714,15 @@ impl Judge {
         self.reference.late.bytes() / self.vehicles.len().max(1)
     }
 
-    /// The position of a report, if it is of the device that the vehicle is followed by.
-    fn followed(&mut self, place: u32, report: &DeviceReport, at: Time) -> Option<(f64, f64)> {
+    /// What a report means beside the vehicle's other devices; `None`: no more than is remembered now.
+    fn part(&mut self, place: u32, report: &DeviceReport, use_position: bool, at: Time) -> Option<DevicePart> {
         let state = &mut self.vehicles[place as usize].now.state;
-        let given = report.lat.zip(report.lon)?;
-        self.ruled.fold.is_guided_by(state, &report.device_id, at).then_some(given)
+        let part = self.ruled.fold.part(state, report, use_position, at);
+        if part == DevicePart::Silent {
+            self.ruled.fold.note(state, report, at);
+            return None;
+        }
+        Some(part)
     }
 
     /// Folds one input and keeps the row; whether there is one. A report of where the truck cannot have driven to is none, but
@@ -836,7 +846,7 @@ impl Judge {
             (record, step) = if came_by > record { (came_by, 0) } else { (record, step + 1) };
             self.begin_leg(place, kept.at().unwrap_or(NEVER));
             let leg = self.vehicles[place as usize].past.push(&kept) as u32;
-            let origin = Origin { record, step, vehicle: place, leg };
+            let origin = Origin { record, step, vehicle: place, leg, is_aside: false };
             self.step_again(origin, &kept, findings, seen, watch)?;
             before = Some(kept);
         }
@@ -919,7 +929,7 @@ impl Judge {
                 self.vehicles[place as usize].mark_leg(leg);
             }
             for kept in inputs {
-                let origin = Origin { record, step: 0, vehicle: place, leg: leg as u32 };
+                let origin = Origin { record, step: 0, vehicle: place, leg: leg as u32, is_aside: false };
                 self.step_again(origin, &kept, hidden, seen, watch)?;
             }
             leg += 1;
@@ -949,7 +959,9 @@ impl Judge {
         match kept {
             Kept::Report(kept) => {
                 let (report, event_time, use_position) = (kept.report(), kept.event_time(), kept.use_position);
-                let given = self.followed(origin.vehicle, &report, event_time);
+                let Some(part) = self.part(origin.vehicle, &report, use_position, event_time) else { return Ok(()) };
+                let origin = Origin { is_aside: part == DevicePart::Aside, ..origin };
+                let given = report.lat.zip(report.lon).filter(|_| part == DevicePart::Followed);
                 let fixed = given.filter(|_| use_position && kept.tells_jumps);
                 let fixed = fixed.map(|(lat, lon)| Fixed { at: event_time, lat, lon });
                 let input = Input::Report { report: &report, event_time, recv_time: kept.recv_time(), use_position };
@@ -1085,7 +1097,7 @@ impl Judge {
             let leg = self.vehicles[place as usize].past.push(&timer) as u32;
             let vehicle_id = self.vehicles[place as usize].id.clone();
             let input = Input::Timer { vehicle_id: &vehicle_id, at, silent_s: silent_ms.map(|ms| ms as f64 / 1000.0) };
-            self.step(Origin { record: index, step: 0, vehicle: place, leg }, input, None);
+            self.step(Origin { record: index, step: 0, vehicle: place, leg, is_aside: false }, input, None);
             if self.rows.len() >= ROWS {
                 self.flush(findings, seen, watch)?;
             }
@@ -1348,7 +1360,7 @@ fn advance(
     for (turn, number) in (0_u32..).zip(rules.order()) {
         let (number, rule) = (*number as usize, &rules.rules()[*number as usize]);
         let when = verdicts.when(number, index);
-        if when != Verdict::True && !alerts.follow(&rule.id) {
+        if when != Verdict::True && (origin.is_aside || !alerts.follow(&rule.id)) {
             continue;
         }
         let mut found = |what| findings.push(Finding { record: origin.record, step: origin.step, turn, what });

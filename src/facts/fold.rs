@@ -1,6 +1,6 @@
 //! The fold: which family is asked when.
 
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,6 +11,7 @@ use super::{
     clock::Clock,
     crossing,
     dark::Dark,
+    devices::{self, Devices},
     driving::Driving,
     gap::{self, Gap, LastFix},
     identity::{Held, tell_local},
@@ -58,12 +59,23 @@ pub enum Input<'a> {
     Timer { vehicle_id: &'a Text, at: Time, silent_s: Option<f64> },
 }
 
+/// What a report means beside those of the vehicle's other devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DevicePart {
+    /// Of the device that is followed.
+    Followed,
+    /// Of another, with something of its own to say: a row that can say true and nothing else.
+    Aside,
+    /// Of another that only says what the followed one says, too, or what is remembered until that one reports.
+    Silent,
+}
+
 /// What is remembered of one vehicle. Serialised, it goes on exactly where it was.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct VehicleState {
     device_id: Option<Text>,
-    guide: Option<Box<Guide>>,
+    devices: Option<Box<Devices>>,
     last_fix: Option<LastFix>,
     clock: Clock,
     dark: Dark,
@@ -86,16 +98,6 @@ pub struct VehicleState {
     #[serde(skip)]
     around: Around,
 }
-
-/// Of a vehicle with several devices, the one whose positions are followed, and when it last told one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Guide {
-    device_id: Text,
-    at: Time,
-}
-
-/// So long without a position, and a device's place is taken by the next one of its vehicle: three reports of a slow tracker, seconds.
-const GUIDED_S: f64 = 180.0;
 
 impl VehicleState {
     /// Up to when reports are settled: just before the one that waits for the next.
@@ -261,17 +263,23 @@ impl Fold {
         is_sure.then(|| vehicle.map_or_else(|| Text::from(&*plate), |vehicle| vehicle.vehicle_id.clone()))
     }
 
-    /// Whether the positions of a report are those to follow. Receivers of one truck differ by some metres and by what their clocks
-    /// differ, which would look as if the truck leapt to and fro: so one guides, the first in the registry that tells any.
-    pub fn is_guided_by(&self, state: &mut VehicleState, device_id: &Text, at: Time) -> bool {
-        self.hold(state, device_id, at);
-        let devices = state.held.as_ref().map_or(&[][..], |held| &held.devices);
-        let Some(guide) = state.guide.as_ref().filter(|guide| devices.len() > 1 && guide.device_id != *device_id)
-        else {
-            return true;
-        };
-        let rank = |id: &Text| devices.iter().position(|one| one == id).unwrap_or(usize::MAX);
-        rank(device_id) < rank(&guide.device_id) || at.s_since(guide.at) > GUIDED_S
+    /// What a report means beside the vehicle's other devices. Only of a vehicle with several the answer is ever another.
+    pub fn part(&self, state: &mut VehicleState, report: &DeviceReport, use_position: bool, at: Time) -> DevicePart {
+        self.hold(state, &report.device_id, at);
+        let fitted = state.held.as_ref().map_or(&[][..], |held| &held.devices);
+        let has_position = use_position && place_of(report.lat, report.lon).is_some();
+        let is_followed = fitted.len() < 2
+            || state.devices.as_ref().is_none_or(|it| it.follow(fitted, &report.device_id, has_position, at));
+        match (is_followed, devices::says_more(report)) {
+            (true, _) => DevicePart::Followed,
+            (false, true) => DevicePart::Aside,
+            (false, false) => DevicePart::Silent,
+        }
+    }
+
+    /// Remembers what a report tells that makes no row.
+    pub fn note(&self, state: &mut VehicleState, report: &DeviceReport, at: Time) {
+        state.devices.get_or_insert_default().complete(report, at);
     }
 
     /// The next row of a vehicle. Reports come in order of event time.
@@ -285,7 +293,11 @@ impl Fold {
     pub fn fill(&self, row: &mut Facts, state: &mut VehicleState, input: Input<'_>) {
         match input {
             Input::Report { report, event_time, recv_time, use_position } => {
-                let is_aside = !self.is_guided_by(state, &report.device_id, event_time);
+                let is_aside = self.part(state, report, use_position, event_time) != DevicePart::Followed;
+                let has_others = state.held.as_ref().is_some_and(|held| held.devices.len() > 1);
+                let devices = has_others.then(|| state.devices.get_or_insert_default());
+                let whole = devices.map_or(Cow::Borrowed(report), |devices| devices.complete(report, event_time));
+                let report = &*whole;
                 let given = place_of(report.lat, report.lon).filter(|_| use_position && !is_aside);
                 let given = given.map(|(lat, lon)| Point::new(lon, lat));
                 // What may be farther off than a parked receiver jumps says nothing of how the truck moves.
@@ -318,7 +330,10 @@ impl Fold {
             state.dark.step(row, report, moment.has_fix, at);
         }
         let tare_kg = state.held.as_ref().and_then(|held| held.tare_kg);
-        state.body.step(row, report, tare_kg, at);
+        // What changed is for the followed device's next report to show, where it is known where that was.
+        let mut aside = state.body;
+        let body = if is_aside { &mut aside } else { &mut state.body };
+        body.step(row, report, tare_kg, at);
         if self.needs.turn && !is_aside {
             turn::follow(&mut state.turn, row, moment.gap.as_ref(), report, at);
         }
@@ -334,8 +349,8 @@ impl Fold {
             settled::step(&mut state.unsettled, row, at, moment.gap.as_ref(), limits, &self.settings);
         }
         self.tell_journey(row, state, &moment);
-        if moment.has_fix && state.held.as_ref().is_some_and(|held| held.devices.len() > 1) {
-            state.guide = Some(Box::new(Guide { device_id: report.device_id.clone(), at }));
+        if let Some(devices) = state.devices.as_mut().filter(|_| moment.has_fix) {
+            devices.guided_by(&report.device_id, at);
         }
         if let Some(point) = fix {
             let (speed_kmh, course) = (report.speed_kmh, turn::course(report));
@@ -543,7 +558,7 @@ impl Fold {
         if self.needs.aside {
             trips.look_aside(row, &self.registry, spot, at);
         }
-        if self.needs.sensors && (!moment.is_aside || moment.report.cover.is_some()) {
+        if self.needs.sensors && !moment.is_aside {
             sensors.step(row, moment.report.cover);
         }
         self.tell_permit(row, held, trips, at);

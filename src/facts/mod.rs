@@ -1,7 +1,7 @@
 //! The facts: a pure fold from one vehicle's reports to rows that rules read.
 //!
 //! [`Fold::step`] takes the state of one vehicle and its next report (or the clock's tick) and gives one row of
-//! [`crate::model::Facts`]. One file per family of facts: identity, motion, gap, clock, turn, dark, driving, body, place,
+//! [`crate::model::Facts`]. One file per family of facts: identity, devices, motion, gap, clock, turn, dark, driving, body, place,
 //! zone, road, settled, permit, route, trip, sensors, sighting.
 //!
 //! Invariants:
@@ -18,6 +18,7 @@ mod body;
 mod clock;
 mod crossing;
 mod dark;
+mod devices;
 mod driving;
 mod exact;
 mod fold;
@@ -38,5 +39,5 @@ mod zone;
 #[cfg(test)]
 mod tests;
 
-pub use fold::{Fold, Input, VehicleState};
+pub use fold::{DevicePart, Fold, Input, VehicleState};
 pub use settings::Settings;

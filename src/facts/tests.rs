@@ -222,6 +222,33 @@ fn a_second_device_changes_nothing_of_what_the_first_one_tells() {
     assert_eq!(told, ["v1", "null", "src", "null", "null"], "a dashcam's alarm is in the place that is known");
 }
 
+/// A box on the body tells load and hoist, a tracker the rest: only together they say that a full truck drives.
+#[test]
+fn what_one_device_tells_is_known_of_the_truck_until_it_is_old() {
+    let fold = fold_of(Column::all().collect());
+    let of = |device: &str, line: &str| {
+        let (told, event_time) = report(line);
+        (DeviceReport { device_id: device.into(), ..told }, event_time)
+    };
+    let rows = run(
+        &fold,
+        &mut VehicleState::default(),
+        &[
+            of("cam1", "0 - - load=full lift=flat driver_id=dr1"),
+            of("d1", "10 0 0 speed_kmh=40"),
+            of("cam1", "20 - - load=empty"),
+            of("d1", "30 300 0 speed_kmh=40"),
+            of("d1", "150 1500 0 speed_kmh=40"),
+            of("d1", "210 2100 0 speed_kmh=40"),
+        ],
+    );
+    let told = |row: &Facts| ["load", "lift", "load_drop", "driver_id"].map(|column| value(row, column)).join(" ");
+    assert_eq!(told(&rows[1]), "full flat false dr1");
+    assert_eq!(told(&rows[3]), "empty flat true dr1", "what the box saw is a drop where the truck is");
+    assert_eq!(told(&rows[4]), "empty flat false dr1");
+    assert_eq!(told(&rows[5]), "null null false null", "after three minutes nobody knows");
+}
+
 #[test]
 fn a_dashcam_leads_while_the_tracker_says_nothing_of_where_it_is() {
     let fold = fold_of(Column::all().collect());
