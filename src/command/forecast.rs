@@ -85,7 +85,10 @@ mod tests {
                 "O" => Transition::Opened(alert),
                 "R" => Transition::Raised(alert),
                 "S" => Transition::Opened(crate::model::Alert { shadow: true, ..alert }),
-                "L" => Transition::Opened(crate::model::Alert { retrospective: true, ..alert }),
+                "L" => {
+                    let fired_at = at.plus_ms(-5 * 60_000);
+                    Transition::Opened(crate::model::Alert { retrospective: true, fired_at, ..alert })
+                }
                 _ => Transition::Cleared(alert),
             };
             if let Some(order) = forecast.alert(&transition, at) {

@@ -56,7 +56,7 @@ impl Default for Settings {
             escalate_after_ms: BySeverity { critical: 5 * MINUTE, major: 10 * MINUTE, minor: 30 * MINUTE },
             other_kind_too: false,
             dispatch_age_ms: 60 * MINUTE,
-            late_dispatch_age_ms: 0,
+            late_dispatch_age_ms: 2 * MINUTE,
             late_notice_age_ms: 72 * 60 * MINUTE,
             orders_per_vehicle_hour: 6,
         }

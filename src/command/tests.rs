@@ -416,8 +416,17 @@ fn an_alert_that_never_was_calls_back_who_was_sent() {
 fn late_and_old_alerts_send_nobody() {
     check(
         "squad S1 police 500
-         alert A1 critical late     => A1:listed
+         alert A1 critical stale late => A1:listed
          alert A2 critical old      => A2:listed",
+    );
+}
+
+/// Two devices of one truck whose clocks differ by seconds: what the second shows is late by that, and somebody must go all the same.
+#[test]
+fn what_is_seconds_late_sends_somebody() {
+    check(
+        "squad S1 police 500
+         alert A1 critical late     => A1:offered S1<A1",
     );
 }
 

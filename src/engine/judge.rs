@@ -639,9 +639,8 @@ impl Judge {
         vehicle.now.newest = Some(record.event_time);
         match &record.body {
             Body::Device(report) => {
-                let Some(part) = self.part(place, report, record.use_position, record.event_time) else {
-                    return Ok(());
-                };
+                let times = (record.event_time, record.recv_time);
+                let Some(part) = self.part(place, report, record.use_position, times) else { return Ok(()) };
                 let given = report.lat.zip(report.lon).filter(|_| part == DevicePart::Followed);
                 let position = given.filter(|_| record.use_position);
                 let origin = Origin { is_aside: part == DevicePart::Aside, ..origin };
@@ -715,11 +714,17 @@ impl Judge {
     }
 
     /// What a report means beside the vehicle's other devices; `None`: no more than is remembered now.
-    fn part(&mut self, place: u32, report: &DeviceReport, use_position: bool, at: Time) -> Option<DevicePart> {
+    fn part(
+        &mut self,
+        place: u32,
+        report: &DeviceReport,
+        use_position: bool,
+        (at, recv_time): (Time, Time),
+    ) -> Option<DevicePart> {
         let state = &mut self.vehicles[place as usize].now.state;
         let part = self.ruled.fold.part(state, report, use_position, at);
         if part == DevicePart::Silent {
-            self.ruled.fold.note(state, report, at);
+            self.ruled.fold.note(state, report, at, recv_time);
             return None;
         }
         Some(part)
@@ -959,7 +964,8 @@ impl Judge {
         match kept {
             Kept::Report(kept) => {
                 let (report, event_time, use_position) = (kept.report(), kept.event_time(), kept.use_position);
-                let Some(part) = self.part(origin.vehicle, &report, use_position, event_time) else { return Ok(()) };
+                let times = (event_time, kept.recv_time());
+                let Some(part) = self.part(origin.vehicle, &report, use_position, times) else { return Ok(()) };
                 let origin = Origin { is_aside: part == DevicePart::Aside, ..origin };
                 let given = report.lat.zip(report.lon).filter(|_| part == DevicePart::Followed);
                 let fixed = given.filter(|_| use_position && kept.tells_jumps);

@@ -23,6 +23,11 @@ const MAX_INTERVAL_MS: i64 = 3_600_000;
 /// A clock that is less off is right, seconds.
 const MOST_SKEW_S: f64 = 120.0;
 
+/// Whether a clock that is so far off is wrong.
+pub(super) fn is_wrong(skew_s: f64) -> bool {
+    skew_s.abs() > MOST_SKEW_S
+}
+
 impl Clock {
     /// Takes a report and fills `clock_skew_s` and `clock_fault`.
     pub fn step(&mut self, row: &mut Facts, report: &DeviceReport, recv_time: Time) {
@@ -34,7 +39,7 @@ impl Clock {
         if is_live && !report.hist {
             let skew_s = measured.s_since(arrived);
             row.clock_skew_s = Some(skew_s);
-            row.clock_fault = (skew_s.abs() > MOST_SKEW_S).then(|| clock_fault(skew_s, measured));
+            row.clock_fault = is_wrong(skew_s).then(|| clock_fault(skew_s, measured));
         }
     }
 }

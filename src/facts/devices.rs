@@ -4,7 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Antenna, Cover, DeviceReport, Lift, Load, Power, Text, Time};
+use super::{
+    clock::{Clock, is_wrong},
+    exact,
+};
+use crate::model::{Antenna, Cover, DeviceReport, Facts, Lift, Load, Power, Text, Time, clock_fault};
 
 /// So long without a position, and a device's place is taken by the next one of its vehicle; so long, too, a reading of one device
 /// stands in for what another does not tell: three reports of a slow tracker, seconds.
@@ -21,6 +25,18 @@ pub(super) struct Devices {
     gross_kg: Told<u64>,
     ignition: Told<bool>,
     driver_id: Told<Text>,
+    clocks: Vec<DeviceClock>,
+}
+
+/// One device's clock, and by how much it was wrong when that was last known.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct DeviceClock {
+    device_id: Text,
+    clock: Clock,
+    #[serde(with = "exact::option")]
+    skew_s: Option<f64>,
+    measured: Time,
+    known: Time,
 }
 
 /// What was told last, when and by whom.
@@ -49,6 +65,36 @@ impl Devices {
     /// The device that is followed told a position.
     pub fn guided_by(&mut self, device_id: &Text, at: Time) {
         self.guide = Some((device_id.clone(), at));
+    }
+
+    /// Whether the positions that were followed until now are another device's.
+    pub fn is_new_guide(&self, device_id: &Text) -> bool {
+        self.guide.as_ref().is_some_and(|(guide, _)| guide != device_id)
+    }
+
+    /// Takes a report's clock and fills `clock_skew_s` and `clock_fault` by that of the vehicle's devices which is wrong by most.
+    pub fn tell_clock(&mut self, row: &mut Facts, report: &DeviceReport, recv_time: Time) {
+        let place = self.clocks.iter().position(|one| one.device_id == report.device_id);
+        let own = match place {
+            Some(place) => &mut self.clocks[place],
+            None => self.clocks.push_mut(DeviceClock {
+                device_id: report.device_id.clone(),
+                clock: Clock::default(),
+                skew_s: None,
+                measured: report.device_time,
+                known: recv_time,
+            }),
+        };
+        own.clock.step(row, report, recv_time);
+        if row.clock_skew_s.is_some() {
+            (own.skew_s, own.measured, own.known) = (row.clock_skew_s, report.device_time, recv_time);
+        }
+        self.clocks.retain(|one| recv_time.s_since(one.known) <= GUIDED_S);
+        let skews = self.clocks.iter().filter_map(|one| Some((one.skew_s?, one.measured)));
+        if let Some((skew_s, measured)) = skews.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs())) {
+            row.clock_skew_s = Some(skew_s);
+            row.clock_fault = is_wrong(skew_s).then(|| clock_fault(skew_s, measured));
+        }
     }
 
     /// A report with what it lacks of the body and the driver from the vehicle's other devices.

@@ -278,8 +278,12 @@ impl Fold {
     }
 
     /// Remembers what a report tells that makes no row.
-    pub fn note(&self, state: &mut VehicleState, report: &DeviceReport, at: Time) {
-        state.devices.get_or_insert_default().complete(report, at);
+    pub fn note(&self, state: &mut VehicleState, report: &DeviceReport, at: Time, recv_time: Time) {
+        let devices = state.devices.get_or_insert_default();
+        devices.complete(report, at);
+        if self.needs.clock {
+            devices.tell_clock(&mut Facts::default(), report, recv_time);
+        }
     }
 
     /// The next row of a vehicle. Reports come in order of event time.
@@ -302,7 +306,10 @@ impl Fold {
                 let given = given.map(|(lat, lon)| Point::new(lon, lat));
                 // What may be farther off than a parked receiver jumps says nothing of how the truck moves.
                 let fix = given.filter(|_| report.accuracy_m.is_none_or(|m| m <= self.settings.drift_m));
-                let gap = fix.and_then(|fix| state.last_fix.map(|last| Gap::since(last, event_time, fix)));
+                // Between two receivers there is no way driven.
+                let is_other = state.devices.as_ref().is_some_and(|devices| devices.is_new_guide(&report.device_id));
+                let last = state.last_fix.filter(|_| !is_other);
+                let gap = fix.and_then(|fix| last.map(|last| Gap::since(last, event_time, fix)));
                 let (at, has_fix) = (event_time, given.is_some());
                 self.fold_report(row, state, Moment { report, at, recv_time, has_fix, is_aside, fix, gap, spot: None });
             }
@@ -321,10 +328,13 @@ impl Fold {
         }
         row.row_kind = Some("report");
         self.tell_report(row, &moment);
-        // The clock, the odometer and the reception of a second device say nothing of the first one's.
+        // The odometer and the reception of a second device say nothing of the first one's.
         let is_aside = moment.is_aside;
-        if self.needs.clock && !is_aside {
-            state.clock.step(row, report, moment.recv_time);
+        if self.needs.clock {
+            match &mut state.devices {
+                Some(devices) => devices.tell_clock(row, report, moment.recv_time),
+                None => state.clock.step(row, report, moment.recv_time),
+            }
         }
         if !is_aside {
             state.dark.step(row, report, moment.has_fix, at);

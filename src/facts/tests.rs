@@ -249,6 +249,28 @@ fn what_one_device_tells_is_known_of_the_truck_until_it_is_old() {
     assert_eq!(told(&rows[5]), "null null false null", "after three minutes nobody knows");
 }
 
+/// The tracker's clock is right and the dashcam's an hour ahead: somebody should look at it, whoever guides.
+#[test]
+fn of_the_clocks_of_a_vehicle_the_one_that_is_wrong_by_most_is_told() {
+    let fold = fold_of(Column::all().collect());
+    let mut state = VehicleState::default();
+    let mut rows = Vec::new();
+    for number in 0..4 {
+        for (device, ahead_ms) in [("d1", 0), ("cam1", 3_600_000)] {
+            let (told, event_time) = report(&format!("{} 0 0 speed_kmh=0", number * 30));
+            let device_time = event_time.plus_ms(ahead_ms);
+            let told = DeviceReport { device_id: device.into(), device_time, ..told };
+            let recv_time = event_time.plus_ms(300);
+            rows.push(
+                fold.step(&mut state, Input::Report { report: &told, event_time, recv_time, use_position: true }),
+            );
+        }
+    }
+    let told = |row: &Facts| (row.clock_skew_s.map(|s| s.round()), row.clock_fault);
+    assert_eq!(told(&rows[0]), (None, None), "one report says nothing of a clock");
+    assert_eq!(told(&rows[6]), (Some(3600.0), Some("time_zone")));
+}
+
 #[test]
 fn a_dashcam_leads_while_the_tracker_says_nothing_of_where_it_is() {
     let fold = fold_of(Column::all().collect());
@@ -271,6 +293,9 @@ fn a_dashcam_leads_while_the_tracker_says_nothing_of_where_it_is() {
     );
     let has_fix: Vec<bool> = rows.iter().map(|row| row.lat.is_some()).collect();
     assert_eq!(has_fix, [true, false, false, true, true, true, false]);
+    // Between two receivers nothing was driven.
+    let has_gap: Vec<bool> = rows.iter().map(|row| row.gap_m.is_some()).collect();
+    assert_eq!(has_gap, [false, false, false, false, true, false, false]);
 }
 
 #[test]
