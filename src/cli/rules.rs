@@ -14,7 +14,7 @@ use super::front::Front;
 use crate::{
     config::Config,
     engine::{Reference, replay},
-    model::{Alert, Body, Column, DeadLetter, Record, counted},
+    model::{Alarm, Alert, Body, Column, DeadLetter, EventKind, Record, counted},
     registry::Registry,
     rules::{self, RegistrySource, RuleErrors, RuleSet, TestCase, TestFile},
 };
@@ -126,6 +126,16 @@ fn check(dir: &Path, registry: Option<&Path>) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Makers have words of their own, so any is taken; one that is nearly one of ours may be a slip.
+fn slip(list: &str, word: &str, place: &str) -> Option<String> {
+    let known: Vec<&str> = match list {
+        "alarms" => Alarm::ALL.iter().map(|alarm| alarm.as_str()).collect(),
+        _ => EventKind::ALL.iter().map(|kind| kind.as_str()).collect(),
+    };
+    let near = (!known.contains(&word)).then(|| rules::nearest(word, known)).flatten()?;
+    Some(format!("{place}: no device says `{word}` in `{list}` that we know of; did you mean `{near}`?"))
+}
+
 /// What may be meant otherwise than it is written.
 fn warnings(rules: &RuleSet, registry: Option<&Registry>) -> Vec<String> {
     let (departments, mut warnings) = (departments(registry), Vec::new());
@@ -143,6 +153,7 @@ fn warnings(rules: &RuleSet, registry: Option<&Registry>) -> Vec<String> {
             let read = rules::bracketed(predicate);
             warnings
                 .extend(read.map(|read| format!("{place}: `and` beside `or` is read before it, as `{read}`; {hint}")));
+            warnings.extend(rules::looked_up(predicate).iter().filter_map(|(list, word)| slip(list, word, &place)));
         }
     }
     warnings
@@ -298,6 +309,13 @@ mod tests {
                 Some(&registered),
                 "no unit of the registry works in the department `urban_mgmt`; known are city_mgmt, company, ecology",
             ),
+            ("when: \"array_has(alarms, 'sos') and array_has(events, 'our_own_word')\"", None, ""),
+            (
+                "when: \"array_has(alarms, 'powerlost')\"",
+                None,
+                "no device says `powerlost` in `alarms` that we know of; did you mean `power_lost`?",
+            ),
+            ("when: \"array_has(events, 'fatige') and array_has(alarms, 'fatigue')\"", None, "`fatige` in `events`"),
             ("when: moving and loaded or in_sink", None, "as `(moving and loaded) or in_sink`; put brackets"),
             ("when: moving, clear: { when: loaded or not moving and in_sink }", None, "`loaded or (not moving and"),
         ] {

@@ -55,6 +55,11 @@ impl Desk {
         self.queue.hold_deadlines_until(at);
     }
 
+    /// Whether what comes is history that this process was given: nobody is sent for it.
+    pub fn read_history(&mut self, is_history: bool) {
+        self.queue.is_history = is_history;
+    }
+
     /// Enters alerts into the book, queues the word to their departments, and makes or raises their orders. What the book knew
     /// already changes nothing and tells nobody; an alert of a shadow rule, or one that is old when late data shows it, is entered,
     /// and that is all.
@@ -87,7 +92,7 @@ impl Desk {
                 (Transition::Raised(_), _) => Event::Raised(alert),
                 _ => continue,
             };
-            self.recall_for(tx, alert)?;
+            self.recall_for(tx, alert, now)?;
             self.work(tx, event, now, &mut news)?;
         }
         Ok(news)
@@ -133,13 +138,15 @@ impl Desk {
     }
 
     /// An order that is only listed, or was pushed out, comes back when its alert got graver.
-    fn recall_for(&mut self, tx: &Tx<'_>, alert: &Alert) -> Result<(), StoreError> {
+    fn recall_for(&mut self, tx: &Tx<'_>, alert: &Alert, now: Time) -> Result<(), StoreError> {
         let dispatch_id = model::dispatch_id(&alert.alert_id.0);
         if self.queue.holds(&dispatch_id) {
             return Ok(());
         }
         let Some(stored) = tx.dispatched(&dispatch_id)? else { return Ok(()) };
-        if comes_back(&stored.order, alert) {
+        // What is for the list only stays there, however grave it gets.
+        let stays = stored.order.state == OrderState::Listed && self.queue.list_only(alert, now).is_some();
+        if !stays && comes_back(&stored.order, alert) {
             self.queue.recall(stored.order, stored.offers);
         }
         Ok(())

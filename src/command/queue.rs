@@ -65,6 +65,8 @@ pub struct Queue {
     due: BTreeSet<(Time, Text)>,
     escalated: BTreeSet<(Time, Text)>,
     held_until: Option<Time>,
+    /// What comes was there before anybody listened.
+    pub(super) is_history: bool,
     /// When orders were opened within an hour, and about which vehicle, the oldest first.
     recent: VecDeque<(Time, Text)>,
     /// How many of those each vehicle has.
@@ -123,6 +125,7 @@ impl Queue {
             due: BTreeSet::new(),
             escalated: BTreeSet::new(),
             held_until: None,
+            is_history: false,
             recent: VecDeque::new(),
             opened: FxHashMap::default(),
             changes: Changes::default(),
@@ -222,10 +225,12 @@ impl Queue {
     }
 
     /// Why nobody is sent, when nobody is.
-    fn list_only(&self, alert: &Alert, now: Time) -> Option<String> {
+    pub(super) fn list_only(&self, alert: &Alert, now: Time) -> Option<String> {
         let age_ms = now.ms_since(alert.fired_at);
         let late_ms = self.settings.late_dispatch_age_ms;
-        if alert.retrospective && (late_ms == 0 || age_ms > late_ms) {
+        if self.is_history {
+            Some("for the list: it was in the history that this began with".to_owned())
+        } else if alert.retrospective && (late_ms == 0 || age_ms > late_ms) {
             Some("for the list: only late data showed it".to_owned())
         } else if kind_for(alert.severity).is_none() {
             Some("for the list: a notice".to_owned())

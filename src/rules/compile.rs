@@ -866,6 +866,20 @@ fn plain_number(number: &str, unit: &str, column: Option<Column>) -> String {
     }
 }
 
+/// The words that a predicate looks up in the lists `alarms` and `events`, with the list: `array_has(alarms, 'sos')`.
+pub fn looked_up(text: &str) -> Vec<(String, String)> {
+    let (mut found, mut list) = (Vec::new(), None);
+    for token in Tokenizer::new(&GenericDialect {}, text).tokenize().unwrap_or_default() {
+        match (token, &list) {
+            (Token::Word(word), _) if matches!(&*word.value, "alarms" | "events") => list = Some(word.value),
+            (Token::SingleQuotedString(word), Some(list)) => found.push((list.clone(), word)),
+            (Token::RParen, _) => list = None,
+            _ => {}
+        }
+    }
+    found
+}
+
 /// Where `and` and `or` stand side by side without brackets: the same with the brackets that SQL puts there.
 pub fn bracketed(text: &str) -> Option<String> {
     /// A pair of brackets, or the whole: where it begins, where each `or` stands, and whether each part between has an `and`.

@@ -41,7 +41,7 @@ mod test;
 mod tests;
 mod zones;
 
-pub use compile::bracketed;
+pub use compile::{bracketed, looked_up};
 pub use complete::{Completed, NotCompleted};
 pub use errors::{Problem, RuleErrors, nearest};
 pub use evaluate::{Verdicts, ZoneVerdict};

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     city::City,
     line::{publish, publish_all, run},
-    support::{Mosquitto, Served, program, wait_for},
+    support::{Mosquitto, Served, program, root, wait_for},
 };
 
 fn now_ms() -> i64 {
@@ -151,6 +151,39 @@ fn senders_hear_what_is_wrong() {
     for topic in ["mw/v1/device/+/position", "mw/v1/vehicle/+/report"] {
         wait_for("the log to name the topic", || served.log().contains(topic).then_some(()));
     }
+}
+
+/// A history that was made, or brought from elsewhere, is judged at the first start; nobody is sent for what was over before anybody
+/// listened.
+#[test]
+fn a_history_that_a_data_folder_begins_with_sends_nobody() {
+    let (city, broker) = (City::new(1), Mosquitto::start());
+    let at = |name: &str| city.folder.path().join(name);
+    let start = muckwatch::model::Time::from_millis(now_ms() - 30 * 60_000).to_string();
+    let made = program()
+        .args(["simulate", "--duration", "25m", "--interval", "10s", "--start", &start])
+        .arg("--write-city")
+        .arg(at("made"))
+        .arg("--history")
+        .arg(at("data"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&made.stderr).into_owned();
+    assert!(made.status.success(), "{said}");
+    // With the ticks of the clock, one a minute at the most.
+    let kept: u64 =
+        said.split(" records kept").next().and_then(|text| text.rsplit(['\n', ' ']).next()?.parse().ok()).unwrap();
+    let served = Served::start(&broker.address(), &at("data"), &at("made"), &root().join("rules"));
+    let of = |state: &str| {
+        served.json(&format!("/api/v1/dispatch?state={state}&limit=1000"))["orders"].as_array().unwrap().len()
+    };
+    wait_for("all of it", || (served.received() + 60 > kept).then_some(()));
+    assert!(of("listed") > 5 && kept > 1_000, "{kept}");
+    for state in ["waiting", "offered", "accepted", "on_scene", "escalated"] {
+        let orders = served.json(&format!("/api/v1/dispatch?state={state}"));
+        assert_eq!(of(state), 0, "{state}: {orders}");
+    }
+    assert_eq!(served.stop(), Some(0));
 }
 
 /// Of these another test shows that they move; here they would need a full disk, a flood, or minutes.

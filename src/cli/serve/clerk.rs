@@ -50,6 +50,8 @@ pub struct Memory {
     settings: command::Settings,
     /// The registry's units, as they were last entered.
     roster: Vec<UnitInfo>,
+    /// Nothing had ever been committed when this process began, at this time: what arrived before is a history that it was given.
+    first_began: Option<Time>,
 }
 
 impl Memory {
@@ -60,7 +62,8 @@ impl Memory {
     pub fn read(reader: Reader, settings: command::Settings, roster: Vec<UnitInfo>) -> Result<Self, StoreError> {
         let mut desk = Desk::open(settings.clone(), roster.clone(), &reader)?;
         desk.hold_deadlines_until(now().plus_ms(ANSWERS_FIRST_MS));
-        Ok(Self { desk, ledger: reader.ledger()?, reader, settings, roster })
+        let first_began = reader.position()?.is_none().then(now);
+        Ok(Self { desk, ledger: reader.ledger()?, reader, settings, roster, first_began })
     }
 
     /// What became of all that is committed.
@@ -69,7 +72,9 @@ impl Memory {
     }
 
     fn read_again(&mut self) -> Result<(), StoreError> {
+        let first_began = self.first_began;
         *self = Self::read(self.reader.clone(), self.settings.clone(), self.roster.clone())?;
+        self.first_began = first_began;
         Ok(())
     }
 }
@@ -182,7 +187,7 @@ impl<T: Tell> Clerk<T> {
 
     fn write(&mut self, held: &[Work]) -> Result<Vec<News>, StoreError> {
         let at = now();
-        let Memory { desk, ledger, roster, .. } = &mut self.memory;
+        let Memory { desk, ledger, roster, first_began, .. } = &mut self.memory;
         self.store.commit(|tx| {
             let mut news = Vec::new();
             for one in held {
@@ -197,6 +202,8 @@ impl<T: Tell> Clerk<T> {
                                     ledger.amend(*outcome, *reason);
                                 }
                             }
+                            let came = judged.batch.first().map(|record| record.recv_time);
+                            desk.read_history(came.zip(*first_began).is_some_and(|(came, began)| came < began));
                             news.extend(enter(desk, tx, judged, at)?);
                         }
                     }

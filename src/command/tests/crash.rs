@@ -158,6 +158,29 @@ fn alerts_and_orders_are_told_in_the_language_that_is_set() {
     assert_eq!(store.reader().alert("a1").expect("the book"), Some(told.clone()));
 }
 
+/// A speeding of yesterday that got graver yesterday sent a squad today.
+#[test]
+fn what_is_for_the_list_only_stays_there_however_grave_it_gets() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = Store::open(&folder.path().join("old.sqlite")).expect("a store");
+    let mut desk = start(&store);
+    for (id, hours, expected) in [("a1", 20, "listed"), ("a2", 0, "waiting")] {
+        let now = time_of(0).plus_ms(hours * 3_600_000 + 1);
+        let opened = alert(id, Severity::Minor, time_of(0));
+        let raised = alert(id, Severity::Critical, time_of(0));
+        let mut state = String::new();
+        for transition in [Transition::Opened(opened), Transition::Raised(raised)] {
+            let news = store.commit(|tx| desk.alerts(tx, &[transition.clone()], now)).expect("a commit");
+            for one in news {
+                if let News::Order(order) = one {
+                    state = order.state.to_string();
+                }
+            }
+        }
+        assert_eq!(state, expected, "{id}");
+    }
+}
+
 #[test]
 fn of_a_shadow_rule_the_book_alone_knows() {
     let folder = tempfile::tempdir().expect("a folder");
