@@ -170,7 +170,7 @@ fn what_is_for_the_list_only_stays_there_however_grave_it_gets() {
         let raised = alert(id, Severity::Critical, time_of(0));
         let mut state = String::new();
         for transition in [Transition::Opened(opened), Transition::Raised(raised)] {
-            let news = store.commit(|tx| desk.alerts(tx, &[transition.clone()], now)).expect("a commit");
+            let news = store.commit(|tx| desk.alerts(tx, std::slice::from_ref(&transition), now)).expect("a commit");
             for one in news {
                 if let News::Order(order) = one {
                     state = order.state.to_string();
