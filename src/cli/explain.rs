@@ -23,8 +23,8 @@ use super::{
 use crate::{
     config::{Config, FILE_VARIABLE, Overrides},
     engine::{
-        Archive, Asked, Clause, Course, Difference, Evidence, FoundAgain, REPLAY_BATCH, Recall, Reference, Registered,
-        Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed, only_vehicle,
+        Archive, Asked, BESIDE, Clause, Course, Difference, Evidence, FoundAgain, REPLAY_BATCH, Recall, Reference,
+        Registered, Report, Standing, Step, Together, ToldAlert, evidence, find_all, is_missed, only_vehicle,
     },
     ingest::Format,
     model::{Alert, AlertId, AlertState, Record, Time, Zone, counted},
@@ -519,6 +519,7 @@ impl Story<'_> {
         for report in refused.iter().chain(used.iter().filter(|report| report.reason != "ok" || !report.position_used))
         {
             let what = match (report.used, report.position_used) {
+                (false, _) if report.reason == BESIDE => "not needed".to_owned(),
                 (false, _) => "refused".to_owned(),
                 (true, false) => "used without its position".to_owned(),
                 (true, true) => "used".to_owned(),

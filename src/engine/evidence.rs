@@ -184,6 +184,9 @@ pub struct Standing {
     pub interrupted: bool,
 }
 
+/// Why a report was not judged that only says what another device of the vehicle says, too.
+pub const BESIDE: &str = "another_device_is_followed";
+
 /// A report or sighting of the vehicle, and what became of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -364,12 +367,18 @@ impl Notes {
         for step in steps.iter_mut().filter(|step| step.row_kind != "timer") {
             step.recv_time = arrivals.get(&step.event_time).copied();
         }
+        let vehicle_id = &self.asked.alert.vehicle_id;
+        let has_others = self.fold.as_ref().is_some_and(|fold| fold.has_others(vehicle_id, self.asked.alert.fired_at));
         for report in &mut self.reports {
             report.used &= self.rows.contains(&report.event_time);
             report.position_used &= report.used;
             if !report.used && report.outcome == Outcome::Evaluated.as_str() && report.kind == "report" {
-                // Admission believed it; in order of event time it cannot have been driven to.
-                (report.outcome, report.reason) = (Outcome::Filtered.as_str(), Reason::ImplausibleJump.as_str());
+                // Admission believed it; in order of event time it cannot have been driven to, or another device of the vehicle is
+                // followed.
+                (report.outcome, report.reason) = match has_others {
+                    true => (report.outcome, BESIDE),
+                    false => (Outcome::Filtered.as_str(), Reason::ImplausibleJump.as_str()),
+                };
             }
         }
         let Asked { mut alert, told, .. } = self.asked;

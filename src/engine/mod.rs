@@ -38,7 +38,8 @@ mod watch;
 pub use archive::{Archive, Chronicle};
 pub use clock::Ticker;
 pub use evidence::{
-    Asked, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence, only_vehicle,
+    Asked, BESIDE, Clause, Evidence, Heading, Registered, Report, Standing, Step, Told as ToldChange, evidence,
+    only_vehicle,
 };
 pub use history::{Ask, History, HistoryError, Older};
 pub use judge::{Assessed, Finding, Found, Judge, LastPosition, Look, Reference, Seen};

@@ -14,6 +14,9 @@ use crate::model::{Antenna, Cover, DeviceReport, Facts, Lift, Load, Power, Text,
 /// stands in for what another does not tell: three reports of a slow tracker, seconds.
 const GUIDED_S: f64 = 180.0;
 
+/// A device that says nothing for so long was taken off, or is another problem, seconds.
+const FORGOTTEN_S: f64 = 86_400.0;
+
 /// Of a vehicle with several devices, the one whose positions are followed, and the readings that others may lack.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -35,8 +38,11 @@ struct DeviceClock {
     clock: Clock,
     #[serde(with = "exact::option")]
     skew_s: Option<f64>,
+    /// What it said then, and when that arrived.
     measured: Time,
     known: Time,
+    /// When anything came of it.
+    heard: Time,
 }
 
 /// What was told last, when and by whom.
@@ -83,14 +89,17 @@ impl Devices {
                 skew_s: None,
                 measured: report.device_time,
                 known: recv_time,
+                heard: recv_time,
             }),
         };
+        own.heard = recv_time;
         own.clock.step(row, report, recv_time);
         if row.clock_skew_s.is_some() {
             (own.skew_s, own.measured, own.known) = (row.clock_skew_s, report.device_time, recv_time);
         }
-        self.clocks.retain(|one| recv_time.s_since(one.known) <= GUIDED_S);
-        let skews = self.clocks.iter().filter_map(|one| Some((one.skew_s?, one.measured)));
+        self.clocks.retain(|one| recv_time.s_since(one.heard) <= FORGOTTEN_S);
+        let is_fresh = |one: &&DeviceClock| recv_time.s_since(one.known) <= GUIDED_S;
+        let skews = self.clocks.iter().filter(is_fresh).filter_map(|one| Some((one.skew_s?, one.measured)));
         if let Some((skew_s, measured)) = skews.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs())) {
             row.clock_skew_s = Some(skew_s);
             row.clock_fault = is_wrong(skew_s).then(|| clock_fault(skew_s, measured));

@@ -263,6 +263,11 @@ impl Fold {
         is_sure.then(|| vehicle.map_or_else(|| Text::from(&*plate), |vehicle| vehicle.vehicle_id.clone()))
     }
 
+    /// Whether a vehicle has several devices.
+    pub fn has_others(&self, vehicle_id: &str, at: Time) -> bool {
+        self.registry.vehicle(vehicle_id, at).is_some_and(|vehicle| vehicle.device_ids.len() > 1)
+    }
+
     /// What a report means beside the vehicle's other devices. Only of a vehicle with several the answer is ever another.
     pub fn part(&self, state: &mut VehicleState, report: &DeviceReport, use_position: bool, at: Time) -> DevicePart {
         self.hold(state, &report.device_id, at);
@@ -298,8 +303,8 @@ impl Fold {
         match input {
             Input::Report { report, event_time, recv_time, use_position } => {
                 let is_aside = self.part(state, report, use_position, event_time) != DevicePart::Followed;
-                let has_others = state.held.as_ref().is_some_and(|held| held.devices.len() > 1);
-                let devices = has_others.then(|| state.devices.get_or_insert_default());
+                let has_several = state.held.as_ref().is_some_and(|held| held.devices.len() > 1);
+                let devices = has_several.then(|| state.devices.get_or_insert_default());
                 let whole = devices.map_or(Cow::Borrowed(report), |devices| devices.complete(report, event_time));
                 let report = &*whole;
                 let given = place_of(report.lat, report.lon).filter(|_| use_position && !is_aside);

@@ -65,7 +65,7 @@ fn text(bytes: &[u8]) -> String {
 /// A fleet that breaks rules on purpose, replayed.
 fn simulated(folder: &Path) -> Replay {
     let output = program()
-        .args(["simulate", "--duration", "60m", "--interval", "10s", "--seed", "12", "--write-city"])
+        .args(["simulate", "--duration", "60m", "--interval", "10s", "--seed", "12", "--cameras", "--write-city"])
         .arg(folder.join("registry"))
         .arg("--output")
         .arg(folder.join("reports.jsonl"))
