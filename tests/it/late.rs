@@ -16,8 +16,14 @@ const MAX_DELAY_MS: i64 = 72 * 3_600_000;
 
 /// A fleet that breaks rules on purpose: its registry and what it reported, in order of event time.
 pub fn fleet(folder: &Path, seed: &str) -> Vec<(Time, Json)> {
+    fleet_of(folder, seed, &[])
+}
+
+fn fleet_of(folder: &Path, seed: &str, more: &[&str]) -> Vec<(Time, Json)> {
     let output = program()
-        .args(["simulate", "--duration", "90m", "--interval", "10s", "--seed", seed, "--write-city"])
+        .args(["simulate", "--duration", "90m", "--interval", "10s", "--seed", seed])
+        .args(more)
+        .arg("--write-city")
         .arg(folder.join("registry"))
         .arg("--output")
         .arg(folder.join("reports.jsonl"))
@@ -90,6 +96,31 @@ fn about_arrival() -> BTreeSet<String> {
     let skew = Column::named("clock_skew_s").unwrap();
     let is_about_arrival = |rule: &&muckwatch::rules::Rule| rule.asks_timer || rule.columns.contains(&skew);
     rules.rules().iter().filter(is_about_arrival).map(|rule| rule.id.to_string()).collect()
+}
+
+/// A tracker and a dashcam of one truck come by two networks, each when it can.
+#[test]
+fn reports_of_two_devices_in_any_order_end_with_the_same_alerts() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let reports = fleet_of(folder, "3", &["--cameras", "--without", "clocks"]);
+    let cameras = reports
+        .iter()
+        .filter(|(_, report)| report["device_id"].as_str().is_some_and(|id| id.starts_with("CM")))
+        .count();
+    assert!(cameras > 5_000, "{cameras}");
+    let in_time: Vec<Json> = reports.iter().map(|(at, report)| with_arrival(report, *at)).collect();
+    let (expected, _) = finals(folder, "in-time", &in_time, "1");
+    assert!(expected.len() > 20, "{} alerts", expected.len());
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    // Within the half hour in which nobody takes them for live reports of a clock that is behind.
+    let mut late: Vec<(Time, &Json)> =
+        reports.iter().map(|(at, report)| (at.plus_ms(rng.random_range(0..1_500_000)), report)).collect();
+    late.sort_by_key(|(at, _)| *at);
+    let late: Vec<Json> = late.into_iter().map(|(at, report)| with_arrival(report, at)).collect();
+    let (found, retrospective) = finals(folder, "late", &late, "2");
+    assert!(retrospective > 0, "nothing was found late");
+    assert_eq!(found, expected);
 }
 
 #[test]
