@@ -54,6 +54,9 @@ pub(super) struct Registration {
     current: bool,
     #[schema(value_type = String)]
     plate_color: Text,
+    /// The first of `device_ids`; empty when no device is fitted.
+    #[schema(value_type = String)]
+    device_id: Text,
     /// What is fitted; positions are those of the first while it tells any.
     #[schema(value_type = Vec<String>)]
     device_ids: Vec<Text>,
@@ -205,6 +208,7 @@ fn registration(registry: &Registry, vehicle: &Vehicle, now: Time) -> Registrati
     Registration {
         current: vehicle.valid.contains(now),
         plate_color: vehicle.plate_color.clone(),
+        device_id: vehicle.device_ids.first().cloned().unwrap_or_else(|| Text::from("")),
         device_ids: vehicle.device_ids.to_vec(),
         company_id: vehicle.company_id.clone(),
         company_name: registry.company(&vehicle.company_id, now).map(|company| company.name.clone()),
