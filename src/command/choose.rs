@@ -1,22 +1,18 @@
 //! Whom to ask, and why the others were not asked.
 
-use std::fmt::Write as _;
-
 use super::{
     Queue, UnitInfo,
+    because::{Because, Passed},
     queue::{Case, is_held},
 };
-use crate::model::{
-    Considered, OfferState, Order, PassedOver, Text, Time, UnitKind, UnitState, UnitStatus, counted, limits,
-};
+use crate::model::{Considered, OfferState, Order, PassedOver, Text, Time, UnitKind, UnitState, UnitStatus, limits};
 
 /// A choice and its reasons.
 #[derive(Debug, Default)]
 struct Choice {
     chosen: Option<(Text, Option<f64>)>,
     considered: Vec<Considered>,
-    /// How many were passed over for each reason, in the order of [`PassedOver::ALL`].
-    counts: [usize; PassedOver::ALL.len()],
+    passed: Passed,
 }
 
 impl Queue {
@@ -28,11 +24,12 @@ impl Queue {
         let Some(case) = self.cases.get(dispatch_id) else { return };
         let Some(search) = case.order.search.filter(|_| case.pending().is_none()) else { return };
         if search.asked >= limits::OFFERS_PER_ORDER {
-            return self.escalate(dispatch_id, &format!("{} asked in vain", counted(search.asked, "unit")), now);
+            return self.escalate(dispatch_id, &Because::AskedInVain(search.asked), now);
         }
         let choice = self.choose(case, now);
         let hopeless = choice.chosen.is_none().then(|| self.why_hopeless(case, &choice)).flatten();
-        let words = choice.in_words(&case.order);
+        let because = Because::of_choice(choice.chosen.as_ref(), &case.order, choice.passed);
+        let words = because.in_words(self.settings.language);
         let Choice { chosen, considered, .. } = choice;
         if let Some(order) = self.change(dispatch_id, now) {
             order.reason = words;
@@ -41,7 +38,7 @@ impl Queue {
         match (chosen, hopeless) {
             (Some((unit_id, distance_m)), _) => self.make_offer(dispatch_id, &unit_id, distance_m, now),
             (None, Some(reason)) => self.escalate(dispatch_id, &reason, now),
-            (None, None) if search.until <= now => self.escalate(dispatch_id, "no unit was free in time", now),
+            (None, None) if search.until <= now => self.escalate(dispatch_id, &Because::NobodyInTime, now),
             (None, None) => self.file(dispatch_id),
         }
     }
@@ -120,10 +117,10 @@ impl Queue {
     }
 
     /// Why waiting would help nothing.
-    fn why_hopeless(&self, case: &Case, choice: &Choice) -> Option<String> {
+    fn why_hopeless(&self, case: &Case, choice: &Choice) -> Option<Because> {
         let order = &case.order;
         if (order.lat.is_none() || order.lon.is_none()) && order.district_id.is_none() {
-            return Some("neither the position nor the district of the alert is known".to_owned());
+            return Some(Because::NoPlace);
         }
         let could_come = |info: &UnitInfo| {
             self.kinds(order).any(|kind| unsuited(order, info, kind).is_none())
@@ -132,12 +129,7 @@ impl Queue {
         if self.roster.values().any(could_come) {
             return None;
         }
-        Some(if case.offers.is_empty() {
-            let kind = order.kind.map_or("unit", UnitKind::as_str);
-            format!("no {kind} unit of its departments is registered{}", choice.counted())
-        } else {
-            format!("every unit that may be asked was asked{}", choice.counted())
-        })
+        Some(Because::hopeless(case, choice.passed))
     }
 }
 
@@ -168,7 +160,7 @@ fn asked_before(case: &Case, unit_id: &str) -> Option<PassedOver> {
 impl Choice {
     fn note(&mut self, considered: Considered) {
         if let Some(reason) = considered.passed_over {
-            self.counts[reason as usize] += 1;
+            self.passed.0[reason as usize] += 1;
         }
         if self.considered.len() == limits::CONSIDERED_PER_CHOICE {
             if considered.passed_over.is_some() {
@@ -178,33 +170,5 @@ impl Choice {
             self.considered.pop();
         }
         self.considered.push(considered);
-    }
-
-    fn in_words(&self, order: &Order) -> String {
-        let counted = self.counted();
-        match &self.chosen {
-            Some((unit_id, Some(distance_m))) => {
-                format!("{unit_id} is the nearest that can be sent, {distance_m:.0} m away{counted}")
-            }
-            Some((unit_id, None)) => {
-                let district = order.district_id.as_deref().unwrap_or_default();
-                format!("{unit_id} can be sent and works in {district}; the alert's position is unknown{counted}")
-            }
-            None => format!("no unit can be sent now{counted}"),
-        }
-    }
-
-    /// ` (passed over: 2 busy, 1 stale)`.
-    fn counted(&self) -> String {
-        let mut words = String::new();
-        for (reason, count) in PassedOver::ALL.iter().zip(self.counts).filter(|(_, count)| *count > 0) {
-            let before = if words.is_empty() { " (passed over: " } else { ", " };
-            // Writing to a String cannot fail.
-            let _ = write!(words, "{before}{count} {}", reason.as_str().replace('_', " "));
-        }
-        if !words.is_empty() {
-            words.push(')');
-        }
-        words
     }
 }

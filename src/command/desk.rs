@@ -3,14 +3,16 @@
 use rustc_hash::FxHashSet;
 
 use super::{
-    Effect, Event, Queue, Settings, UnitInfo, messages,
+    Effect, Event, Queue, Settings, UnitInfo,
+    because::Because,
+    messages,
     replies::{BY_DEPARTMENT, shortened},
     settings::kind_for,
 };
 use crate::{
     model::{
-        self, Alert, AlertState, Answer, Body, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text, Time,
-        Transition, UnitReply, UnitState,
+        self, Alert, AlertState, Answer, Body, Language, Offer, Order, OrderState, Record, Replied, ReplyOutcome, Text,
+        Time, Transition, UnitReply, UnitState,
     },
     notify::alert_messages,
     store::{Change, Dispatched, Reader, StoreError, Tx},
@@ -165,7 +167,7 @@ impl Desk {
         }
         let mut effects = self.queue.apply(Event::Reply(reply), now);
         if !at_hand && let Some(stored) = stored {
-            let corrected = corrected(&stored, reply, now);
+            let corrected = corrected(&stored, reply, self.queue.settings.language, now);
             let outcome = match &corrected {
                 Some(_) => ReplyOutcome::Taken,
                 None => outcome_of_reply_to(&stored.order, &stored.offers, reply),
@@ -191,7 +193,7 @@ pub(super) fn comes_back(order: &Order, alert: &Alert) -> bool {
 const CORRECT_WITHIN_MS: i64 = 3_600_000;
 
 /// The order with another verdict, where the reply gives one: from who gave the first, soon after.
-fn corrected(stored: &Dispatched, reply: &UnitReply, now: Time) -> Option<Order> {
+fn corrected(stored: &Dispatched, reply: &UnitReply, language: Language, now: Time) -> Option<Order> {
     let Dispatched { order, replies, .. } = stored;
     let verdict =
         reply.verdict.filter(|verdict| reply.answer == Answer::Resolved && order.verdict != Some(*verdict))?;
@@ -204,7 +206,7 @@ fn corrected(stored: &Dispatched, reply: &UnitReply, now: Time) -> Option<Order>
     Some(Order {
         verdict: Some(verdict),
         note: reply.note.as_deref().map(shortened).or_else(|| order.note.clone()),
-        reason: format!("{} corrected it: {}", reply.unit_id, verdict.as_str().replace('_', " ")),
+        reason: Because::Corrected(reply.unit_id.clone(), verdict).in_words(language),
         updated_at: now,
         revision: order.revision + 1,
         ..order.clone()

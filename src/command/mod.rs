@@ -37,6 +37,7 @@
 //! At its limits (`model/limits.rs`): more orders at once than `ORDERS_ACTIVE` are left to the department; of the escalated the
 //! newest `ORDERS_ESCALATED` stay at hand, the others in the tables.
 
+mod because;
 mod choose;
 mod desk;
 mod forecast;

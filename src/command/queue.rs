@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use rustc_hash::FxHashMap;
 
-use super::{UnitInfo, globe::Globe, messages, settings::Settings, settings::kind_for};
+use super::{UnitInfo, because::Because, globe::Globe, messages, settings::Settings, settings::kind_for};
 use crate::{
     model::{
         self, Alert, AlertState, Datum, LiveClock, Message, Offer, OfferState, Order, OrderState, Purpose, Replied,
@@ -206,7 +206,7 @@ impl Queue {
         let mut order = order_of(alert, dispatch_id.clone(), now);
         self.forget_recent(now);
         if let Some(reason) = self.list_only(alert, now) {
-            order.reason = reason;
+            order.reason = reason.in_words(self.settings.language);
             order.state = OrderState::Listed;
             order.kind = None;
             order.closed_at = Some(now);
@@ -218,29 +218,28 @@ impl Queue {
         self.keep(order, Vec::new());
         self.begin_search(&dispatch_id, Purpose::First, now);
         if full {
-            self.escalate(&dispatch_id, "the dispatch queue is full", now);
+            self.escalate(&dispatch_id, &Because::QueueFull, now);
         } else {
             self.seek(&dispatch_id, now);
         }
     }
 
     /// Why nobody is sent, when nobody is.
-    pub(super) fn list_only(&self, alert: &Alert, now: Time) -> Option<String> {
+    pub(super) fn list_only(&self, alert: &Alert, now: Time) -> Option<Because> {
         let age_ms = now.ms_since(alert.fired_at);
         let late_ms = self.settings.late_dispatch_age_ms;
         if self.is_history {
-            Some("for the list: it was in the history that this began with".to_owned())
+            Some(Because::History)
         } else if alert.retrospective && (late_ms == 0 || age_ms > late_ms) {
-            Some("for the list: only late data showed it".to_owned())
+            Some(Because::OnlyLate)
         } else if kind_for(alert.severity).is_none() {
-            Some("for the list: a notice".to_owned())
+            Some(Because::Notice)
         } else if alert.state == AlertState::Cleared {
-            Some("for the list: it had ended when it became known".to_owned())
+            Some(Because::HadEnded)
         } else if age_ms > self.settings.dispatch_age_ms {
-            Some(format!("for the list: it was {} min old when it became known", age_ms / 60_000))
+            Some(Because::Old(age_ms / 60_000))
         } else if alert.severity < Severity::Critical && self.is_spent(&alert.vehicle_id) {
-            let cap = self.settings.orders_per_vehicle_hour;
-            Some(format!("for the list: {cap} orders about this vehicle within an hour are enough"))
+            Some(Because::Enough(self.settings.orders_per_vehicle_hour))
         } else {
             None
         }
@@ -286,12 +285,12 @@ impl Queue {
         if case.order.alert_ended_at.is_none() || !is_search || case.pending().is_some() {
             return false;
         }
-        let is_held = case.is_held();
+        let (is_held, language) = (case.is_held(), self.settings.language);
         if let Some(order) = self.change(dispatch_id, now) {
             order.search = None;
             if !is_held {
                 order.state = OrderState::Listed;
-                order.reason = "for the list: its alert ended before anybody took it".to_owned();
+                order.reason = Because::EndedUntaken.in_words(language);
                 order.closed_at = Some(now);
                 order.deadline = None;
             }
@@ -307,9 +306,10 @@ impl Queue {
     /// Closes the order of an alert that never was; whoever was asked or goes is told, and free.
     fn withdraw(&mut self, alert: &Alert, now: Time) {
         let dispatch_id = model::dispatch_id(&alert.alert_id.0);
+        let language = self.settings.language;
         let Some(order) = self.change(&dispatch_id, now) else { return };
         order.state = OrderState::Withdrawn;
-        order.reason = alert.withdrawn_because.clone().unwrap_or_else(|| "its alert was withdrawn".to_owned());
+        order.reason = alert.withdrawn_because.clone().unwrap_or_else(|| Because::Withdrawn.in_words(language));
         order.closed_at = Some(now);
         order.search = None;
         order.deadline = None;
@@ -445,7 +445,7 @@ impl Queue {
             };
             match case.pending() {
                 Some(attempt) => self.give_up(&dispatch_id, attempt, OfferState::Expired, None, now),
-                None => self.escalate(&dispatch_id, "no unit was free in time", now),
+                None => self.escalate(&dispatch_id, &Because::NobodyInTime, now),
             }
         }
     }
@@ -523,10 +523,11 @@ impl Queue {
     }
 
     /// Ends the search, and tells the departments why.
-    pub(super) fn escalate(&mut self, dispatch_id: &str, reason: &str, now: Time) {
+    pub(super) fn escalate(&mut self, dispatch_id: &str, because: &Because, now: Time) {
+        let reason = because.in_words(self.settings.language);
         let Some(order) = self.change(dispatch_id, now) else { return };
         let purpose = order.search.take().map_or(Purpose::First, |search| search.purpose);
-        order.reason = format!("left to the department: {reason}");
+        order.reason = reason;
         let messages = messages::escalation(&self.settings.prefix, &self.cases[dispatch_id].order, purpose, now);
         let id = self.cases[dispatch_id].order.dispatch_id.clone();
         self.changes.messages.extend(messages.into_iter().map(|message| (id.clone(), message)));

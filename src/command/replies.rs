@@ -1,6 +1,6 @@
 //! What units answer.
 
-use super::{Queue, queue::Case};
+use super::{Queue, because::Because, queue::Case};
 use crate::model::{
     Answer, OfferState, OrderState, Purpose, Replied, ReplyOutcome, Text, Time, UnitReply, content_id, limits,
 };
@@ -139,11 +139,12 @@ impl Queue {
 
     fn resolved(&mut self, reply: &UnitReply, now: Time) -> ReplyOutcome {
         let Some(verdict) = reply.verdict else { return ReplyOutcome::VerdictMissing };
+        let reason = Because::Closed(reply.unit_id.clone(), verdict).in_words(self.settings.language);
         let Some(order) = self.change(&reply.dispatch_id, now) else { return ReplyOutcome::UnknownDispatch };
         order.state = OrderState::Resolved;
         order.verdict = Some(verdict);
         order.note = reply.note.as_deref().map(shortened);
-        order.reason = format!("{} closed it: {}", reply.unit_id, verdict.as_str().replace('_', " "));
+        order.reason = reason;
         order.closed_at = Some(now);
         order.search = None;
         order.deadline = None;

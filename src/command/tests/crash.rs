@@ -156,6 +156,8 @@ fn alerts_and_orders_are_told_in_the_language_that_is_set() {
     let [News::Alert(told, _), News::Order(order), ..] = news.as_slice() else { panic!("{news:?}") };
     assert_eq!((&*told.message, &told.messages, &*order.message), ("超速", &found.messages, "超速"));
     assert_eq!(store.reader().alert("a1").expect("the book"), Some(told.clone()));
+    let is_chinese = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
+    assert!(order.reason.chars().any(is_chinese), "{}", order.reason);
 }
 
 /// A speeding of yesterday that got graver yesterday sent a squad today.
