@@ -272,13 +272,14 @@ impl Fold {
     pub fn part(&self, state: &mut VehicleState, report: &DeviceReport, use_position: bool, at: Time) -> DevicePart {
         self.hold(state, &report.device_id, at);
         let fitted = state.held.as_ref().map_or(&[][..], |held| &held.devices);
+        let Some(devices) = state.devices.as_ref().filter(|_| fitted.len() > 1) else { return DevicePart::Followed };
         let has_position = use_position && place_of(report.lat, report.lon).is_some();
-        let is_followed = fitted.len() < 2
-            || state.devices.as_ref().is_none_or(|it| it.follow(fitted, &report.device_id, has_position, at));
-        match (is_followed, devices::says_more(report)) {
-            (true, _) => DevicePart::Followed,
-            (false, true) => DevicePart::Aside,
-            (false, false) => DevicePart::Silent,
+        if devices.follow(fitted, &report.device_id, has_position, at) {
+            DevicePart::Followed
+        } else if devices::says_more(report) {
+            DevicePart::Aside
+        } else {
+            DevicePart::Silent
         }
     }
 

@@ -11,11 +11,11 @@ use rstar::{
     primitives::{GeomWithData, Rectangle},
 };
 
-use super::geometry::multi_polygon;
 use super::{
     problem::{Problem, Problems, nearest, quoted},
     row::RawRow,
     schema::{Entity, REFERENCES, UNIQUE},
+    source::Tables,
 };
 use crate::model::{Validity, plate};
 
@@ -44,21 +44,24 @@ pub(super) fn check(tables: &Known, problems: &mut Problems) {
             check_unique(*entity, key.name, rows, problems);
         }
     }
-    if let Some(places) = tables.get(&Entity::Places) {
-        check_overlaps(places, problems);
-        if let Some(permits) = tables.get(&Entity::Permits) {
-            check_permits(permits, places, problems);
-        }
-    }
     for (entity, column) in UNIQUE {
         check_unique(*entity, column, tables.get(entity).copied().unwrap_or_default(), problems);
+    }
+}
+
+/// What between the rows of these tables may be meant, and may be wrong. Comparing shapes is work: it is for who is told of it.
+pub(super) fn warn(tables: &Tables, problems: &mut Problems) {
+    let Some(places) = tables.get(&Entity::Places) else { return };
+    check_overlaps(places, problems);
+    if let Some(permits) = tables.get(&Entity::Permits) {
+        check_permits(permits, places, problems);
     }
 }
 
 /// Warns of places that cover one another while both hold: a truck in both is in either. What touches along a fence is no overlap.
 fn check_overlaps(places: &[RawRow], problems: &mut Problems) {
     let areas: Vec<(usize, geo::MultiPolygon)> =
-        places.iter().enumerate().filter_map(|(number, row)| Some((number, multi_polygon(row)?))).collect();
+        places.iter().enumerate().filter_map(|(number, row)| Some((number, row.shape.as_ref()?.polygons()?))).collect();
     let boxed = |(at, (_, area)): (usize, &(usize, geo::MultiPolygon))| {
         let bounds = area.bounding_rect()?;
         Some(GeomWithData::new(
@@ -166,8 +169,7 @@ fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Pr
     for (row, value) in
         rows.iter().flat_map(|row| in_normal_form(column, row.cell(entity, column)).map(move |value| (row, value)))
     {
-        let quoted_value = quoted(&value);
-        let others = earlier.entry(value).or_default();
+        let others = earlier.entry(value.clone()).or_default();
         // A row that names a device twice was told of before.
         if let Some(other) = others.iter().find(|other| !std::ptr::eq(**other, row) && overlap(other.valid, row.valid))
         {
@@ -176,7 +178,7 @@ fn check_unique(entity: Entity, column: &str, rows: &[RawRow], problems: &mut Pr
                 (None, Some(feature)) => format!(" (row {feature})"),
                 (None, None) => format!(" (row {})", other.key()),
             };
-            let found = format!("{quoted_value} a second time{place} while the first holds");
+            let found = format!("{} a second time{place} while the first holds", quoted(&value));
             problems.push(row.origin.problem(Some(column), found, "one row for any instant"));
         }
         others.push(row);

@@ -184,7 +184,7 @@ fn apart(polygons: Vec<Vec<Vec<Point>>>, mended: &mut Vec<Wrong>) -> Result<Vec<
         }
     }
     if once.len() > 1 {
-        for error in geo::MultiPolygon::new(once.iter().map(|rings| polygon(rings)).collect()).validation_errors() {
+        for error in multi_polygon(&once).validation_errors() {
             if let InvalidMultiPolygon::ElementsOverlaps(one, other) = error {
                 let found = format!("polygons {} and {} that overlap", one.0 + 1, other.0 + 1);
                 return wrong(found, "polygons apart from one another, or one around both");
@@ -200,14 +200,9 @@ fn polygon(rings: &[Vec<Point>]) -> geo::Polygon {
     geo::Polygon::new(outer, rings.iter().skip(1).map(line).collect())
 }
 
-/// The polygons of a row, in degrees; `None` of a circle and of what has no area.
-pub(super) fn multi_polygon(row: &super::row::RawRow) -> Option<geo::MultiPolygon> {
-    match &row.shape {
-        Some(Shape::Area(polygons)) => {
-            Some(geo::MultiPolygon::new(polygons.iter().map(|rings| polygon(rings)).collect()))
-        }
-        _ => None,
-    }
+/// In degrees.
+fn multi_polygon(polygons: &[Vec<Vec<Point>>]) -> geo::MultiPolygon {
+    geo::MultiPolygon::new(polygons.iter().map(|rings| polygon(rings)).collect())
 }
 
 fn ring(positions: Vec<Position>, datum: Datum, mended: &mut Vec<Wrong>) -> Result<Vec<Point>, Wrong> {
@@ -286,6 +281,14 @@ fn part(positions: Vec<Position>, datum: Datum) -> Result<Vec<Point>, Wrong> {
 }
 
 impl Shape {
+    /// The polygons of an area, in degrees; `None` of a circle and of a line.
+    pub fn polygons(&self) -> Option<geo::MultiPolygon> {
+        match self {
+            Self::Area(polygons) => Some(multi_polygon(polygons)),
+            Self::Centre(_) | Self::Line(_) => None,
+        }
+    }
+
     /// A shape that [`Self::to_geojson`] wrote, which was checked when it came; `None` when it is none of the kind.
     pub fn stored(text: &str, kind: ShapeKind) -> Option<Self> {
         #[derive(Deserialize)]

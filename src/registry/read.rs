@@ -83,6 +83,7 @@ pub(super) fn tables_of_dir(
 ) -> Result<(Tables, Vec<Problem>), RegistryError> {
     let (tables, mut problems) = tables_in(dir, encoding, zone)?;
     validate(&tables, &mut problems);
+    check::warn(&tables, &mut problems);
     problems.refuse().map(|warnings| (tables, warnings))
 }
 
@@ -132,9 +133,9 @@ impl Typed<'_> {
     fn indexed(self) -> Rows {
         let roads = self.roads.into_iter().map(|(road, row)| (road, driven(line(row), row))).collect();
         Rows {
-            places: areas(self.places),
-            zones: areas(self.zones),
-            districts: areas(self.districts),
+            places: areas(Entity::Places, self.places),
+            zones: areas(Entity::Zones, self.zones),
+            districts: areas(Entity::Districts, self.districts),
             roads: Lines::new(roads),
             ..self.rows
         }
@@ -182,14 +183,14 @@ fn all<'a, T>(
     typed
 }
 
-fn areas<T: super::entity::Versioned>(rows: Vec<Shaped<T>>) -> Areas<T> {
-    Areas::new(rows.into_iter().filter_map(|(typed, row)| area(row).map(|area| (typed, area))).collect())
+fn areas<T: super::entity::Versioned>(entity: Entity, rows: Vec<Shaped<T>>) -> Areas<T> {
+    Areas::new(rows.into_iter().filter_map(|(typed, row)| area(entity, row).map(|area| (typed, area))).collect())
 }
 
-fn area(row: &RawRow) -> Option<Area> {
+fn area(entity: Entity, row: &RawRow) -> Option<Area> {
     match &row.shape {
         Some(Shape::Area(polygons)) => Area::new(polygons),
-        Some(Shape::Centre(centre)) => Area::new(&[vec![circle(*centre, row)?]]),
+        Some(Shape::Centre(centre)) => Area::new(&[vec![circle(*centre, row.cell(entity, "radius_m").parse().ok()?)]]),
         _ => None,
     }
 }
@@ -198,9 +199,7 @@ fn area(row: &RawRow) -> Option<Area> {
 const CORNERS: usize = 72;
 
 /// The ring that stands for a circle: it covers as much.
-fn circle(centre: Point, row: &RawRow) -> Option<Vec<Point>> {
-    let entity = Entity::ALL.iter().copied().find(|entity| entity.file() == row.origin.file)?;
-    let radius_m: f64 = row.cell(entity, "radius_m").parse().ok()?;
+fn circle(centre: Point, radius_m: f64) -> Vec<Point> {
     let step = std::f64::consts::TAU / CORNERS as f64;
     let corner_m = radius_m * (step / step.sin()).sqrt();
     let frame = LocalFrame::at(centre);
@@ -208,7 +207,7 @@ fn circle(centre: Point, row: &RawRow) -> Option<Vec<Point>> {
         let (sin, cos) = (step * (number % CORNERS) as f64).sin_cos();
         frame.to_point(corner_m * cos, corner_m * sin)
     };
-    Some((0..=CORNERS).map(corner).collect())
+    (0..=CORNERS).map(corner).collect()
 }
 
 /// A point is the middle of a circle and needs its radius; nothing else has one.
