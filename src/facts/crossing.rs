@@ -1,17 +1,23 @@
 //! Zones driven right through between two fixes, with neither of them inside.
 //!
 //! The straight way between the fixes is not the way driven: a road may lead round a corner of the zone that the straight way
-//! cuts. A way of a length leaves the straight one by no more than an ellipse allows, half of √(way² − straight²); a zone is
-//! told only when the straight way leads deeper into it than that. Where a road runs all along the straight way, and the way
-//! driven was hardly longer, that road is the way.
+//! cuts, or through a zone that the straight way passes by. A zone was driven through
+//!
+//! - where the roads say so: some way along them is about as long as what was driven, and each that is no longer leads deep into
+//!   the zone;
+//! - wherever they lead: a way of a length leaves the straight one by no more than an ellipse allows, half of √(way² − straight²),
+//!   and the straight way leads deeper into the zone than that.
 
-use std::{cell::OnceCell, sync::Arc};
+use std::{
+    cell::{OnceCell, RefCell},
+    sync::Arc,
+};
 
 use super::{Settings, gap::Gap};
 use crate::{
-    model::{DeviceReport, Facts, Text, Time},
+    model::{DeviceReport, Facts, Text, Time, limits},
     registry::{Registry, Zone, ZoneKind},
-    spatial::{Area, Point, distance_m, heading_deg, heading_difference_deg},
+    spatial::{Area, Network, Piece, Point, Reach, Spot, Walk, distance_m},
 };
 
 /// A longer straight way says too little of what lies beside it, metres: at 80 km/h, a report in 90 s.
@@ -22,11 +28,13 @@ const DEEP_M: f64 = 30.0;
 /// city streets are seldom straighter than that.
 const LEAST_DETOUR: f64 = 1.05;
 const USUAL_DETOUR: f64 = 1.1;
-/// A way driven that is longer than the straight one by no more is the straight one, where a road runs along it.
-const STRAIGHT_ON: f64 = 1.15;
-/// How near a road must run, metres (a carriageway's half width and the map's error), and at what angle at most, degrees.
-const ALONG_M: f64 = 20.0;
-const ALONG_DEG: f64 = 30.0;
+/// By how much the length of a way along the roads may differ from what was driven: errors of odometers, and of speeds between two
+/// reports. A truck may have taken any way that is no longer than that.
+const MAY_DIFFER: f64 = 1.15;
+/// How near to a fix the road is that it was taken on, metres: a carriageway's half width, the fix's and the map's error.
+const ON_ROAD_M: f64 = 25.0;
+/// The least step along a way that is looked at for how deep it leads into a zone, metres.
+const LOOK_M: f64 = 5.0;
 /// Points of the way that are looked at, at most.
 const LOOKS: f64 = 64.0;
 
@@ -70,17 +78,23 @@ impl Way<'_> {
         (1..looks as u32).map(move |look| at(f64::from(look) / looks))
     }
 
-    /// Whether a road runs all along the straight way.
-    fn is_along_a_road(&self, registry: &Registry) -> bool {
-        let course_deg = heading_deg(self.gap.from.point, self.fix);
-        self.looks().all(|look| {
-            let mut is_along = false;
-            registry.roads().near(look, ALONG_M, self.at, |_, hit| {
-                let turn_deg = heading_difference_deg(hit.heading_deg, course_deg);
-                is_along |= turn_deg.min(180.0 - turn_deg) <= ALONG_DEG;
-            });
-            is_along
-        })
+    /// Where on the roads it may have set out and arrived, when some way between is about as long as what it drove.
+    fn along_roads(&self, driven_m: f64, registry: &Registry) -> Option<Ends> {
+        let ends = Ends { from: spots(registry, self.gap.from.point, self.at), to: spots(registry, self.fix, self.at) };
+        let shortest_m =
+            ends.shortest_m(registry.network(), driven_m * MAY_DIFFER, |piece| self.is_open(piece, registry))?;
+        (shortest_m.is_finite() && driven_m <= shortest_m * MAY_DIFFER).then_some(ends)
+    }
+
+    /// Whether each way along the roads that it may have driven leads deep into an area.
+    fn is_led_into(&self, area: &Area, ends: &Ends, driven_m: f64, registry: &Registry) -> bool {
+        let network = registry.network();
+        let round = |piece: Piece| self.is_open(piece, registry) && !is_deep(network, piece, area);
+        ends.shortest_m(network, driven_m * MAY_DIFFER, round) == Some(f64::INFINITY)
+    }
+
+    fn is_open(&self, piece: Piece, registry: &Registry) -> bool {
+        registry.roads().get(registry.network().line(piece.segment)).valid.contains(self.at)
     }
 
     /// How deep the straight way leads into an area, metres; 0 when it stays out.
@@ -106,24 +120,26 @@ pub(super) fn tell(
     }
     let (from, from_at) = (way.gap.from.point, way.gap.from.at);
     let (zones, driven_m) = (registry.zones(), way.driven_m(row.gap_odometer_m));
-    let is_straight = OnceCell::new();
-    let is_deep = |depth_m: f64| {
-        let straight = || driven_m <= way.gap.m * STRAIGHT_ON && way.is_along_a_road(registry);
-        depth_m >= DEEP_M && (depth_m >= way.beside_m(driven_m) || *is_straight.get_or_init(straight))
+    let roads = OnceCell::new();
+    let is_through = |area: &Area| {
+        let by_roads = || roads.get_or_init(|| way.along_roads(driven_m, registry)).as_ref();
+        way.depth_m(area) >= way.beside_m(driven_m).max(DEEP_M)
+            || by_roads().is_some_and(|ends| way.is_led_into(area, ends, driven_m, registry))
     };
     let holds = |zone: &Zone, at: Time| zone.valid.contains(at) && zone.schedule.contains(settings.zone.local(at));
     let mut crossed: Vec<&Zone> = Vec::new();
-    zones.crossed_by(from, way.fix, way.at, |number, zone| {
-        let area = zones.index().area(number);
-        if holds(zone, from_at)
-            && holds(zone, way.at)
-            && !area.contains(from)
-            && !area.contains(way.fix)
-            && is_deep(way.depth_m(area))
-        {
-            crossed.push(zone);
-        }
-    });
+    let middle = Point::new((from.lon + way.fix.lon) / 2.0, (from.lat + way.fix.lat) / 2.0);
+    // No way so long gets farther from the middle, nor, there and back, deeper into anything.
+    let farthest_m = driven_m * MAY_DIFFER / 2.0 - DEEP_M;
+    if farthest_m > 0.0 {
+        zones.within_m(middle, farthest_m, way.at, |number, zone, _| {
+            let area = zones.index().area(number);
+            let is_passed = || !area.contains(from) && !area.contains(way.fix);
+            if holds(zone, from_at) && holds(zone, way.at) && is_passed() && is_through(area) {
+                crossed.push(zone);
+            }
+        });
+    }
     crossed.sort_unstable_by(|a, b| a.zone_id.cmp(&b.zone_id));
     row.crossed_forbidden = Some(crossed.iter().any(|zone| zone.kind == ZoneKind::Forbidden));
     row.zones_crossed = Some(if crossed.is_empty() {
@@ -131,4 +147,60 @@ pub(super) fn tell(
     } else {
         crossed.iter().map(|zone| zone.zone_id.clone()).collect()
     });
+}
+
+/// Spots on roads from which and to which it may have driven.
+#[derive(Debug)]
+struct Ends {
+    from: Vec<Spot>,
+    to: Vec<Spot>,
+}
+
+/// The spots on roads that a fix may have been taken on.
+fn spots(registry: &Registry, fix: Point, at: Time) -> Vec<Spot> {
+    let network = registry.network();
+    let mut spots = Vec::new();
+    registry.roads().near(fix, ON_ROAD_M, at, |_, hit| {
+        let segment = network.segment(hit.line, hit.segment);
+        spots.extend(segment.map(|segment| Spot { segment, along_m: hit.share * network.length_m(segment) }));
+    });
+    spots
+}
+
+impl Ends {
+    /// Metres of the shortest way; infinite when each is longer than `limit_m`, `None` when there are too many ways to look at.
+    fn shortest_m(&self, network: &Network, limit_m: f64, passable: impl Fn(Piece) -> bool) -> Option<f64> {
+        WALK.with_borrow_mut(|(walk, ways)| {
+            let mut shortest_m = f64::INFINITY;
+            for spot in &self.from {
+                let reach = Reach { limit_m: limit_m.min(shortest_m), turn_m: 0.0, nodes: limits::WAY_NODES };
+                walk.measure(network, *spot, &self.to, reach, &passable, ways);
+                if walk.gave_up(reach) {
+                    return None;
+                }
+                // Backwards on a one-way road is as long.
+                let within = ways.iter().map(|way_m| way_m.abs()).filter(|way_m| *way_m <= limit_m);
+                shortest_m = within.fold(shortest_m, f64::min);
+            }
+            Some(shortest_m)
+        })
+    }
+}
+
+/// Whether a piece of road leads deep into an area. Nothing within the metres that are missing can be deep.
+fn is_deep(network: &Network, piece: Piece, area: &Area) -> bool {
+    let (from_m, to_m) = (piece.from_m.min(piece.to_m), piece.from_m.max(piece.to_m));
+    let mut along_m = from_m;
+    loop {
+        let missing_m = DEEP_M + area.signed_distance_m(network.point(Spot { segment: piece.segment, along_m }));
+        if missing_m <= 0.0 || along_m >= to_m {
+            return missing_m <= 0.0;
+        }
+        along_m = (along_m + missing_m.max(LOOK_M)).min(to_m);
+    }
+}
+
+thread_local! {
+    /// Buffers that are used again.
+    static WALK: RefCell<(Walk, Vec<f64>)> = RefCell::default();
 }

@@ -21,7 +21,7 @@ use super::{Settings, exact, settled::SeenRoad};
 use crate::{
     model::{Facts, Text, Time, limits},
     registry::{Registry, Road},
-    spatial::{LineHit, Network, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
+    spatial::{LineHit, Network, Piece, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
 };
 
 /// A course against which no road can be told costs no more than this, in units of log-probability.
@@ -346,14 +346,15 @@ impl Anchor {
     ) {
         let network = registry.network();
         let straight_m = distance_m(self.spot, passage.spot);
-        let detour_m = settings.road_detour_m + settings.road_detour_mps * passage.at.s_since(self.seen).max(0.0);
+        let detour = |s: f64| settings.road_detour_m + settings.road_detour_mps * s;
+        let detour_m = detour(passage.at.s_since(self.seen).max(0.0));
         let reach = Reach {
             limit_m: straight_m + settings.road_break * detour_m,
-            turn_m: settings.road_turn_m,
+            turn_m: settings.road_turn_m * (detour_m / detour(1.0)).sqrt(),
             nodes: limits::ROAD_NODES,
         };
         let Buffers { walk, ways, spots, emitted, fits, fitted } = buffers;
-        let passable = |line: usize| registry.roads().get(line).valid.contains(passage.at);
+        let passable = |piece: Piece| registry.roads().get(network.line(piece.segment)).valid.contains(passage.at);
         fits.clear();
         *fitted = Some(self.fixed);
         for belief in &self.beliefs {

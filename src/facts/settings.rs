@@ -42,7 +42,8 @@ pub struct Settings {
     pub road_detour_mps: f64,
     /// What a step costs at most that no road allows, as a difference of logarithms: 8 is 1 in 3000. Default 8.
     pub road_break: f64,
-    /// What turning round costs, metres of detour; a right angle costs half of it. Default 30.
+    /// What turning round costs between two fixes a second apart, metres of detour; a right angle costs half of it. With the gap
+    /// it grows as the root of what detours do, else turning would be nearly free after 30 s. Default 30.
     pub road_turn_m: f64,
     /// How far from a route's line is still on it where the route does not say, metres. Default 100.
     pub route_buffer_m: f64,

@@ -80,6 +80,8 @@ fn registry() -> Arc<Registry> {
         ),
         square(r#""zone_id":"lake","name":"l","kind":"water","tags":"school reservoir""#, 2200., -200., 400.),
         square(r#""zone_id":"city","name":"c","kind":"operating_area""#, -20000., -20000., 60000.),
+        square(r#""zone_id":"bend","name":"b","kind":"forbidden""#, 4000., -4300., 300.),
+        square(r#""zone_id":"fork","name":"f","kind":"forbidden""#, 4000., -8300., 300.),
     ]);
     let routes = collection(&[line(
         r#""route_id":"r1","name":"r","buffer_m":100"#,
@@ -90,6 +92,9 @@ fn registry() -> Arc<Registry> {
         line(r#""road_id":"b","name":"B","class":"residential""#, &[(-1000., 20.), (9000., 20.)]),
         line(r#""road_id":"x","name":"X","class":"primary""#, &[(3000., -500.), (3000., 500.)]),
         line(r#""road_id":"w","name":"W","class":"primary","oneway":true"#, &[(0., 3000.), (9000., 3000.)]),
+        line(r#""road_id":"bend","name":"","class":"primary""#, &[(3500., -4500.), (4150., -4050.), (4800., -4500.)]),
+        line(r#""road_id":"north","name":"","class":"primary""#, &[(3500., -8500.), (4150., -8050.), (4800., -8500.)]),
+        line(r#""road_id":"south","name":"","class":"primary""#, &[(3500., -8500.), (4150., -8950.), (4800., -8500.)]),
     ]);
     let districts = collection(&[square(r#""district_id":"dist","name":"d""#, -20000., -20000., 60000.)]);
     let files: Vec<(&str, String)> = vec![
@@ -496,6 +501,14 @@ fn a_zone_driven_through_between_two_fixes_was_driven_through() {
         // the x axis as far as 9,000 m; 100 m north of it there is none.
         ("3600 1500 0 odometer_m=0\n3690 3100 0 odometer_m=1700", r#"["lake","night"] true"#),
         ("3600 1500 100 odometer_m=0\n3690 3100 100 odometer_m=1700", "[] false"),
+        // A road bends through a zone that the straight way passes 200 m to the south. It drove as far as that road leads.
+        ("3600 3510 -4493\n3720 4790 -4493", r#"["bend"] true"#),
+        ("3600 3510 -4493 odometer_m=0\n3720 4790 -4493 odometer_m=1560", r#"["bend"] true"#),
+        // Much farther, or no farther than the straight way: it did not keep to that road.
+        ("3600 3510 -4493 odometer_m=0\n3720 4790 -4493 odometer_m=2200", "[] false"),
+        ("3600 3510 -4493 odometer_m=0\n3720 4790 -4493 odometer_m=1285", "[] false"),
+        // Another road leads round the zone and is as long.
+        ("3600 3510 -8493 odometer_m=0\n3720 4790 -8493 odometer_m=1560", "[] false"),
         // Too far, too long or too rough to say.
         ("3600 1500 0\n3690 3600 0", "null null"),
         ("3600 1900 0\n4000 2700 0", "null null"),
@@ -506,6 +519,50 @@ fn a_zone_driven_through_between_two_fixes_was_driven_through() {
         let rows = rows(track);
         let told = format!("{} {}", value(&rows[1], "zones_crossed"), value(&rows[1], "crossed_forbidden"));
         assert_eq!(told, expected, "{track}");
+    }
+}
+
+proptest! {
+    /// A city of blocks of 300 m, a drive along its streets from any spot to any, and a zone anywhere: whatever lies between the
+    /// two fixes, only who drove through the zone is said to have.
+    #[test]
+    fn nobody_is_said_to_have_driven_through_what_he_drove_round(
+        turns in prop::collection::vec(0..4_usize, 1..7),
+        (starts_m, ends_m) in (0.0..300.0, 0.0..300.0),
+        (zone_x, zone_y, side) in (-900.0..900.0, -900.0..900.0, 80.0..600.0),
+    ) {
+        let blocks = (-6..=6).map(|number| f64::from(number) * 300.0);
+        let streets = blocks.clone().flat_map(|x| blocks.clone().map(move |y| (x, y))).filter(|(x, y)| *x < 1800.0 && *y < 1800.0);
+        let streets = streets.enumerate().flat_map(|(number, (x, y))| {
+            let street = |way: &str, to| line(&format!(r#""road_id":"{way}{number}","name":"","class":"primary""#), &[(x, y), to]);
+            [street("e", (x + 300.0, y)), street("n", (x, y + 300.0))]
+        });
+        let zone = square(r#""zone_id":"zone","name":"z","kind":"forbidden""#, zone_x, zone_y, side);
+        let vehicles = "vehicle_id,plate,plate_color,device_id,status\nv1,粤B1,yellow,d1,active\n".to_owned();
+        let files = [
+            ("roads.geojson", collection(&streets.collect::<Vec<_>>())),
+            ("zones.geojson", collection(&[zone])),
+            ("vehicles.csv", vehicles),
+        ];
+        let files = files.each_ref().map(|(name, text)| (*name, text.as_str()));
+        let fold = Fold::new(Arc::new(Registry::parse(&files).unwrap()), ColumnSet::all(), Settings::default());
+        // Where it is every three metres.
+        let (mut at, mut drive) = ((0.0, 0.0), Vec::new());
+        for turn in turns {
+            let (dx, dy) = [(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)][turn];
+            drive.extend((0..100).map(|step| (at.0 + dx * f64::from(step) * 3.0, at.1 + dy * f64::from(step) * 3.0)));
+            at = (at.0 + dx * 300.0, at.1 + dy * 300.0);
+        }
+        let (skipped, cut) = ((starts_m / 3.0) as usize, (ends_m / 3.0) as usize);
+        let drive = &drive[skipped.min(drive.len() - 2)..];
+        let drive = &drive[..drive.len().saturating_sub(cut).max(2)];
+        let (from, to) = (drive[0], drive[drive.len() - 1]);
+        let driven_m = (drive.len() - 1) as f64 * 3.0;
+        let track = format!("0 {} {} odometer_m=0\n120 {} {} odometer_m={driven_m}", from.0, from.1, to.0, to.1);
+        let rows = run(&fold, &mut VehicleState::default(), &track.lines().map(report).collect::<Vec<_>>());
+        let is_in = |(x, y): &(f64, f64)| (zone_x..zone_x + side).contains(x) && (zone_y..zone_y + side).contains(y);
+        let is_told = rows[1].zones_crossed.as_ref().is_some_and(|zones| !zones.is_empty());
+        prop_assert!(!is_told || drive.iter().any(is_in), "{track}");
     }
 }
 

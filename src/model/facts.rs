@@ -346,7 +346,7 @@ facts! {
     zone_kind: word maybe = "That zone's kind: `forbidden`, `restricted`, `speed`, `control`, `water`, `eco`, `operating_area`.";
     zone_name: text maybe = "That zone's name.";
     zone_dwell_s: float maybe = "How long it has been in that zone while its schedule holds, seconds.";
-    zones_crossed: list = "The zones that it drove right through since its last fix, with no fix in them, while their schedule holds; not those that the straight way only clips.";
+    zones_crossed: list = "The zones that it drove right through since its last fix, with no fix in them, while their schedule holds: each way that it may have driven, along the roads or wherever, leads into them.";
     crossed_forbidden: flag = "One of those is a forbidden zone.";
     cell_id: text maybe = "The cell of 200 m by 200 m it is in: row and column of a fixed grid, such as `12532_43210`.";
     district_id: text maybe = "The district it is in.";

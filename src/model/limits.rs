@@ -40,6 +40,8 @@ pub const EVENTS_PER_REPORT: usize = 64;
 pub const ROAD_CANDIDATES: usize = 8;
 /// Nodes of the road network that one search for a way visits. More: no way.
 pub const ROAD_NODES: usize = 1_000;
+/// The same where it is asked whether there is any way round a zone. More: nobody can say, so it is not said to be driven through.
+pub const WAY_NODES: usize = 4_000;
 /// Alert machines one vehicle may have in flight. More: the oldest idle one goes.
 pub const MACHINES_PER_VEHICLE: usize = 256;
 /// Hits remembered for a rule's `count` window. More: refused when the rule is loaded.

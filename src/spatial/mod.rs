@@ -24,5 +24,5 @@ pub use area::{Area, AreaIndex};
 pub use datum::{from_wgs84, to_wgs84};
 pub use frame::{LocalFrame, Point, distance_m, heading_deg, heading_difference_deg};
 pub use line_index::{LineHit, LineIndex};
-pub use network::{Network, Reach, Spot, Walk};
+pub use network::{Network, Piece, Reach, Spot, Walk};
 pub use polyline::{Nearest, Polyline};

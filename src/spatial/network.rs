@@ -16,6 +16,8 @@ const MEET_DEG: f64 = 4e-6;
 #[derive(Clone, Debug, Default)]
 pub struct Network {
     stretches: Box<[Stretch]>,
+    /// Where each node lies.
+    nodes: Box<[Point]>,
     /// The place of each line's first segment.
     first: Box<[u32]>,
     /// Where each node's list of segments to leave by begins.
@@ -42,6 +44,16 @@ pub struct Spot {
     pub segment: u32,
     /// Metres from the segment's first point.
     pub along_m: f64,
+}
+
+/// Part of a segment, in the direction in which a way leads over it.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece {
+    /// As in [`Spot::segment`].
+    pub segment: u32,
+    /// Metres from the segment's first point, where the way comes onto it and where it leaves it.
+    pub from_m: f64,
+    pub to_m: f64,
 }
 
 /// How far a search goes.
@@ -81,7 +93,7 @@ impl Network {
             })
             .collect();
         let (starts, leaving) = lists(&stretches, nodes.points.len());
-        Self { stretches, first, starts, leaving }
+        Self { stretches, nodes: nodes.points.into(), first, starts, leaving }
     }
 
     /// The place of a line's segment; `None` when the line has no such segment.
@@ -89,6 +101,19 @@ impl Network {
         let (first, end) = (*self.first.get(line)?, *self.first.get(line + 1)?);
         let place = first.checked_add(u32::try_from(number).ok()?)?;
         (place < end).then_some(place)
+    }
+
+    /// The line of a segment: its place in the list.
+    pub fn line(&self, segment: u32) -> usize {
+        self.stretches[segment as usize].line as usize
+    }
+
+    /// Where a spot lies.
+    pub fn point(&self, spot: Spot) -> Point {
+        let stretch = self.stretches[spot.segment as usize];
+        let (from, to) = (self.nodes[stretch.from as usize], self.nodes[stretch.to as usize]);
+        let share = (spot.along_m / f64::from(stretch.length_m)).clamp(0.0, 1.0);
+        Point::new(from.lon + (to.lon - from.lon) * share, from.lat + (to.lat - from.lat) * share)
     }
 
     /// The segment's length, metres.
@@ -108,6 +133,12 @@ impl Network {
         let cos = by.course.0 * onto.course.0 + by.course.1 * onto.course.1;
         let is_reversed = (by.to == node) != (onto.from == node);
         f64::from(1.0 - if is_reversed { -cos } else { cos }) / 2.0
+    }
+
+    /// Of a segment, from one of its nodes to so many metres from its first point.
+    fn onto(&self, segment: u32, node: u32, to_m: f64) -> Piece {
+        let stretch = self.stretches[segment as usize];
+        Piece { segment, from_m: if stretch.from == node { 0.0 } else { f64::from(stretch.length_m) }, to_m }
     }
 
     fn leaving(&self, node: u32) -> &[u32] {
@@ -197,20 +228,24 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// Metres from `from` to each of `to`, into `ways`; infinite when out of reach. Segments of lines that are not
-    /// `passable` lead nowhere. Backwards on a one-way segment is a negative way: a fix that fell back.
+    /// Metres from `from` to each of `to`, into `ways`; infinite when out of reach. What is not `passable` leads
+    /// nowhere. Backwards on a one-way segment is a negative way: a fix that fell back.
     pub fn measure(
         &mut self,
         network: &Network,
         from: Spot,
         to: &[Spot],
         reach: Reach,
-        passable: impl Fn(usize) -> bool,
+        passable: impl Fn(Piece) -> bool,
         ways: &mut Vec<f64>,
     ) {
         ways.clear();
-        ways.extend(to.iter().map(|spot| within_segment(network, from, *spot)));
-        self.set_out(network, from);
+        ways.extend(to.iter().map(|spot| {
+            let way_m = within_segment(network, from, *spot);
+            let piece = Piece { segment: from.segment, from_m: from.along_m, to_m: spot.along_m };
+            if way_m.is_finite() && passable(piece) { way_m } else { f64::INFINITY }
+        }));
+        self.set_out(network, from, &passable);
         while let Some(Reverse((bits, node, by))) = self.open.pop() {
             let m = f64::from_bits(bits);
             let all_known = || ways.iter().all(|way| *way <= m);
@@ -222,12 +257,17 @@ impl Walk {
             }
             self.count += 1;
             for (spot, way) in to.iter().zip(ways.iter_mut()).filter(|(spot, _)| spot.segment != from.segment) {
-                *way = way.min(m + enter_m(network, *spot, node, by, reach.turn_m));
+                let way_m = m + enter_m(network, *spot, node, by, reach.turn_m);
+                if way_m < *way && passable(network.onto(spot.segment, node, spot.along_m)) {
+                    *way = way_m;
+                }
             }
             for place in network.leaving(node) {
                 let stretch = network.stretches[*place as usize];
-                let other = if stretch.from == node { stretch.to } else { stretch.from };
-                if passable(stretch.line as usize) && self.settled[other as usize] != self.search {
+                let (other, end_m) =
+                    if stretch.from == node { (stretch.to, stretch.length_m) } else { (stretch.from, 0.0) };
+                if self.settled[other as usize] != self.search && passable(network.onto(*place, node, f64::from(end_m)))
+                {
                     let turn_m = reach.turn_m * network.turn(by, *place, node);
                     self.open.push(Reverse(((m + f64::from(stretch.length_m) + turn_m).to_bits(), other, *place)));
                 }
@@ -235,11 +275,16 @@ impl Walk {
         }
     }
 
+    /// Whether the last search visited as many nodes as it may, so that there can be shorter ways than it found.
+    pub fn gave_up(&self, reach: Reach) -> bool {
+        self.count >= reach.nodes
+    }
+
     /// To the ends of the segment that it is on.
-    fn set_out(&mut self, network: &Network, from: Spot) {
+    fn set_out(&mut self, network: &Network, from: Spot, passable: &impl Fn(Piece) -> bool) {
         self.open.clear();
         self.count = 0;
-        let nodes = network.starts.len().saturating_sub(1);
+        let nodes = network.nodes.len();
         if self.settled.len() < nodes || self.search == u32::MAX {
             self.settled.clear();
             self.settled.resize(nodes, 0);
@@ -247,10 +292,15 @@ impl Walk {
         }
         self.search += 1;
         let stretch = network.stretches[from.segment as usize];
-        let rest_m = (f64::from(stretch.length_m) - from.along_m).max(0.0);
-        self.open.push(Reverse((rest_m.to_bits(), stretch.to, from.segment)));
+        let length_m = f64::from(stretch.length_m);
+        let mut leave = |node: u32, to_m: f64| {
+            if passable(Piece { segment: from.segment, from_m: from.along_m, to_m }) {
+                self.open.push(Reverse(((to_m - from.along_m).abs().to_bits(), node, from.segment)));
+            }
+        };
+        leave(stretch.to, length_m.max(from.along_m));
         if !stretch.oneway {
-            self.open.push(Reverse((from.along_m.max(0.0).to_bits(), stretch.from, from.segment)));
+            leave(stretch.from, from.along_m.min(0.0));
         }
     }
 }

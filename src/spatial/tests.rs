@@ -430,6 +430,24 @@ fn ways_lead_through_ends_that_meet() {
         let near = (ways[0] - expected).abs() < 0.5 || ways[0] == expected;
         assert!(near, "{from:?} to {to:?}: {} instead of {expected}", ways[0]);
     }
+    // Where a piece is closed, no way leads over it; a search that may visit no more nodes says that it gave up.
+    let spot = |line, along_m| Spot { segment: network.segment(line, 0).unwrap(), along_m };
+    let is_closed = |piece: Piece| network.line(piece.segment) == 1 && piece.from_m.max(piece.to_m) > 20.0;
+    let mut ways = Vec::new();
+    walk.measure(
+        &network,
+        spot(0, 10.),
+        &[spot(1, 15.), spot(1, 30.)],
+        reach(500., 100),
+        |piece| !is_closed(piece),
+        &mut ways,
+    );
+    assert!((ways[0] - 105.0).abs() < 0.5 && ways[1].is_infinite() && !walk.gave_up(reach(500., 100)), "{ways:?}");
+    walk.measure(&network, spot(0, 10.), &[spot(3, 40.)], reach(500., 1), |_| true, &mut ways);
+    assert!(walk.gave_up(reach(500., 1)));
+    let middle = network.point(spot(0, 50.));
+    let is_half = |end: Point| (distance_m(middle, end) - 50.0).abs() < 0.1;
+    assert!(lines[0][0].iter().all(|end| is_half(*end)));
     assert_eq!(network.segment(0, 1), None);
     assert_eq!(network.segment(4, 0), None);
 }
