@@ -456,6 +456,7 @@ pub(super) fn draft(
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: LocalText::default(),
         shadow: rule.shadow,
         lat,
         lon,

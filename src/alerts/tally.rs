@@ -391,11 +391,10 @@ impl Count {
             }
         }
         told.extend(self.told.iter().filter(|(id, _)| !finals.contains_key(*id)).map(|(_, alert)| {
-            Transition::Withdrawn(Alert {
-                state: AlertState::Withdrawn,
-                withdrawn_because: Some("late data changed what it counted, and shows that it was not so".to_owned()),
-                ..alert.clone()
-            })
+            Transition::Withdrawn(alert.clone().withdrawn(LocalText {
+                zh: "迟到的数据改变了所计的次数，此事不成立".to_owned(),
+                en: "late data changed what it counted, and shows that it was not so".to_owned(),
+            }))
         }));
         told.sort_by_key(|transition| transition.alert().fired_at);
         (self.now, self.told) = (now, finals);

@@ -267,6 +267,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: crate::model::LocalText::default(),
         shadow: false,
         lat: Some(LAT),
         lon: Some(LON),

@@ -1,6 +1,6 @@
 //! The evidence of one alert: history judged again with somebody taking notes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -206,6 +206,29 @@ pub struct Report {
     pub content: Json,
 }
 
+/// What tells of which device's report a row was made, where several devices of a vehicle report at one time.
+#[derive(PartialEq)]
+struct Row {
+    /// Latitude and longitude.
+    place: Option<(f64, f64)>,
+    alarms: Option<Arc<[Text]>>,
+}
+
+impl Row {
+    fn may_be_of(&self, report: &Json) -> bool {
+        let place = || report["lat"].as_f64().zip(report["lon"].as_f64());
+        let alarms = || report["alarms"].as_array().map_or(&[][..], |alarms| alarms);
+        match self.place {
+            Some(known) => place() == Some(known),
+            None => alarms().iter().map(Json::as_str).eq(self
+                .alarms
+                .iter()
+                .flat_map(|all| all.iter())
+                .map(|one| Some(&**one))),
+        }
+    }
+}
+
 /// The report that settles another comes so soon at the latest, milliseconds: well over the default of `facts.max_gap_s`.
 const SETTLED_WITHIN_MS: i64 = 3_600_000;
 
@@ -279,9 +302,9 @@ struct Notes {
     heading: Option<Heading>,
     in_force: Vec<InForce>,
     /// By event time, kind and vehicle.
-    steps: BTreeMap<(Time, &'static str, Text), Step>,
-    /// Of the vehicle, whatever the rule asks.
-    rows: BTreeSet<Time>,
+    steps: BTreeMap<(Time, &'static str, Text, usize), Step>,
+    /// Of the vehicle, whatever the rule asks, by event time.
+    rows: BTreeMap<Time, Vec<Row>>,
     reports: Vec<Report>,
     told: Vec<Told>,
     found: Option<Alert>,
@@ -298,7 +321,7 @@ impl Notes {
             heading: None,
             in_force: Vec::new(),
             steps: BTreeMap::new(),
-            rows: BTreeSet::new(),
+            rows: BTreeMap::new(),
             reports: Vec::new(),
             told: Vec::new(),
             found: None,
@@ -370,8 +393,11 @@ impl Notes {
         let vehicle_id = &self.asked.alert.vehicle_id;
         let has_others = self.fold.as_ref().is_some_and(|fold| fold.has_others(vehicle_id, self.asked.alert.fired_at));
         for report in &mut self.reports {
-            report.used &= self.rows.contains(&report.event_time);
-            report.position_used &= report.used;
+            let rows = self.rows.get(&report.event_time).map_or(&[][..], |rows| rows);
+            let row = rows.iter().find(|row| !has_others || report.kind != "report" || row.may_be_of(&report.content));
+            report.used &= row.is_some();
+            // Of a vehicle's devices one is followed: where another one was says nothing.
+            report.position_used &= row.is_some_and(|row| report.kind != "report" || row.place.is_some());
             if !report.used && report.outcome == Outcome::Evaluated.as_str() && report.kind == "report" {
                 // Admission believed it; in order of event time it cannot have been driven to, or another device of the vehicle is
                 // followed.
@@ -485,10 +511,10 @@ impl Watcher for Notes {
     fn row(&mut self, look: &Look<'_>) {
         let at = look.row.event_time.unwrap_or_default();
         let is_own = *look.vehicle_id == self.asked.alert.vehicle_id;
-        if is_own && self.rows.last().is_some_and(|last| *last >= at) {
+        if is_own && self.rows.last_key_value().is_some_and(|(last, _)| *last > at) {
             // The past is judged again from here on.
             self.rows.split_off(&at);
-            self.steps.retain(|(step, _, vehicle), _| *step < at || vehicle != look.vehicle_id);
+            self.steps.retain(|(step, _, vehicle, _), _| *step < at || vehicle != look.vehicle_id);
         }
         // A rule of settled facts judges the report before.
         let asks_settled = self.asking.as_ref().is_some_and(|asking| asking.rule.asks_settled);
@@ -499,8 +525,16 @@ impl Watcher for Notes {
             self.cut.between += usize::from(is_own && is_between);
             return;
         }
+        // Of those of one time; judged again, it is the same one.
+        let mut number = 0;
         if is_own && look.row.row_kind != Some("timer") {
-            self.rows.insert(at);
+            let row = Row { place: look.row.lat.zip(look.row.lon), alarms: look.row.alarms.clone() };
+            let rows = self.rows.entry(at).or_default();
+            let known = rows.iter().position(|known| *known == row);
+            number = known.unwrap_or_else(|| {
+                rows.push(row);
+                rows.len() - 1
+            });
         }
         let Some(asking) = &self.asking else { return };
         let is_counted = look.findings.iter().any(|finding| finding.turn == asking.turn);
@@ -513,7 +547,7 @@ impl Watcher for Notes {
             return;
         }
         let step = self.step(asking, look);
-        self.steps.insert((at, step.row_kind, look.vehicle_id.clone()), step);
+        self.steps.insert((at, step.row_kind, look.vehicle_id.clone(), number), step);
     }
 
     fn told(&mut self, transition: &Transition) {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     alerts::VehicleAlerts,
-    model::{Alert, AlertId, AlertState, JumpLimits, Text, Time, Transition, limits::RETOLD_ALERTS},
+    model::{Alert, AlertId, JumpLimits, LocalText, Text, Time, Transition, limits::RETOLD_ALERTS},
 };
 
 /// What the late lane goes by.
@@ -178,12 +178,8 @@ impl Retold {
                 (Some(alert), None) => {
                     let retrospective = alert.retrospective || self.0.contains(id);
                     self.0.retain(|one| one != id);
-                    Transition::Withdrawn(Alert {
-                        state: AlertState::Withdrawn,
-                        withdrawn_because: Some(span.because()),
-                        retrospective,
-                        ..Alert::clone(alert)
-                    })
+                    let alert = Alert { retrospective, ..Alert::clone(alert) };
+                    Transition::Withdrawn(alert.withdrawn(span.because()))
                 }
                 (Some(old), Some(new)) => {
                     let retrospective = old.retrospective || self.0.contains(id);
@@ -221,12 +217,21 @@ fn finals<'a>(known: &'a VehicleAlerts, told: &'a [Told]) -> BTreeMap<AlertId, &
 }
 
 impl Span {
-    fn because(&self) -> String {
+    fn because(&self) -> LocalText {
         let (first, last) = (self.first.unwrap_or_default(), self.last.unwrap_or_default());
         match self.count {
-            0 => "what is registered by now shows that it was not so".to_owned(),
-            1 => format!("a late report of {first} shows that it was not so"),
-            count => format!("{count} late reports of {first} to {last} show that it was not so"),
+            0 => LocalText {
+                zh: "按现在的登记信息，此事不成立".to_owned(),
+                en: "what is registered by now shows that it was not so".to_owned(),
+            },
+            1 => LocalText {
+                zh: format!("迟到的一条上报（{first}）表明此事不成立"),
+                en: format!("a late report of {first} shows that it was not so"),
+            },
+            count => LocalText {
+                zh: format!("迟到的 {count} 条上报（{first} 至 {last}）表明此事不成立"),
+                en: format!("{count} late reports of {first} to {last} show that it was not so"),
+            },
         }
     }
 }

@@ -285,10 +285,11 @@ impl Kept {
         self.place().cmp(&other.place()).then_with(|| self.content().cmp(&other.content()))
     }
 
-    /// It came after what is newer: its arrival says nothing of the device's clock.
+    /// It came after what is newer: its arrival says nothing of the device's clock, unless it is judged at arrival. Then only what
+    /// another device of the vehicle sent is newer, by a clock that is a little ahead.
     pub fn came_late(&mut self) {
         if let Self::Report(report) = self {
-            report.hist = true;
+            report.hist |= report.came_ms > 0;
         }
     }
 }

@@ -194,6 +194,7 @@ fn alert(i: i64) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: crate::model::LocalText::default(),
         shadow: false,
         lat: Some(22.5),
         lon: None,

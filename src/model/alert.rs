@@ -172,9 +172,12 @@ pub struct Alert {
     pub state: AlertState,
     /// Only late data showed it.
     pub retrospective: bool,
-    /// Why it was withdrawn, for a person.
+    /// Why it was withdrawn, for a person, in the language of the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub withdrawn_because: Option<String>,
+    /// The same in each language; empty in alerts of before there were two.
+    #[serde(default, skip_serializing_if = "LocalText::is_empty")]
+    pub withdrawn_reasons: LocalText,
     /// Of a rule on trial: kept, but nobody is told. It stays so when its rule comes into force while it is open.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub shadow: bool,
@@ -205,7 +208,21 @@ impl Alert {
                 messages.get(language).clone_into(message);
             }
         }
+        if !self.withdrawn_reasons.is_empty() {
+            self.withdrawn_because = Some(self.withdrawn_reasons.get(language).to_owned());
+        }
         self
+    }
+
+    /// The same as one that never was, and why.
+    #[must_use]
+    pub fn withdrawn(self, reasons: LocalText) -> Self {
+        Self {
+            state: AlertState::Withdrawn,
+            withdrawn_because: Some(reasons.en.clone()),
+            withdrawn_reasons: reasons,
+            ..self
+        }
     }
 
     /// The language that it is told in.
@@ -299,6 +316,9 @@ mod tests {
         let zh = alert.clone().said_in(Language::Zh);
         assert_eq!(said(&zh), ("严重".into(), "快".into(), Language::Zh));
         assert_eq!(zh.said_in(Language::En), alert, "and back again");
+        let never_was = alert.clone().withdrawn(text("没有", "it was not"));
+        assert_eq!(never_was.withdrawn_because.as_deref(), Some("it was not"));
+        assert_eq!(never_was.said_in(Language::Zh).withdrawn_because.as_deref(), Some("没有"));
         // Of before there were two languages.
         let old = Alert { messages: LocalText::default(), ..alert };
         assert_eq!(old.clone().said_in(Language::Zh).message, old.message);

@@ -955,6 +955,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: LocalText::default(),
         shadow: false,
         lat: None,
         lon: None,

@@ -52,6 +52,12 @@ pub(super) struct Alert {
     state: String,
     /// True when only late data showed it.
     retrospective: bool,
+    /// Why it was withdrawn, in the language of `message`; else absent.
+    #[schema(nullable = false)]
+    withdrawn_because: Option<String>,
+    /// The same in each language; else absent.
+    #[schema(value_type = Option<Object>, nullable = false)]
+    withdrawn_reasons: (),
     /// True when it is of a shadow rule, of which nobody is told; else absent.
     #[schema(nullable = false)]
     shadow: Option<bool>,

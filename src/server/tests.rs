@@ -187,6 +187,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         state: AlertState::Open,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: crate::model::LocalText::default(),
         shadow: false,
         lat: None,
         lon: None,

@@ -40,6 +40,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         state,
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: crate::model::LocalText::default(),
         shadow: false,
         lat: Some(22.5),
         lon: None,

@@ -211,6 +211,57 @@ fn a_wrong_clock_costs_no_alarm_and_dates_none_back() {
     }
 }
 
+/// A tracker and a dashcam of one truck, ten reports of each, and the button of the dashcam is pressed.
+fn two_devices(tracker_off_s: i64, camera_off_s: i64) -> World {
+    let rules = format!(
+        "{}  - id: clock\n    when: clock_skew_s < -120\n    min_samples: 10\n    severity: notice\n    departments: [company]\n",
+        rule("sos", "array_has(alarms, 'sos')")
+    );
+    let line = |n: i64, device: &str, off_s: i64, lon: f64, alarms: Json| {
+        let came_ms = START_MS + n * 10_000 + 300;
+        let more = json!({"device_id": device, "speed_kmh": 40, "alarms": alarms, "recv_time": came_ms,
+            "device_time": START_MS + (n * 10 + off_s) * 1_000});
+        report(0, lon, 22.5, more)
+    };
+    let of_both = |n: i64| {
+        let lon = 114.0 + n as f64 * 0.001;
+        let alarms = if n == 25 { json!(["sos"]) } else { json!([]) };
+        [line(n, "D1", tracker_off_s, lon, json!([])), line(n, "C1", camera_off_s, lon + 0.0003, alarms)]
+    };
+    let lines: Vec<Json> = (0..30).flat_map(of_both).collect();
+    World::new(&[("vehicles.csv", &VEHICLES.replace("D1", "D1 C1"))], &rules, &lines)
+}
+
+/// Beside a dashcam whose clock is a second ahead, all that a tracker sends with a wrong clock comes a second too late.
+#[test]
+fn a_wrong_clock_is_told_beside_one_that_is_a_little_ahead() {
+    for (off_s, expected) in [(-8 * 3600, 1), (0, 0)] {
+        let found = two_devices(off_s, 1).alerts("native");
+        let clocks = found.iter().filter(|alert| **alert == "clock T1 2026-03-01").count();
+        assert_eq!((clocks, found.len()), (expected, expected + 1), "{off_s}: {found:?}");
+    }
+}
+
+/// Where the truck was, the tracker told; the dashcam told that the button was pressed. The evidence says which is which.
+#[test]
+fn evidence_shows_whose_positions_were_followed() {
+    let world = two_devices(0, 0);
+    assert_eq!(world.alerts("native"), ["sos T1 2026-03-01"]);
+    let files = ["--registry", "city", "--rules", "rules", "--input", "reports.jsonl", "--alerts", "alerts.jsonl"];
+    let alert = fs::read_to_string(world.folder.path().join("alerts.jsonl")).unwrap();
+    let alert: Json = serde_json::from_str(alert.trim()).unwrap();
+    let id = alert["alert_id"].as_str().unwrap();
+    let ran = program().args(["explain", id, "--json"]).args(files).current_dir(world.folder.path()).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let evidence: Json = serde_json::from_slice(&ran.stdout).unwrap();
+    let reports = evidence["reports"].as_array().unwrap();
+    let of = |device: &str| reports.iter().filter(|one| one["content"]["device_id"] == device).collect::<Vec<_>>();
+    assert!(of("D1").len() > 10 && of("D1").iter().all(|one| one["position_used"] == true), "{reports:#?}");
+    assert!(of("C1").len() > 10 && of("C1").iter().all(|one| one["position_used"] == false), "{reports:#?}");
+    let used: Vec<_> = of("C1").into_iter().filter(|one| one["used"] == true).collect();
+    assert!(matches!(&used[..], [one] if one["content"]["alarms"][0] == "sos"), "{used:#?}");
+}
+
 /// It stands with its engine on and says where it is twice an hour, but lives every minute.
 #[test]
 fn a_terminal_that_sends_heartbeats_is_not_silent() {

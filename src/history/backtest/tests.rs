@@ -44,6 +44,7 @@ fn alert(line: &str) -> Alert {
         state: if cleared_at.is_some() { AlertState::Cleared } else { AlertState::Open },
         retrospective: false,
         withdrawn_because: None,
+        withdrawn_reasons: LocalText::default(),
         shadow: words.contains(&"shadow"),
         lat: None,
         lon: None,
