@@ -127,10 +127,18 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// Holds values against each other and against the world; the zone, if it is known.
 pub(super) fn values(config: &Config, tell: Tell) -> Option<Zone> {
-    for (key, listen) in [("http.listen", &config.http.listen), ("broker.listen", &config.broker.listen)] {
+    let admin = Some(&config.http.admin_listen).filter(|listen| !listen.is_empty());
+    let listens = [("http.listen", &config.http.listen), ("broker.listen", &config.broker.listen)];
+    for (key, listen) in listens.into_iter().chain(admin.map(|listen| ("http.admin_listen", listen))) {
         if listen.parse::<SocketAddr>().is_err() {
             tell(key, format!("{listen:?}"), "an address and port such as 127.0.0.1:8080".into());
         }
+    }
+    let is_open = config.http.listen.parse().is_ok_and(|listen: SocketAddr| !listen.ip().is_loopback());
+    if is_open && config.http.token_file.as_os_str().is_empty() {
+        let expected = "an address of this machine alone such as 127.0.0.1:8080, or http.token_file: whoever reaches this one \
+                        could read everything and change the registry";
+        tell("http.listen", format!("{:?}", config.http.listen), expected.into());
     }
     if let Some((found, expected)) = bad_level(&config.log.level) {
         tell("log.level", format!("{found:?}"), expected);

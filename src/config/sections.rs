@@ -73,11 +73,22 @@ impl Default for Config {
 pub struct Http {
     /// Address and port.
     pub listen: String,
+    /// Address and port of metrics and health alone; empty: none of their own.
+    pub admin_listen: String,
+    /// Names under which it is reached, besides `localhost` and addresses.
+    pub hosts: Vec<String>,
+    /// A file whose first line every request must show as its bearer token.
+    pub token_file: PathBuf,
 }
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: "127.0.0.1:8080".into() }
+        Self {
+            listen: "127.0.0.1:8080".into(),
+            admin_listen: String::new(),
+            hosts: Vec::new(),
+            token_file: PathBuf::new(),
+        }
     }
 }
 
@@ -362,6 +373,12 @@ impl Config {
     /// Where HTTP listens.
     pub fn http_listen(&self) -> SocketAddr {
         self.http.listen.parse().expect("checked when loaded")
+    }
+
+    /// Where metrics and health listen by themselves.
+    pub fn admin_listen(&self) -> Option<SocketAddr> {
+        let listen = &self.http.admin_listen;
+        (!listen.is_empty()).then(|| listen.parse().expect("checked when loaded"))
     }
 
     /// Where the embedded broker listens.

@@ -65,7 +65,7 @@ fn every_key_is_documented_by_a_comment_above_it() {
 
 #[test]
 fn later_places_go_before_earlier_ones() {
-    let toml = "rules = \"file\"\n[http]\nlisten = \"10.0.0.1:1\"\n[mqtt]\nurl = \"file:1\"\nprefix = \"city\"\n";
+    let toml = "rules = \"file\"\n[http]\nlisten = \"10.0.0.1:1\"\ntoken_file = \"token\"\n[mqtt]\nurl = \"file:1\"\nprefix = \"city\"\n";
     let variables = [("MUCKWATCH_HTTP", "10.0.0.2:2"), ("MUCKWATCH_MQTT__URL", "variable:2"), ("PATH", "/bin")];
     let overrides = Overrides { mqtt: Some("option:3".into()), ..Overrides::default() };
     let Loaded { config, warnings, .. } = load(toml, &variables, &overrides).unwrap_or_else(|error| panic!("{error}"));
@@ -140,6 +140,13 @@ fn every_problem_is_said_with_its_place() {
             "[[mqtt.sources]]\ntopic = \"a\"\n[[mqtt.sources]]\ntopik = \"b\"",
             &[
                 "muckwatch.toml:4: mqtt.sources[1].topik: found an unknown key, expected a known key; the nearest is topic",
+            ],
+        ),
+        (
+            "[http]\nlisten = \"0.0.0.0:8080\"\nadmin_listen = \"9090\"\n",
+            &[
+                "muckwatch.toml:3: http.admin_listen: found \"9090\", expected an address and port such as 127.0.0.1:8080",
+                "muckwatch.toml:2: http.listen: found \"0.0.0.0:8080\", expected an address of this machine alone such as 127.0.0.1:8080, or http.token_file: whoever reaches this one could read everything and change the registry",
             ],
         ),
         (

@@ -136,8 +136,10 @@ pub const PUBLISH_IN_FLIGHT: u16 = 1_000;
 pub const SHARDS: usize = 256;
 /// Connections to the broker that reports come over. More: refused when the settings are read.
 pub const MQTT_CONNECTIONS: u32 = 64;
-/// Connections to HTTP at once. More: they wait to be accepted.
+/// Connections to HTTP at once. More: the oldest that has asked nothing yet is closed, else the new one.
 pub const HTTP_CONNECTIONS: usize = 1_024;
+/// The same of one address.
+pub const HTTP_CONNECTIONS_PER_ADDRESS: usize = 512;
 /// Largest body of a request, in bytes. Larger: 413.
 pub const HTTP_BODY_BYTES: usize = 8 << 20;
 /// Devices of which it is shown what they sent. More: the tenth that is silent longest is forgotten.

@@ -15,15 +15,19 @@
 //! - [`run`] gets its socket and its end from the caller. At the end streams are closed, requests under way get
 //!   [`DRAIN`] to finish.
 //!
-//! At its limits (`model/limits.rs`): connections beyond `HTTP_CONNECTIONS` wait, bodies beyond `HTTP_BODY_BYTES` are
-//! refused with 413, subscribers beyond `STREAM_SUBSCRIBERS` with 503. There is no authentication yet: the default
-//! address is reachable from this machine alone.
+//! At its limits (`model/limits.rs`): beyond `HTTP_CONNECTIONS`, or `HTTP_CONNECTIONS_PER_ADDRESS` of one address, connections
+//! that have asked nothing are closed; bodies beyond `HTTP_BODY_BYTES` are refused with 413, subscribers beyond
+//! `STREAM_SUBSCRIBERS` with 503. Who takes too long over a head or a body is closed, or refused with 408.
+//!
+//! There are no users yet. A listener that others than this machine reach asks for a token ([`DoorSettings`]); `Host` must name us.
+//! Metrics and health may have a listener of their own, which what happens at the other one does not reach.
 
 mod alerts;
+mod connections;
 mod describe;
 mod devices;
 mod dispatch;
-mod listen;
+mod door;
 mod position;
 mod problem;
 mod query;
@@ -40,16 +44,21 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{DefaultBodyLimit, Request},
-    http::{HeaderValue, StatusCode, header},
-    middleware::Next,
-    response::{IntoResponse, Response},
+    extract::DefaultBodyLimit,
+    http::{HeaderValue, header},
+    response::Response,
     routing::{get, post},
 };
 use serde_json::Value as Json;
-use tokio::sync::{Semaphore, watch};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+};
+
+use door::changing;
 
 pub use devices::{DeviceProblem, Devices};
+pub use door::Settings as DoorSettings;
 pub use position::{LastPositions, Position};
 pub use problem::Problem;
 pub use risk::LastRisks;
@@ -112,26 +121,50 @@ struct App {
     explaining: Arc<Semaphore>,
 }
 
+/// Where it listens, and who is let in.
+pub struct Doors {
+    pub api: TcpListener,
+    /// Of metrics and health alone.
+    pub admin: Option<TcpListener>,
+    pub settings: DoorSettings,
+}
+
 /// Serves until `shutdown` is over and what was under way has finished or [`DRAIN`] has passed.
 ///
 /// # Errors
-/// When the listener fails for good.
+/// When a listener fails for good.
 pub async fn run(
-    listener: tokio::net::TcpListener,
+    doors: Doors,
     state: ServerState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
+    let Doors { api, admin, settings } = doors;
     let (close, closing) = watch::channel(false);
     let explaining = Arc::new(Semaphore::new(limits::EXPLAINING));
-    let app = router(App { state, closing: closing.clone(), explaining });
-    let ending = async move {
+    let app = App { state, closing: closing.clone(), explaining };
+    let head_within = settings.head_within;
+    // What is asked there changes nothing and names nobody.
+    let open = Arc::new(DoorSettings { token: None, ..settings.clone() });
+    let process = guarded(process(), open).with_state(app.clone());
+    let api_app = guarded(router(), Arc::new(settings)).with_state(app);
+    let admin = async {
+        match admin {
+            Some(admin) => connections::serve(admin, process, head_within, closing.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let serving = async {
+        let api = connections::serve(api, api_app, head_within, closing.clone());
+        tokio::try_join!(api, admin).map(drop)
+    };
+    tokio::spawn(async move {
         shutdown.await;
         close.send_replace(true);
-    };
-    let serving = axum::serve(listen::Bounded::new(listener, limits::HTTP_CONNECTIONS), app);
+    });
+    let drained = drained(closing.clone());
     tokio::select! {
-        ended = async { serving.with_graceful_shutdown(ending).await } => ended,
-        () = drained(closing) => Ok(()),
+        ended = serving => ended,
+        () = drained => Ok(()),
     }
 }
 
@@ -143,7 +176,15 @@ async fn drained(mut closing: watch::Receiver<bool>) {
     tokio::time::sleep(DRAIN).await;
 }
 
-fn router(app: App) -> Router {
+/// Metrics and health.
+fn process() -> Router<App> {
+    Router::new()
+        .route("/metrics", get(status::metrics))
+        .route("/healthz", get(status::healthz))
+        .route("/readyz", get(status::readyz))
+}
+
+fn router() -> Router<App> {
     let api = Router::new()
         .route("/alerts", get(alerts::list))
         .route("/alerts/{id}", get(alerts::one))
@@ -155,33 +196,21 @@ fn router(app: App) -> Router {
         .route("/units", get(dispatch::units))
         .route("/dispatch", get(dispatch::list))
         .route("/dispatch/{id}", get(dispatch::one))
-        .route("/dispatch/{id}/resolve", post(dispatch::resolve))
+        .route("/dispatch/{id}/resolve", changing(post(dispatch::resolve)))
         .route("/rules", get(status::rules))
         .route("/ledger", get(status::ledger))
-        .route("/registry/{entity}", post(registry::upsert))
-        .route("/judge-again", post(registry::judge_again));
-    Router::new()
-        .nest("/api/v1", api)
-        .route("/metrics", get(status::metrics))
-        .route("/healthz", get(status::healthz))
-        .route("/readyz", get(status::readyz))
-        .route("/openapi.json", get(describe::openapi))
+        .route("/registry/{entity}", changing(post(registry::upsert)))
+        .route("/judge-again", changing(post(registry::judge_again)));
+    Router::new().nest("/api/v1", api).route("/openapi.json", get(describe::openapi)).merge(process())
+}
+
+fn guarded(router: Router<App>, settings: Arc<DoorSettings>) -> Router<App> {
+    router
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .layer(DefaultBodyLimit::max(limits::HTTP_BODY_BYTES))
-        .layer(axum::middleware::from_fn(never_too_large))
+        .layer(axum::middleware::from_fn_with_state(settings, door::guard))
         .layer(axum::middleware::map_response(never_stored))
-        .with_state(app)
-}
-
-/// Refuses a body by its announced length; one that announces none is refused while it is read.
-async fn never_too_large(request: Request, next: Next) -> Response {
-    let announced = request.headers().get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|bytes: usize| bytes > limits::HTTP_BODY_BYTES) {
-        let detail = format!("the body is larger than {} bytes", limits::HTTP_BODY_BYTES);
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, detail).into_response();
-    }
-    next.run(request).await
 }
 
 /// What is shown is of this moment.

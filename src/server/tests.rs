@@ -23,6 +23,7 @@ use crate::{
 /// A server with something to show.
 struct Served {
     address: SocketAddr,
+    admin: SocketAddr,
     store: Arc<Store>,
     stream: Stream,
     positions: Arc<LastPositions>,
@@ -94,6 +95,10 @@ impl Served {
     }
 
     async fn start_with(stream: Stream) -> Self {
+        Self::start_behind(DoorSettings::default(), stream).await
+    }
+
+    async fn start_behind(settings: DoorSettings, stream: Stream) -> Self {
         let data = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(&data.path().join("muckwatch.sqlite")).unwrap());
         let book = Mutex::new(Book::in_memory().unwrap());
@@ -121,18 +126,20 @@ impl Served {
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let aside = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let admin = aside.local_addr().unwrap();
         let (end, ended) = oneshot::channel();
         let shutdown = async { drop(ended.await) };
-        let served = tokio::spawn(run(listener, state, shutdown));
+        let served = tokio::spawn(run(Doors { api: listener, admin: Some(aside), settings }, state, shutdown));
         let end = Some(end);
-        Self { address, store, stream, positions, metrics, ready, rules, registry, end, served, _data: data }
+        Self { address, admin, store, stream, positions, metrics, ready, rules, registry, end, served, _data: data }
     }
 
     async fn send(&self, method: &str, path: &str, headers: &str, body: &str) -> Reply {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
         );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
@@ -212,7 +219,9 @@ fn whole_alert() -> Alert {
         trip_id: text(),
         cleared_at: Some(now()),
         cleared_because: text(),
-        state: AlertState::Cleared,
+        withdrawn_because: Some("x".into()),
+        withdrawn_reasons: "x".to_owned().into(),
+        state: AlertState::Withdrawn,
         shadow: true,
         lat: Some(22.5),
         lon: Some(114.0),
@@ -367,7 +376,8 @@ async fn every_error_is_a_problem_document() {
         ("GET", "/api/v1/dispatch?state=gone", 400, "waiting, offered"),
         ("GET", "/api/v1/stream?events=alerts", 400, "\"parameter\":\"events\""),
     ] {
-        let reply = served.send(method, path, "", "").await;
+        let kind = if status == 415 { "" } else { "content-type: application/json\r\n" };
+        let reply = served.send(method, path, kind, "").await;
         assert_eq!(reply.status, status, "{method} {path}: {reply:?}");
         assert_eq!(reply.kind(), "application/problem+json", "{method} {path}");
         assert!(reply.body.contains(said), "{method} {path}: {}", reply.body);
@@ -536,7 +546,7 @@ async fn a_body_that_is_too_large_is_refused() {
     let mut stream = TcpStream::connect(served.address).await.unwrap();
     let length = limits::HTTP_BODY_BYTES + 1;
     let head = format!(
-        "POST /api/v1/registry/units HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        "POST /api/v1/registry/units HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
     );
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut first = String::new();
@@ -550,7 +560,7 @@ struct Subscriber(BufReader<TcpStream>);
 impl Subscriber {
     async fn new(served: &Served, query: &str) -> Self {
         let mut stream = TcpStream::connect(served.address).await.unwrap();
-        let request = format!("GET /api/v1/stream{query} HTTP/1.1\r\nhost: test\r\n\r\n");
+        let request = format!("GET /api/v1/stream{query} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut subscriber = Self(BufReader::new(stream));
         assert!(subscriber.line().await.unwrap().contains("200"));
@@ -717,5 +727,121 @@ async fn the_description_says_what_is_really_written() {
     ];
     for (name, whole, least) in &cases {
         assert_eq!(described(&description, name), (names(whole), names(least)), "{name}");
+    }
+}
+
+/// Heads that never end: half a thousand of one address and as many again. Who asks something is answered at once, and who does not is
+/// closed in time.
+#[tokio::test]
+async fn requests_half_sent_keep_nobody_waiting() {
+    let settings = DoorSettings { head_within: Duration::from_secs(1), ..DoorSettings::default() };
+    let served = Served::start_behind(settings, Stream::default()).await;
+    let mut slow = Vec::new();
+    for number in 0..1_100 {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        // Those that are closed to make room may no longer be written to.
+        _ = stream.write_all(b"GET /api/v1/alerts HTTP/1.1\r\nhost: local").await;
+        slow.push(stream);
+        if number % 100 == 99 {
+            let asked = tokio::time::timeout(Duration::from_secs(5), served.get("/healthz")).await;
+            assert_eq!(asked.expect("an answer").status, 200, "with {number}");
+        }
+    }
+    for stream in &mut slow {
+        let mut rest = Vec::new();
+        let closed = tokio::time::timeout(Duration::from_secs(30), stream.read_to_end(&mut rest)).await;
+        _ = closed.expect("each is closed");
+    }
+}
+
+/// A body that trickles in, and one that breaks off.
+#[tokio::test]
+async fn a_body_must_come_in_time() {
+    let settings = DoorSettings { body_within: Duration::from_millis(300), ..DoorSettings::default() };
+    let served = Served::start_behind(settings, Stream::default()).await;
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    let head = "POST /api/v1/registry/units HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 10\r\n\r\n[";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut first = String::new();
+    BufReader::new(&mut stream).read_line(&mut first).await.unwrap();
+    assert!(first.contains("408"), "{first}");
+}
+
+/// A page of a stranger whose name points here reads nothing; addresses and our own names do.
+#[tokio::test]
+async fn who_does_not_name_us_is_refused() {
+    let settings = DoorSettings { hosts: vec!["muck.city.example".into()], ..DoorSettings::default() };
+    let served = Served::start_behind(settings, Stream::default()).await;
+    for (host, status) in [
+        ("localhost:8080", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("10.1.2.3", 200),
+        ("Muck.City.Example", 200),
+        ("evil.example", 421),
+        ("localhost.evil.example:80", 421),
+        ("127.0.0.1.evil.example", 421),
+    ] {
+        let mut stream = TcpStream::connect(served.address).await.unwrap();
+        let request = format!("GET /api/v1/alerts HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{host}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_token_learns_only_whether_we_live() {
+    let token = "a token of some length".to_owned();
+    let settings = DoorSettings { token: Some(token.clone()), ..DoorSettings::default() };
+    let served = Served::start_behind(settings, Stream::default()).await;
+    for (path, shown, status) in [
+        ("/healthz", "", 200),
+        ("/readyz", "", 200),
+        ("/metrics", "", 401),
+        ("/api/v1/alerts", "", 401),
+        ("/api/v1/alerts", "authorization: Bearer another\r\n", 401),
+        ("/api/v1/alerts", "authorization: Basic a token of some length\r\n", 401),
+        ("/api/v1/alerts", "authorization: Bearer a token of some length\r\n", 200),
+    ] {
+        let reply = served.send("GET", path, shown, "").await;
+        assert_eq!(reply.status, status, "{path} {shown}: {reply:?}");
+        assert_eq!(reply.head.contains("www-authenticate: bearer"), status == 401, "{reply:?}");
+    }
+}
+
+/// A form of a stranger's page can send text, but no JSON.
+#[tokio::test]
+async fn what_changes_something_is_sent_as_json() {
+    let served = Served::start().await;
+    for (kind, status) in [
+        ("", 415),
+        ("content-type: text/plain\r\n", 415),
+        ("content-type: application/problem+json\r\n", 415),
+        ("content-type: application/jsonx\r\n", 415),
+        ("content-type: application/json; charset=utf-8\r\n", 200),
+    ] {
+        let reply =
+            served.send("POST", "/api/v1/registry/companies", kind, r#"[{"company_id":"C9","name":"x"}]"#).await;
+        assert_eq!(reply.status, status, "{kind}: {reply:?}");
+    }
+    let description = served.get("/openapi.json").await.json();
+    let paths = description["paths"].as_object().unwrap().iter();
+    let changing: Vec<&String> = paths.filter(|(_, path)| path.get("post").is_some()).map(|(path, _)| path).collect();
+    assert!(changing.len() >= 3, "{changing:?}");
+    for path in changing {
+        assert_eq!(served.send("POST", path, "content-type: text/plain\r\n", "{}").await.status, 415, "{path}");
+    }
+}
+
+/// Beside the door for all there is one for metrics and health, which asks for no token and shows nothing else.
+#[tokio::test]
+async fn metrics_and_health_have_a_door_of_their_own() {
+    let settings = DoorSettings { token: Some("a token of some length".into()), ..DoorSettings::default() };
+    let mut served = Served::start_behind(settings, Stream::default()).await;
+    served.address = served.admin;
+    for (path, status) in [("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/api/v1/alerts", 404)] {
+        assert_eq!(served.get(path).await.status, status, "{path}");
     }
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::{
     city::City,
     line::{publish, publish_all, run},
-    support::{Mosquitto, Served, program, root, wait_for},
+    support::{Mosquitto, Served, get, program, root, wait_for},
 };
 
 fn now_ms() -> i64 {
@@ -233,7 +233,7 @@ fn every_metric_moves() {
     };
     // Somebody watches; somebody sends what cannot be read; a truck speeds.
     let mut watcher = TcpStream::connect(&served.http).unwrap();
-    watcher.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    watcher.write_all(b"GET /api/v1/stream HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let row = json!([{ "company_id": "C2", "name": "Two" }]);
     served.post("/api/v1/registry/companies", &row);
     let odd = json!({ "device_time": now_ms() - 300_000, "lat": 22.5, "lon": 113.9, "heading_deg": -1 });
@@ -354,15 +354,29 @@ fn alerts_of_yesterday_send_nobody() {
     assert!(orders.iter().all(|order| order["state"] == "listed"), "{list}");
 }
 
-/// HTTP asks nobody who he is: whoever opens it to others is told so in capitals, and whoever does not is not.
+/// Whoever opens HTTP to others must set a token, and is told what that is worth; without one nothing starts.
 #[test]
-fn a_door_that_is_open_to_others_is_warned_of() {
+fn a_door_that_is_open_to_others_asks_for_a_token() {
     let (city, broker) = (City::new(1), Mosquitto::start());
-    let warning = "ANYBODY WHO REACHES THIS ADDRESS CAN READ EVERYTHING";
+    let warning = "WHOEVER REACHES THIS ADDRESS AND HAS THE TOKEN";
+    let token = city.folder.path().join("token");
+    std::fs::write(&token, "one of sixteen or more characters\n").unwrap();
     for (listen, is_open) in [("0.0.0.0:0", true), ("127.0.0.1:0", false)] {
         let data = city.folder.path().join(listen.replace([':', '.'], "-"));
-        let served = Served::start_at(program(), listen, &broker.address(), &data, &city.registry(), &city.rules());
+        let mut program = program();
+        if is_open {
+            program.env("MUCKWATCH_HTTP__TOKEN_FILE", &token);
+        }
+        let served = Served::start_at(program, listen, &broker.address(), &data, &city.registry(), &city.rules());
         wait_for("the log to begin", || served.log().contains("connected to the broker").then_some(()));
         assert_eq!(served.log().contains(warning), is_open, "{listen}:\n{}", served.log());
+        let port = served.http.rsplit(':').next().unwrap().to_owned();
+        let (status, _) = get(&format!("127.0.0.1:{port}"), "/api/v1/alerts");
+        assert_eq!(status, if is_open { 401 } else { 200 }, "{listen}");
     }
+    let refused =
+        program().args(["serve", "--http", "0.0.0.0:0"]).arg("--data").arg(city.folder.path().join("none")).output();
+    let refused = refused.unwrap();
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("http.token_file"), "{refused:?}");
 }

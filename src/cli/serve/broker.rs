@@ -20,20 +20,25 @@ pub struct Login {
     tls: Option<TlsSettings>,
 }
 
+/// The secret that the first line of a file is; `None` where no file is set.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn first_line(key: &str, file: &Path) -> anyhow::Result<Option<String>> {
+    if file.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(file).with_context(|| format!("{key}: failed to read {}", file.display()))?;
+    Ok(Some(text.lines().next().unwrap_or_default().to_owned()))
+}
+
 impl Login {
     /// # Errors
     /// When a password file cannot be read, or TLS lacks its authority.
     pub fn of(config: &Config) -> anyhow::Result<Self> {
         let broker = config.mqtt_address();
         let mqtt = &config.mqtt;
-        let password = if mqtt.password_file.as_os_str().is_empty() {
-            mqtt.password.clone()
-        } else {
-            let file = &mqtt.password_file;
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("mqtt.password_file: failed to read {}", file.display()))?;
-            text.lines().next().unwrap_or_default().to_owned()
-        };
+        let password = first_line("mqtt.password_file", &mqtt.password_file)?.unwrap_or_else(|| mqtt.password.clone());
         let credentials = (!mqtt.username.is_empty()).then(|| Credentials { user: mqtt.username.clone(), password });
         let tls = if broker.tls {
             ensure!(

@@ -112,7 +112,7 @@ fn warn_of_open_doors(config: &Config) {
     if !config.http_listen().ip().is_loopback() {
         tracing::warn!(
             listen = %config.http_listen(),
-            "ANYBODY WHO REACHES THIS ADDRESS CAN READ EVERYTHING AND CHANGE THE REGISTRY: HTTP asks nobody who he is; listen on 127.0.0.1 (http.listen) behind a proxy that does"
+            "WHOEVER REACHES THIS ADDRESS AND HAS THE TOKEN CAN READ EVERYTHING AND CHANGE THE REGISTRY, and over plain HTTP whoever listens on the way has the token: put a proxy with TLS in front"
         );
     }
     if config.broker.enabled && !config.broker_listen().ip().is_loopback() {

@@ -18,7 +18,7 @@ use anyhow::{Context, anyhow};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::{
-    broker::{Login, MqttSink},
+    broker::{Login, MqttSink, first_line},
     clerk::{Clerk, Memory, Work},
     intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
@@ -36,7 +36,7 @@ use crate::{
     notify::{Courier, Delivered},
     registry::{Book, Taking},
     rules::RuleSet,
-    server::{self, Devices, LastPositions, LastRisks, ServerState, Stream},
+    server::{self, Devices, DoorSettings, Doors, LastPositions, LastRisks, ServerState, Stream},
     store::{Reader, Store},
 };
 
@@ -122,6 +122,7 @@ impl Service {
             .await
             .with_context(|| format!("failed to listen on http.listen {}", config.http_listen()))?;
         let address = http.local_addr()?;
+        let doors = Doors { api: http, admin: admin_listener(&config).await?, settings: door_settings(&config)? };
 
         let book = Arc::new(Mutex::new(book(&config)?));
         let seen = fingerprint(&config.rules);
@@ -165,7 +166,7 @@ impl Service {
             now: Arc::new(now),
         };
         let (close_http, http_closed) = oneshot::channel::<()>();
-        let http_task = tokio::spawn(server::run(http, state, async { _ = http_closed.await }));
+        let http_task = tokio::spawn(server::run(doors, state, async { _ = http_closed.await }));
 
         let (ended, has_ended) = mpsc::channel(4);
         let outbox = Arc::new(Notify::new());
@@ -352,6 +353,22 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
 }
 
 /// Explains the alerts of this data folder.
+async fn admin_listener(config: &Config) -> anyhow::Result<Option<tokio::net::TcpListener>> {
+    let Some(address) = config.admin_listen() else { return Ok(None) };
+    let listener = tokio::net::TcpListener::bind(address).await;
+    listener.map(Some).with_context(|| format!("failed to listen on http.admin_listen {address}"))
+}
+
+fn door_settings(config: &Config) -> anyhow::Result<DoorSettings> {
+    let hosts = config.http.hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+    let token = first_line("http.token_file", &config.http.token_file)?;
+    anyhow::ensure!(
+        token.as_ref().is_none_or(|token| token.len() >= 16),
+        "http.token_file: found a token of fewer than 16 characters"
+    );
+    Ok(DoorSettings { hosts, token, ..DoorSettings::default() })
+}
+
 fn explainer(archive: Archive) -> Arc<server::Explainer> {
     Arc::new(move |id| {
         // The whole of an id, not the beginning of many.
