@@ -56,6 +56,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// From here on only its owner reads what is made, files 0600 and folders 0700: what is kept names people and plates.
+fn keep_to_owner() {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+}
+
 /// The clock on the wall, as an instant.
 fn now() -> Time {
     let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

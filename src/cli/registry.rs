@@ -121,6 +121,7 @@ pub fn run(command: RegistryCommand) -> anyhow::Result<ExitCode> {
             json,
         } => {
             let zone = Zone::named(&time_zone).context("failed to read --time-zone")?;
+            super::keep_to_owner();
             std::fs::create_dir_all(&data).with_context(|| format!("failed to make {}", data.display()))?;
             let book = Book::open(&data.join(BOOK))?.in_zone(zone);
             let now = now();

@@ -221,6 +221,7 @@ fn write_history(data: &Path, city: &City, simulation: &mut Simulation, duration
     let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
     let mut front = Front::new(Arc::new(Registry::parse(&files)?), config.admission(), config.tick_ms());
     let dir = data.join(JOURNAL);
+    super::keep_to_owner();
     std::fs::create_dir_all(data).with_context(|| format!("failed to make {}", data.display()))?;
     let (mut journal, recovered) = Journal::open(&dir, config.journal)?;
     if recovered.next_position > 0 {

@@ -28,11 +28,11 @@ pub trait Disk: Send + Sync {
     /// Removes a directory that is empty.
     fn remove_dir(&self, dir: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Holds `path` for this process until the guard goes.
+    /// Holds a folder for this process until the guard goes: the folder itself, not a file in it that somebody may remove.
     ///
     /// # Errors
     /// `WouldBlock` when another holds it.
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send>>;
 }
 
 /// A file that is being written, at its end only.
@@ -123,10 +123,10 @@ impl Disk for FileSystem {
         File::open(dir)?.sync_all()
     }
 
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Box::new(file)),
+    fn lock(&self, dir: &Path) -> io::Result<Box<dyn Send>> {
+        let dir = File::open(dir)?;
+        match dir.try_lock() {
+            Ok(()) => Ok(Box::new(dir)),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),
         }

@@ -3,8 +3,7 @@
 //! # What is on disk
 //!
 //! ```text
-//! journal/
-//! ├── lock                                         held by the one process that writes
+//! journal/                                         locked by the one process that writes
 //! ├── segment-00000000000000041230.arrow           closed, waits to be sealed
 //! ├── segment-00000000000000052311.arrow           the one being written (its name: its first position)
 //! └── history/

@@ -53,8 +53,7 @@ impl Journal {
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent).map_err(|error| JournalError::io("sync", parent, error))?;
         }
-        let lock = dir.join("lock");
-        let lock = disk.lock(&lock).map_err(|error| JournalError::io("lock", lock, error))?;
+        let lock = disk.lock(dir).map_err(|error| JournalError::io("lock", dir, error))?;
         let recovered = recover::recover(&disk, dir)?;
         let mut encoder = Encoder::new()?;
         let next = recovered.next_position;

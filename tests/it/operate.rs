@@ -354,6 +354,31 @@ fn alerts_of_yesterday_send_nobody() {
     assert!(orders.iter().all(|order| order["state"] == "listed"), "{list}");
 }
 
+/// What is kept names people and plates: nobody else on the machine reads it, whatever the umask of who starts it.
+#[test]
+fn what_is_kept_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (city, broker) = (City::new(2), Mosquitto::start());
+    let served = start(&city, &broker, "data", &[]);
+    let reports = city.reports(12, now_ms());
+    run(publish(&broker, &reports));
+    wait_for("all reports", || (served.received() == reports.len() as u64).then_some(()));
+    let (mut folders, mut seen) = (vec![city.folder.path().join("data")], 0);
+    while let Some(folder) = folders.pop() {
+        assert_eq!(folder.metadata().unwrap().permissions().mode() & 0o777, 0o700, "{}", folder.display());
+        for entry in std::fs::read_dir(&folder).unwrap().flatten() {
+            // Files of a moment may be gone again.
+            let Ok(about) = entry.metadata() else { continue };
+            seen += 1;
+            match about.is_dir() {
+                true => folders.push(entry.path()),
+                false => assert_eq!(about.permissions().mode() & 0o777, 0o600, "{}", entry.path().display()),
+            }
+        }
+    }
+    assert!(seen > 3, "{seen}");
+}
+
 /// Whoever opens HTTP to others must set a token, and is told what that is worth; without one nothing starts.
 #[test]
 fn a_door_that_is_open_to_others_asks_for_a_token() {

@@ -3,7 +3,8 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     net::SocketAddr,
-    path::PathBuf,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc, Mutex, PoisonError,
@@ -113,6 +114,7 @@ impl Service {
     /// When the data folder, the rules, the registry, an address or the broker's settings cannot be used.
     pub async fn start(config: Config, listener: Option<Listener>) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&config.data).with_context(|| format!("failed to make {}", config.data.display()))?;
+        warn_of_readers(&config.data)?;
         if config.broker.enabled {
             EmbeddedBroker::start(config.broker_listen())?;
         }
@@ -353,6 +355,17 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
 }
 
 /// Explains the alerts of this data folder.
+/// Says that others can look into a folder that was there already.
+fn warn_of_readers(data: &Path) -> anyhow::Result<()> {
+    let mode =
+        std::fs::metadata(data).with_context(|| format!("failed to look at {}", data.display()))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        let mode = format!("{:o}", mode & 0o777);
+        tracing::warn!(data = %data.display(), mode, "others on this machine can look into the data folder: chmod -R go= keeps it to its owner");
+    }
+    Ok(())
+}
+
 async fn admin_listener(config: &Config) -> anyhow::Result<Option<tokio::net::TcpListener>> {
     let Some(address) = config.admin_listen() else { return Ok(None) };
     let listener = tokio::net::TcpListener::bind(address).await;
