@@ -237,8 +237,7 @@ impl Plain {
         let network = registry.network();
         let mut found: Vec<(usize, Spot, f64)> = Vec::new();
         registry.roads().near(fix, 50.0, Time::from_millis(ms), |road, hit| {
-            let Some(segment) = network.segment(hit.line, hit.segment) else { return };
-            let spot = Spot { segment, along_m: hit.share * network.length_m(segment) };
+            let Some(spot) = network.spot(&hit) else { return };
             found.push((road.road_id.parse().unwrap_or(usize::MAX), spot, -(hit.distance_m / 10.0).powi(2) / 2.0));
         });
         if let Some((before_ms, before)) = self.last.filter(|_| !found.is_empty() && !self.beliefs.is_empty()) {

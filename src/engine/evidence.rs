@@ -220,11 +220,10 @@ impl Row {
         let alarms = || report["alarms"].as_array().map_or(&[][..], |alarms| alarms);
         match self.place {
             Some(known) => place() == Some(known),
-            None => alarms().iter().map(Json::as_str).eq(self
-                .alarms
-                .iter()
-                .flat_map(|all| all.iter())
-                .map(|one| Some(&**one))),
+            None => {
+                let known = self.alarms.as_deref().unwrap_or_default();
+                alarms().iter().map(Json::as_str).eq(known.iter().map(|one| Some(&**one)))
+            }
         }
     }
 }
@@ -301,7 +300,7 @@ struct Notes {
     asking: Option<Asking>,
     heading: Option<Heading>,
     in_force: Vec<InForce>,
-    /// By event time, kind and vehicle.
+    /// By event time, kind, vehicle and the row's number in `rows`.
     steps: BTreeMap<(Time, &'static str, Text, usize), Step>,
     /// Of the vehicle, whatever the rule asks, by event time.
     rows: BTreeMap<Time, Vec<Row>>,

@@ -82,19 +82,15 @@ impl Way<'_> {
     fn along_roads(&self, driven_m: f64, registry: &Registry) -> Option<Ends> {
         let ends = Ends { from: spots(registry, self.gap.from.point, self.at), to: spots(registry, self.fix, self.at) };
         let shortest_m =
-            ends.shortest_m(registry.network(), driven_m * MAY_DIFFER, |piece| self.is_open(piece, registry))?;
+            ends.shortest_m(registry.network(), driven_m * MAY_DIFFER, |piece| registry.is_open(piece, self.at))?;
         (shortest_m.is_finite() && driven_m <= shortest_m * MAY_DIFFER).then_some(ends)
     }
 
     /// Whether each way along the roads that it may have driven leads deep into an area.
     fn is_led_into(&self, area: &Area, ends: &Ends, driven_m: f64, registry: &Registry) -> bool {
         let network = registry.network();
-        let round = |piece: Piece| self.is_open(piece, registry) && !is_deep(network, piece, area);
+        let round = |piece: Piece| registry.is_open(piece, self.at) && !is_deep(network, piece, area);
         ends.shortest_m(network, driven_m * MAY_DIFFER, round) == Some(f64::INFINITY)
-    }
-
-    fn is_open(&self, piece: Piece, registry: &Registry) -> bool {
-        registry.roads().get(registry.network().line(piece.segment)).valid.contains(self.at)
     }
 
     /// How deep the straight way leads into an area, metres; 0 when it stays out.
@@ -158,12 +154,8 @@ struct Ends {
 
 /// The spots on roads that a fix may have been taken on.
 fn spots(registry: &Registry, fix: Point, at: Time) -> Vec<Spot> {
-    let network = registry.network();
     let mut spots = Vec::new();
-    registry.roads().near(fix, ON_ROAD_M, at, |_, hit| {
-        let segment = network.segment(hit.line, hit.segment);
-        spots.extend(segment.map(|segment| Spot { segment, along_m: hit.share * network.length_m(segment) }));
-    });
+    registry.roads().near(fix, ON_ROAD_M, at, |_, hit| spots.extend(registry.network().spot(&hit)));
     spots
 }
 

@@ -21,7 +21,7 @@ use super::{Settings, exact, settled::SeenRoad};
 use crate::{
     model::{Facts, Text, Time, limits},
     registry::{Registry, Road},
-    spatial::{LineHit, Network, Piece, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
+    spatial::{LineHit, Piece, Point, Reach, Spot, Walk, distance_m, heading_deg, heading_difference_deg},
 };
 
 /// A course against which no road can be told costs no more than this, in units of log-probability.
@@ -228,7 +228,7 @@ fn candidates<'a>(
     let mut found: Vec<Candidate<'a>> = Vec::with_capacity(limits::ROAD_CANDIDATES);
     registry.roads().near(passage.spot, settings.road_radius_m, passage.at, |road, hit| {
         let turn_cost = reported_deg.or(chord_deg).map_or(0.0, |deg| turn_cost(road, hit.heading_deg, deg, settings));
-        let Some(spot) = spot_of(network, &hit) else { return };
+        let Some(spot) = network.spot(&hit) else { return };
         let cost = (hit.distance_m / settings.road_sigma_m).powi(2) / 2.0 + turn_cost;
         add(&mut found, Candidate { road, hit, spot, cost });
     });
@@ -251,11 +251,6 @@ fn add<'a>(found: &mut Vec<Candidate<'a>>, candidate: Candidate<'a>) {
         Some(_) => {}
         None => found.push(candidate),
     }
-}
-
-fn spot_of(network: &Network, hit: &LineHit) -> Option<Spot> {
-    let segment = network.segment(hit.line, hit.segment)?;
-    Some(Spot { segment, along_m: hit.share * network.length_m(segment) })
 }
 
 /// What a course costs on a road that leads another way; against a one-way road some more.
@@ -354,7 +349,7 @@ impl Anchor {
             nodes: limits::ROAD_NODES,
         };
         let Buffers { walk, ways, spots, emitted, fits, fitted } = buffers;
-        let passable = |piece: Piece| registry.roads().get(network.line(piece.segment)).valid.contains(passage.at);
+        let passable = |piece: Piece| registry.is_open(piece, passage.at);
         fits.clear();
         *fitted = Some(self.fixed);
         for belief in &self.beliefs {

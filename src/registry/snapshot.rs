@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{Named, NamedZone, Names, Text, Time, Validity, plate},
-    spatial::Network,
+    spatial::{Network, Piece},
 };
 
 /// An immutable snapshot. The default is empty.
@@ -259,6 +259,11 @@ impl Registry {
     /// makes it: some 0.1 s for the roads of a city.
     pub fn network(&self) -> &Network {
         self.network.get_or_init(|| Network::new(self.roads.index(), |line| self.roads.get(line).oneway))
+    }
+
+    /// Whether the road that a piece of the network is of holds at `at`.
+    pub fn is_open(&self, piece: Piece, at: Time) -> bool {
+        self.roads.get(self.network().line(piece.segment)).valid.contains(at)
     }
 
     /// The place of a road in [`Lines::all`], as of `at`.

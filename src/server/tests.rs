@@ -754,7 +754,7 @@ async fn requests_half_sent_keep_nobody_waiting() {
     }
 }
 
-/// A body that trickles in, and one that breaks off.
+/// A body that trickles in is waited for so long and no longer.
 #[tokio::test]
 async fn a_body_must_come_in_time() {
     let settings = DoorSettings { body_within: Duration::from_millis(300), ..DoorSettings::default() };

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use rustc_hash::FxHashMap;
 
-use super::{LineIndex, LocalFrame, Point, distance_m, heading_deg};
+use super::{LineHit, LineIndex, LocalFrame, Point, distance_m, heading_deg};
 
 /// Ends of segments that lie so near to each other are one node, metres: what rounding coordinates to seven decimals makes.
 const MEET_M: f64 = 0.05;
@@ -106,6 +106,12 @@ impl Network {
     /// The line of a segment: its place in the list.
     pub fn line(&self, segment: u32) -> usize {
         self.stretches[segment as usize].line as usize
+    }
+
+    /// The spot that was found on a line; `None` when the network has no such segment.
+    pub fn spot(&self, hit: &LineHit) -> Option<Spot> {
+        let segment = self.segment(hit.line, hit.segment)?;
+        Some(Spot { segment, along_m: hit.share * self.length_m(segment) })
     }
 
     /// Where a spot lies.

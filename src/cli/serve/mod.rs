@@ -79,7 +79,6 @@ pub fn run(args: ServeArgs) -> anyhow::Result<ExitCode> {
         config.broker.enabled = true;
         config.broker.listen = broker::listen_address(&config);
     }
-    crate::cli::keep_to_owner();
     log_start(&config)?;
     loaded.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     warn_of_open_doors(&config);

@@ -26,7 +26,7 @@ use super::{
     telling::{Committed, Listener, Passing, show_outbox},
 };
 use crate::{
-    cli::{explain, front::Front, ledger, now, registry::BOOK},
+    cli::{explain, front::Front, keep_to_owner, ledger, now, registry::BOOK},
     command::roster,
     config::Config,
     engine::{Archive, Chronicle, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
@@ -113,6 +113,7 @@ impl Service {
     /// # Errors
     /// When the data folder, the rules, the registry, an address or the broker's settings cannot be used.
     pub async fn start(config: Config, listener: Option<Listener>) -> anyhow::Result<Self> {
+        keep_to_owner();
         std::fs::create_dir_all(&config.data).with_context(|| format!("failed to make {}", config.data.display()))?;
         warn_of_readers(&config.data)?;
         if config.broker.enabled {
@@ -354,7 +355,6 @@ fn reference(config: &Config, book: &Mutex<Book>) -> anyhow::Result<Reference> {
     })
 }
 
-/// Explains the alerts of this data folder.
 /// Says that others can look into a folder that was there already.
 fn warn_of_readers(data: &Path) -> anyhow::Result<()> {
     let mode =
@@ -382,6 +382,7 @@ fn door_settings(config: &Config) -> anyhow::Result<DoorSettings> {
     Ok(DoorSettings { hosts, token, ..DoorSettings::default() })
 }
 
+/// Explains the alerts of this data folder.
 fn explainer(archive: Archive) -> Arc<server::Explainer> {
     Arc::new(move |id| {
         // The whole of an id, not the beginning of many.
