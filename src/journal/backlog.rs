@@ -4,18 +4,21 @@
 //! put aside while more comes than can be judged at once, and taken up in slices between those that are of now.
 //!
 //! ```text
-//! backlog/aside-00000000000000000007.raw           messages in order, one frame each; read and removed oldest first
+//! backlog/aside-00000000000000000007.raw           "mwB2", a mark, then messages in order, one frame each; read oldest first
 //!
-//!  0              4        8             10             12              12 + topic     length
-//!  ┌──────────────┬────────┬─────────────┬──────────────┬───────────────┬──────────────┐
-//!  │ length (u32) │ CRC-32 │ inlet (u16) │ topic (u16)  │ topic         │ payload      │   all little endian
-//!  └──────────────┴────────┴─────────────┴──────────────┴───────────────┴──────────────┘
-//!                           ╰─ the checksum is over what follows it; the length is of the whole frame
+//!  0              4              8      24       28            30             32              32 + topic     length
+//!  ┌──────────────┬──────────────┬──────┬────────┬─────────────┬──────────────┬───────────────┬──────────────┐
+//!  │ length (u32) │ number (u32) │ mark │ CRC-32 │ inlet (u16) │ topic (u16)  │ topic         │ payload      │   all little endian
+//!  └──────────────┴──────────────┴──────┴────────┴─────────────┴──────────────┴───────────────┴──────────────┘
+//!   ╰─ of the whole frame                 ╰─ over all of the frame but itself
 //! ```
+//!
+//! The mark is 16 random bytes, the same in all frames of a file; numbers begin at 0. So what comes after a broken frame is found,
+//! and how many messages it was is known. (Files of earlier versions have neither; they are read up to what is broken.)
 //!
 //! A file goes when all of it has been read and kept in the journal. After a crash the rest of a file may be read twice, as a broker
 //! sends twice what it was not told is kept: admission tells the repetition. A file is never written on by another process, nor
-//! once it is being read.
+//! once it is being read. One in which something cannot be read is kept as `.raw.damaged`.
 
 use std::{
     collections::VecDeque,
@@ -25,7 +28,8 @@ use std::{
 
 use super::{
     JournalError,
-    disk::{Disk, DiskFile, FileSystem},
+    disk::{self, Disk, DiskFile, FileSystem},
+    mark::Mark,
 };
 use crate::model::limits;
 
@@ -44,12 +48,34 @@ pub struct Backlog {
     dir: PathBuf,
     /// Oldest first; the last may be the one being written.
     files: VecDeque<AsideFile>,
-    writer: Option<Box<dyn DiskFile>>,
+    writer: Option<Writer>,
     next_number: u64,
-    /// Of the oldest file, and how far it was read.
-    reading: Option<(Vec<u8>, usize)>,
-    /// Files that were read whole and may go once what was read is kept elsewhere.
-    read: Vec<PathBuf>,
+    /// Of the oldest file.
+    reading: Option<Reading>,
+    /// Files that were read to the end and may go once what was read is kept elsewhere; whether they are damaged.
+    read: Vec<(PathBuf, bool)>,
+    /// Places where something could not be read, since it was opened.
+    damages: u64,
+}
+
+/// The file that is written.
+struct Writer {
+    file: Box<dyn DiskFile>,
+    mark: Mark,
+    /// Of the next message.
+    number: u32,
+}
+
+/// A file that is read.
+struct Reading {
+    content: Vec<u8>,
+    /// How far.
+    at: usize,
+    /// `None`: an earlier version wrote it.
+    mark: Option<Mark>,
+    /// Of the next message.
+    number: u32,
+    is_damaged: bool,
 }
 
 /// A file of the backlog.
@@ -58,8 +84,12 @@ struct AsideFile {
     bytes: u64,
 }
 
-/// Length, checksum, inlet and the topic's length.
-const HEAD: usize = 12;
+/// Begins a file, before its mark.
+const MAGIC: [u8; 4] = *b"mwB2";
+/// Magic and mark.
+const FILE_HEAD: usize = 4 + Mark::BYTES;
+/// Length, number, mark, checksum, inlet and the topic's length.
+const HEAD: usize = 4 + 4 + Mark::BYTES + 4 + 2 + 2;
 /// A file is closed when it is larger.
 const FILE_BYTES: u64 = 16 << 20;
 
@@ -84,7 +114,16 @@ impl Backlog {
             next_number = next_number.max(number + 1);
             files.push_back(AsideFile { path: dir.join(&entry.name), bytes: entry.bytes });
         }
-        Ok(Self { disk, dir: dir.into(), files, writer: None, next_number, reading: None, read: Vec::new() })
+        Ok(Self {
+            disk,
+            dir: dir.into(),
+            files,
+            writer: None,
+            next_number,
+            reading: None,
+            read: Vec::new(),
+            damages: 0,
+        })
     }
 
     /// Whether nothing waits.
@@ -94,7 +133,7 @@ impl Backlog {
 
     /// How much waits, bytes.
     pub fn bytes(&self) -> u64 {
-        let read = self.reading.as_ref().map_or(0, |(_, at)| *at as u64);
+        let read = self.reading.as_ref().map_or(0, |reading| reading.at as u64);
         self.files.iter().map(|file| file.bytes).sum::<u64>().saturating_sub(read)
     }
 
@@ -112,20 +151,26 @@ impl Backlog {
         if messages.is_empty() {
             return Ok(());
         }
-        let mut frames = Vec::with_capacity(messages.iter().map(|one| HEAD + one.1.len() + one.2.len()).sum());
-        for (inlet, topic, payload) in messages {
-            frame(*inlet, topic, payload, &mut frames);
-        }
         let mut writer = match self.writer.take() {
             Some(writer) => writer,
             None => self.begin()?,
         };
         let Some(file) = self.files.back_mut() else { return Ok(()) };
-        let written = writer.append(&frames).map_err(|error| JournalError::io("write", &file.path, error));
-        let synced = written.and_then(|()| writer.sync().map_err(|error| JournalError::io("sync", &file.path, error)));
+        let mut frames = Vec::with_capacity(messages.iter().map(|one| HEAD + one.1.len() + one.2.len()).sum());
+        if file.bytes == 0 {
+            frames.extend(MAGIC);
+            frames.extend(writer.mark.0);
+        }
+        for (inlet, topic, payload) in messages {
+            frame(writer.mark, writer.number, *inlet, topic, payload, &mut frames);
+            writer.number += 1;
+        }
+        let written = writer.file.append(&frames).map_err(|error| JournalError::io("write", &file.path, error));
+        let synced =
+            written.and_then(|()| writer.file.sync().map_err(|error| JournalError::io("sync", &file.path, error)));
         if let Err(error) = synced {
             // Written on no more: nothing after a failed write or sync could be trusted.
-            if writer.cut(file.bytes).is_err() {
+            if writer.file.cut(file.bytes).is_err() {
                 tracing::warn!(path = %file.path.display(), "what could not be kept could not be cut off either");
             }
             return Err(error);
@@ -137,20 +182,21 @@ impl Backlog {
         Ok(())
     }
 
-    fn begin(&mut self) -> Result<Box<dyn DiskFile>, JournalError> {
+    fn begin(&mut self) -> Result<Writer, JournalError> {
         let path = self.dir.join(format!("aside-{:020}.raw", self.next_number));
-        let writer = self.disk.create(&path).map_err(|error| JournalError::io("create", &path, error))?;
+        let create = || Ok((Mark::random()?, self.disk.create(&path)?));
+        let (mark, file) = create().map_err(|error| JournalError::io("create", &path, error))?;
         self.disk.sync_dir(&self.dir).map_err(|error| JournalError::io("sync", &self.dir, error))?;
         self.next_number += 1;
         self.files.push_back(AsideFile { path, bytes: 0 });
-        Ok(writer)
+        Ok(Writer { file, mark, number: 0 })
     }
 
     /// The next messages, at most `bytes` of them but at least one; none when nothing waits. They count as waiting after a crash until
     /// [`Backlog::forget`].
     ///
     /// # Errors
-    /// When a file cannot be read. One that is damaged is said, and read up to there.
+    /// When a file cannot be read. What is damaged in one is said, and reading goes on after it.
     pub fn next(&mut self, bytes: usize) -> Result<Vec<Aside>, JournalError> {
         let (mut messages, mut sum) = (Vec::new(), 0);
         while let Some(file) = self.files.front() {
@@ -159,38 +205,99 @@ impl Backlog {
                     self.writer = None;
                 }
                 match self.disk.read(&file.path) {
-                    Ok(content) => self.reading = Some((content, 0)),
+                    Ok(content) => self.reading = Some(Reading::of(content)),
                     // What was read is not lost for what cannot be.
                     Err(_) if !messages.is_empty() => break,
                     Err(error) => return Err(JournalError::io("read", &file.path, error)),
                 }
             }
-            let Some((content, at)) = &mut self.reading else { break };
-            let rest = &content[*at..];
-            if let Some((message, length)) = unframe(rest) {
+            let Some(reading) = &mut self.reading else { break };
+            if let Some((message, length)) = reading.frame_at(reading.at) {
                 sum += length;
                 if sum > bytes && !messages.is_empty() {
                     return Ok(messages);
                 }
-                *at += length;
+                reading.at += length;
+                reading.number += 1;
                 messages.push(message);
                 continue;
             }
-            if !rest.is_empty() {
-                let (path, lost) = (file.path.display(), rest.len());
-                tracing::error!(%path, bytes = lost, at, "messages put aside cannot be read; the last of a crash was never acknowledged");
+            if reading.at < reading.content.len() {
+                self.damages += 1;
+                reading.pass_over(&file.path);
+                continue;
             }
+            let is_damaged = reading.is_damaged;
             self.reading = None;
-            self.read.extend(self.files.pop_front().map(|file| file.path));
+            self.read.extend(self.files.pop_front().map(|file| (file.path, is_damaged)));
         }
         Ok(messages)
     }
 
-    /// What was read is kept elsewhere: files that were read whole go.
+    /// What was read is kept elsewhere: files that were read whole go, damaged ones are put aside.
     pub fn forget(&mut self) {
-        for path in self.read.drain(..) {
-            if let Err(error) = self.disk.remove(&path) {
+        for (path, is_damaged) in self.read.drain(..) {
+            let gone = match is_damaged {
+                true => disk::put_aside(&*self.disk, &path).map(|_| ()),
+                false => self.disk.remove(&path),
+            };
+            if let Err(error) = gone {
                 tracing::warn!(path = %path.display(), %error, "a file that was read stays; it is read again after the next start");
+            }
+        }
+    }
+
+    /// In how many places something could not be read, since it was opened.
+    pub fn damages(&self) -> u64 {
+        self.damages
+    }
+}
+
+impl Reading {
+    fn of(content: Vec<u8>) -> Self {
+        let mut reading = Self { content, at: 0, mark: None, number: 0, is_damaged: false };
+        if reading.frame_at(0).is_some() {
+            return reading;
+        }
+        // The first frame tells the mark, too, should the head be damaged: its place is known.
+        let of_frame = reading
+            .mark_at(FILE_HEAD + 8)
+            .filter(|mark| unframe(&reading.content[FILE_HEAD..], Some(*mark)).is_some_and(|(number, ..)| number == 0));
+        let of_head = || reading.content.starts_with(&MAGIC).then(|| reading.mark_at(MAGIC.len())).flatten();
+        if let Some(mark) = of_frame.or_else(of_head) {
+            (reading.mark, reading.at) = (Some(mark), FILE_HEAD);
+        }
+        reading
+    }
+
+    fn mark_at(&self, at: usize) -> Option<Mark> {
+        self.content.get(at..)?.first_chunk().copied().map(Mark)
+    }
+
+    /// The message at `at`, if it is whole and none before the next, and its length.
+    fn frame_at(&self, at: usize) -> Option<(Aside, usize)> {
+        let (number, message, length) = unframe(self.content.get(at..)?, self.mark)?;
+        (self.mark.is_none() || number == self.number).then_some((message, length))
+    }
+
+    /// Goes on after what is broken: at the next message that bears the mark and a later number, else at the end.
+    fn pass_over(&mut self, path: &Path) {
+        let (begin, first) = (self.at, self.number);
+        let later = |at: usize| {
+            let (number, ..) = unframe(&self.content[at..], self.mark)?;
+            (number > first).then_some((at, number))
+        };
+        let found = self.mark.and_then(|_| (begin + 1..self.content.len()).find_map(later));
+        (self.at, self.number) = found.unwrap_or((self.content.len(), self.number));
+        self.is_damaged = true;
+        let (path, bytes) = (path.display(), self.at - begin);
+        match found {
+            Some((_, number)) => {
+                let messages = number - first;
+                tracing::error!(%path, begin, bytes, messages, "messages put aside are damaged and lost; the file is kept as .damaged");
+            }
+            None => {
+                tracing::error!(%path, begin, bytes, "the rest of a file of messages put aside cannot be read: damaged, or cut off by a crash and never acknowledged; the file is kept as .damaged");
             }
         }
     }
@@ -200,34 +307,53 @@ fn number_of(name: &str) -> Option<u64> {
     name.strip_prefix("aside-")?.strip_suffix(".raw")?.parse().ok()
 }
 
-fn frame(inlet: u16, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
-    let begin = out.len();
+fn frame(mark: Mark, number: u32, inlet: u16, topic: &str, payload: &[u8], out: &mut Vec<u8>) {
     let topic = &topic.as_bytes()[..topic.len().min(usize::from(u16::MAX))];
-    let length = HEAD + topic.len() + payload.len();
-    out.extend((length as u32).to_le_bytes());
+    let head = out.len();
+    out.extend(((HEAD + topic.len() + payload.len()) as u32).to_le_bytes());
+    out.extend(number.to_le_bytes());
+    out.extend(mark.0);
+    let body = out.len() + 4;
     out.extend([0; 4]);
     out.extend(inlet.to_le_bytes());
     out.extend((topic.len() as u16).to_le_bytes());
     out.extend(topic);
     out.extend(payload);
-    let checksum = crc32fast::hash(&out[begin + 8..]);
-    out[begin + 4..begin + 8].copy_from_slice(&checksum.to_le_bytes());
+    let checksum = checksum(&out[head..body - 4], &out[body..]);
+    out[body - 4..body].copy_from_slice(&checksum.to_le_bytes());
 }
 
-/// The first message of `bytes` and its length, when it is whole.
-fn unframe(bytes: &[u8]) -> Option<(Aside, usize)> {
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(head);
+    crc.update(body);
+    crc.finalize()
+}
+
+/// The first message of `bytes` with its number and its length, when it is whole and bears the mark.
+fn unframe(bytes: &[u8], mark: Option<Mark>) -> Option<(u32, Aside, usize)> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
-    let (checksum, _) = rest.split_first_chunk::<4>()?;
     let length = u32::from_le_bytes(*length) as usize;
-    let body = bytes.get(8..length)?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*checksum) {
+    let (number, rest) = match mark {
+        Some(mark) => {
+            let (number, rest) = rest.split_first_chunk::<4>()?;
+            (u32::from_le_bytes(*number), rest.strip_prefix(&mark.0)?)
+        }
+        None => (0, rest),
+    };
+    let (found, _) = rest.split_first_chunk::<4>()?;
+    let head = bytes.len() - rest.len();
+    let body = bytes.get(head + 4..length)?;
+    // Of earlier versions the checksum is over what follows it.
+    let covered = if mark.is_some() { &bytes[..head] } else { &[] };
+    if checksum(covered, body).to_le_bytes() != *found {
         return None;
     }
     let (inlet, rest) = body.split_first_chunk::<2>()?;
     let (topic, rest) = rest.split_first_chunk::<2>()?;
     let (topic, payload) = rest.split_at_checked(usize::from(u16::from_le_bytes(*topic)))?;
     let topic = std::str::from_utf8(topic).ok()?.to_owned();
-    Some((Aside { inlet: u16::from_le_bytes(*inlet), topic, payload: payload.to_vec() }, length))
+    Some((number, Aside { inlet: u16::from_le_bytes(*inlet), topic, payload: payload.to_vec() }, length))
 }
 
 #[cfg(test)]
@@ -272,7 +398,7 @@ mod tests {
         let all = backlog.bytes();
         assert_eq!(taken(&mut backlog, 1), [0], "one at the least");
         assert!(backlog.bytes() < all && !backlog.is_empty());
-        assert_eq!(taken(&mut backlog, 300), (1..6).collect::<Vec<_>>());
+        assert_eq!(taken(&mut backlog, 400), (1..6).collect::<Vec<_>>());
         // What comes while the oldest is read goes to another file.
         append(&mut backlog, 20..30).unwrap();
         backlog.forget();
@@ -336,19 +462,77 @@ mod tests {
         assert_eq!(taken(&mut backlog, usize::MAX), (0..30).collect::<Vec<_>>());
     }
 
+    /// One flip made 990 of 1,000 messages vanish that were acknowledged: what came after it was not looked for, and the file removed.
     #[test]
-    fn of_a_damaged_file_all_before_the_damage_is_read() {
+    fn of_a_damaged_file_all_but_what_is_damaged_is_read_and_the_file_is_kept() {
+        let whole = {
+            let sim = Sim::default();
+            let mut backlog = open(&sim);
+            append(&mut backlog, 0..40).unwrap();
+            sim.bytes(&backlog.files[0].path)
+        };
+        for at in (0..whole).step_by(61) {
+            let sim = Sim::default();
+            let mut backlog = open(&sim);
+            append(&mut backlog, 0..40).unwrap();
+            let path = backlog.files[0].path.clone();
+            drop(backlog);
+            sim.edit(&path, |bytes| bytes[at] ^= 1 << (at % 8));
+            let mut backlog = open(&sim);
+            append(&mut backlog, 40..42).unwrap();
+            let found = taken(&mut backlog, usize::MAX);
+            let lost: Vec<u32> = (0..42).filter(|number| !found.contains(number)).collect();
+            assert!(lost.len() <= 1 && found.is_sorted(), "byte {at}: {lost:?} lost");
+            assert_eq!(backlog.damages(), lost.len() as u64, "byte {at}");
+            backlog.forget();
+            let left = sim.paths();
+            let aside = left.iter().filter(|path| path.to_str().unwrap().ends_with(".raw.damaged")).count();
+            assert_eq!((aside, open(&sim).files.len()), (lost.len(), 0), "byte {at}: {left:?}");
+        }
+    }
+
+    #[test]
+    fn a_message_in_a_message_counts_as_nothing() {
         let sim = Sim::default();
         let mut backlog = open(&sim);
-        append(&mut backlog, 0..10).unwrap();
+        let mut smuggled = Vec::new();
+        for number in 0..4 {
+            frame(Mark([3; Mark::BYTES]), number, 0, "mw/v1/device/D9/report", b"theirs", &mut smuggled);
+            smuggled.extend(as_of_old(number, b"theirs"));
+        }
+        backlog.append(&[(0, "t", b"first"), (0, "t", &smuggled), (0, "t", b"last")]).unwrap();
         let path = backlog.files[0].path.clone();
         drop(backlog);
-        sim.edit(&path, |bytes| {
-            let at = bytes.len() - 40;
-            bytes[at] ^= 1;
-        });
+        for at in [60, 70, 90] {
+            for head in [0, FILE_HEAD] {
+                sim.edit(&path, |bytes| bytes[at] ^= 1);
+                sim.edit(&path, |bytes| bytes[head] ^= 1);
+                let found = open(&sim).next(usize::MAX).unwrap();
+                let loads: Vec<&[u8]> = found.iter().map(|one| &*one.payload).collect();
+                assert!(loads.iter().all(|load| [&b"first"[..], &smuggled, b"last"].contains(load)), "{loads:?}");
+                sim.edit(&path, |bytes| bytes[at] ^= 1);
+                sim.edit(&path, |bytes| bytes[head] ^= 1);
+            }
+        }
+    }
+
+    /// As the version before this one wrote a message.
+    fn as_of_old(number: u32, payload: &[u8]) -> Vec<u8> {
+        let body = [&(number as u16).to_le_bytes()[..], &1_u16.to_le_bytes(), b"t", payload].concat();
+        let length = 8 + body.len() as u32;
+        [&length.to_le_bytes()[..], &crc32fast::hash(&body).to_le_bytes(), &body].concat()
+    }
+
+    #[test]
+    fn what_an_earlier_version_put_aside_is_read() {
+        let sim = Sim::default();
+        let path = Path::new("/backlog/aside-00000000000000000003.raw");
+        drop(open(&sim));
+        let mut file = sim.create(path).unwrap();
+        (0..5).for_each(|number| file.append(&as_of_old(number, &[number as u8; 50])).unwrap());
+        file.append(&as_of_old(5, &[5; 50])[..20]).unwrap();
         let mut backlog = open(&sim);
-        append(&mut backlog, 10..12).unwrap();
-        assert_eq!(taken(&mut backlog, usize::MAX), [0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 11]);
+        let found: Vec<u16> = backlog.next(usize::MAX).unwrap().iter().map(|one| one.inlet).collect();
+        assert_eq!((found, backlog.damages()), (vec![0, 1, 2, 3, 4], 1));
     }
 }

@@ -238,6 +238,15 @@ pub(super) fn positions(batch: &RecordBatch) -> Result<&UInt64Array, String> {
     column(batch, "position")
 }
 
+/// The positions of a batch of a segment, which follow each other.
+pub(super) fn run(batch: &RecordBatch) -> Result<Range<u64>, String> {
+    let values = positions(batch)?.values();
+    let first = *values.first().ok_or("an empty batch")?;
+    let end = first.checked_add(values.len() as u64).ok_or("positions beyond all numbers")?;
+    let is_run = values.iter().copied().eq(first..end);
+    is_run.then_some(first..end).ok_or_else(|| format!("positions from {first} on do not follow each other"))
+}
+
 /// The columns that [`of_devices`] reads, and the position.
 pub(super) const WHOSE: [&str; 3] = ["position", "kind", "source_id"];
 

@@ -3,7 +3,8 @@
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Read, Seek, SeekFrom, Write},
-    path::Path,
+    iter,
+    path::{Path, PathBuf},
 };
 
 /// A place for files. Nothing is durable before the file's `sync`, no name before its directory's `sync_dir`.
@@ -48,6 +49,22 @@ pub trait DiskFile: Send {
 pub struct Entry {
     pub name: String,
     pub bytes: u64,
+}
+
+/// Puts a damaged file aside for a person to look at, as `NAME.damaged`, or `NAME.damaged-2` where that is taken. Says where
+/// it is now.
+pub(super) fn put_aside(disk: &dyn Disk, path: &Path) -> io::Result<PathBuf> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
+        return Err(io::ErrorKind::InvalidFilename.into());
+    };
+    let taken = disk.list(dir)?;
+    let is_free = |name: &String| taken.iter().all(|entry| entry.name != *name);
+    let names = (2..).map(|nth| format!("{name}.damaged-{nth}"));
+    let aside = iter::once(format!("{name}.damaged")).chain(names).find(is_free).unwrap_or_default();
+    let aside = dir.join(aside);
+    disk.rename(path, &aside)?;
+    disk.sync_dir(dir)?;
+    Ok(aside)
 }
 
 /// The file system of this machine.

@@ -108,6 +108,8 @@ impl std::fmt::Debug for OpenSegment {
 /// What could be read of a segment.
 pub(super) struct Content {
     pub batches: Vec<RecordBatch>,
+    /// The positions of each.
+    pub runs: Vec<Range<u64>>,
     /// Bytes in the middle that are in no whole frame.
     pub damaged: usize,
     /// What is wrong with a frame that is whole: another version wrote it, or something that is not us.
@@ -138,11 +140,20 @@ impl OpenSegment {
     }
 
     pub(super) fn content_of(&self, scan: &Scan) -> Content {
-        let mut content = Content { batches: Vec::new(), damaged: scan.damaged, unreadable: None };
-        for batch in scan.batches() {
-            match batch.and_then(|batch| Ok((first_position(&batch)?, batch))) {
-                Ok((position, _)) if self.end.is_some_and(|end| position >= end) => break,
-                Ok((_, batch)) => content.batches.push(batch),
+        let mut content = Content { batches: Vec::new(), runs: Vec::new(), damaged: scan.damaged, unreadable: None };
+        let mut expected = self.first;
+        for (follows, batch) in scan.batches() {
+            match batch.and_then(|batch| Ok((columns::run(&batch)?, batch))) {
+                Ok((run, _)) if self.end.is_some_and(|end| run.start >= end) => break,
+                Ok((run, batch)) if run.start == expected || !follows && run.start > expected => {
+                    expected = run.end;
+                    content.batches.push(batch);
+                    content.runs.push(run);
+                }
+                Ok((run, _)) => {
+                    content.unreadable =
+                        Some(format!("positions {}..{} where {expected} comes next", run.start, run.end));
+                }
                 Err(problem) => content.unreadable = Some(problem),
             }
         }
@@ -160,20 +171,6 @@ impl OpenSegment {
         }
         Ok(batches)
     }
-}
-
-impl Content {
-    /// The positions of each batch in order.
-    pub fn runs(&self) -> impl Iterator<Item = Range<u64>> {
-        self.batches.iter().filter_map(|batch| {
-            let first = first_position(batch).ok()?;
-            Some(first..first + batch.num_rows() as u64)
-        })
-    }
-}
-
-fn first_position(batch: &RecordBatch) -> Result<u64, String> {
-    columns::positions(batch)?.values().first().copied().ok_or_else(|| "an empty batch".to_owned())
 }
 
 /// One Parquet file of a sealed segment.

@@ -20,17 +20,21 @@
 //! very large append: several). Every message is a frame that knows whether it is whole:
 //!
 //! ```text
-//!  0        4              8                                  8 + length              8 + length + bodyLength
-//!  ┌────────┬──────────────┬────────────┬────┬────────┬────────┬──────────────────────┐
-//!  │ff ff ff│ length (u32) │ flatbuffer │ 0… │ "mwJ1" │ CRC-32 │ body: the columns    │
-//!  │ff      │ little endian│ Message    │ pad│        │        │ (Message.bodyLength) │
-//!  └────────┴──────────────┴────────────┴────┴────────┴────────┴──────────────────────┘
-//!            ╰─ Arrow counts from here: magic and checksum are padding to it ─╯
+//!  0        4              8                                                            8 + length     8 + length + bodyLength
+//!  ┌────────┬──────────────┬────────────┬────┬────────┬──────────────┬──────┬────────┬──────────────────────┐
+//!  │ff ff ff│ length (u32) │ flatbuffer │ 0… │ "mwJ2" │ number (u32) │ mark │ CRC-32 │ body: the columns    │
+//!  │ff      │ little endian│ Message    │ pad│        │ from 0       │      │        │ (Message.bodyLength) │
+//!  └────────┴──────────────┴────────────┴────┴────────┴──────────────┴──────┴────────┴──────────────────────┘
+//!            ╰─ Arrow counts from here: all from the magic to the checksum is padding to it ─╯
 //! ```
 //!
-//! The checksum (CRC-32, IEEE, little endian) is over all of the frame but itself. A frame begins and ends at multiples of 8.
-//! A frame is written only after the one before it was synced; so a broken frame with a whole one after it is **damage**, and
-//! one without is a **torn tail**, which no sender was ever told is kept.
+//! The checksum (CRC-32, IEEE, little endian) is over all of the frame but itself. The mark is 16 random bytes, the same in all
+//! frames of a segment: no sender knows it, so nothing in a payload can pass for a frame. A frame begins and ends at multiples
+//! of 8. A frame is written only after the one before it was synced; so a broken frame with a whole one of the segment's mark
+//! and of a later number after it is **damage**, and one without is a **torn tail**, which no sender was ever told is kept.
+//! Where header and first frame are both broken the mark is not known: all of the segment is damage. (Frames of earlier
+//! versions, "mwJ1", have neither number nor mark; such segments are read and sealed, none is written.)
+//! The positions of a frame are those that come next; after damage, later ones.
 //!
 //! **Names decide what counts:**
 //! * What a segment holds at or past the first position of the segment after it does not count. (So a tail that could be
@@ -68,6 +72,7 @@ mod disk;
 mod error;
 mod frame;
 mod layout;
+mod mark;
 mod read;
 mod recover;
 mod rows;

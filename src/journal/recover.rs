@@ -4,7 +4,7 @@ use std::{ops::Range, path::Path, sync::Arc};
 
 use super::{
     JournalError, compact,
-    disk::Disk,
+    disk::{self, Disk},
     frame::Scan,
     layout::{Catalogue, OpenSegment},
     sealed,
@@ -54,12 +54,23 @@ impl Recovered {
         let data = disk.read(&path).map_err(|error| JournalError::io("read", &path, error))?;
         let scan = Scan::of(data);
         let content = segment.content_of(&scan);
-        if let Some(problem) = content.unreadable {
-            return Err(JournalError::Damaged { path, problem });
+        match content.unreadable {
+            // Which positions it holds is not known, so none can be given out.
+            Some(problem) if is_last => return Err(JournalError::Damaged { path, problem }),
+            Some(problem) => {
+                tracing::error!(path = %path.display(), problem, "a journal segment cannot be read whole; it stays as it is");
+            }
+            None => {}
         }
-        for run in content.runs() {
+        for run in &content.runs {
             self.reach(run.start);
             self.next_position = run.end;
+        }
+        if is_last && scan.damaged > 0 && content.batches.is_empty() {
+            // The next segment may get its name.
+            let aside = disk::put_aside(disk, &path).map_err(|error| JournalError::io("rename", &path, error))?;
+            tracing::error!(path = %aside.display(), "nothing of a journal segment can be read: it is damaged; the file is kept");
+            return Ok(());
         }
         if is_last {
             self.torn_bytes = scan.torn() as u64;

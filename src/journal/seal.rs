@@ -16,7 +16,7 @@ use datafusion::arrow::{
 use super::{
     JournalError, JournalSettings,
     columns::{self, Columns},
-    disk::Disk,
+    disk::{self, Disk},
     layout::{self, Catalogue, DAY_MS, OpenSegment, SealedFile},
     sealed::{self, About},
 };
@@ -108,7 +108,7 @@ impl Sealer {
         if let Some(problem) = content.unreadable {
             return Err(JournalError::Damaged { path, problem });
         }
-        let files = match content.runs().last() {
+        let files = match content.runs.last() {
             Some(run) => {
                 let about = About { end: run.end, last_recv: last_recv(&content.batches) };
                 tables(&content.batches, segment.first, None, about)?
@@ -127,14 +127,13 @@ impl Sealer {
 
     /// The commit. A damaged file is put aside for a person to look at.
     fn let_go(&self, path: &Path, is_damaged: bool) -> Result<(), JournalError> {
-        let gone = if is_damaged {
-            let aside = path.with_extension("arrow.damaged");
-            tracing::error!(path = %aside.display(), "a journal segment is damaged: its good records are sealed, the file is kept");
-            self.disk.rename(path, &aside)
-        } else {
-            self.disk.remove(path)
+        let gone = match is_damaged {
+            true => disk::put_aside(&*self.disk, path).map(|aside| {
+                tracing::error!(path = %aside.display(), "a journal segment is damaged: its good records are sealed, the file is kept");
+            }),
+            false => self.disk.remove(path).and_then(|()| self.disk.sync_dir(&self.dir)),
         };
-        gone.and_then(|()| self.disk.sync_dir(&self.dir)).map_err(|error| JournalError::io("remove", path, error))
+        gone.map_err(|error| JournalError::io("remove", path, error))
     }
 
     pub(super) fn write(&self, file: &Table) -> Result<(), JournalError> {

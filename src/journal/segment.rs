@@ -5,11 +5,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use datafusion::arrow::array::RecordBatch;
+
 use super::{
     JournalError,
     disk::{Disk, DiskFile},
-    frame::{Encoder, Frame},
+    frame::{Encoder, Frame, Stamp},
     layout,
+    mark::Mark,
 };
 
 /// An open file, of which the first `synced` bytes are durable.
@@ -21,6 +24,10 @@ pub(super) struct Segment {
     pub arrival_day: i64,
     pub synced: u64,
     written: u64,
+    mark: Mark,
+    /// Its frames that are durable, and those that are written; the header is the first.
+    synced_frames: u32,
+    frames: u32,
     /// A sync failed: no later one can be believed.
     pub is_doubtful: bool,
 }
@@ -35,11 +42,21 @@ impl Segment {
         encoder: &mut Encoder,
     ) -> Result<Self, JournalError> {
         let path = layout::arrow_path(dir, first);
-        let begun = Self::begin(disk, dir, &path, encoder.schema());
+        let mark = Mark::random().map_err(|error| JournalError::io("create", &path, error))?;
+        let begun = Self::begin(disk, dir, &path, encoder.schema(mark));
         match begun {
-            Ok((file, bytes)) => {
-                Ok(Self { file, path, first, arrival_day, synced: bytes, written: bytes, is_doubtful: false })
-            }
+            Ok((file, bytes)) => Ok(Self {
+                file,
+                path,
+                first,
+                arrival_day,
+                synced: bytes,
+                written: bytes,
+                mark,
+                synced_frames: 1,
+                frames: 1,
+                is_doubtful: false,
+            }),
             Err(error) => {
                 // It holds no record, so what is left of it counts as nothing even when it can't be removed.
                 let _ = disk.remove(&path);
@@ -56,9 +73,11 @@ impl Segment {
         Ok((file, bytes))
     }
 
-    pub fn append(&mut self, frame: &Frame<'_>) -> Result<(), JournalError> {
-        let written = write(&mut *self.file, frame).map_err(|error| JournalError::io("write", &self.path, error))?;
+    pub fn append(&mut self, batch: &RecordBatch, encoder: &mut Encoder) -> Result<(), JournalError> {
+        let frame = encoder.batch(batch, Stamp { mark: self.mark, number: self.frames })?;
+        let written = write(&mut *self.file, &frame).map_err(|error| JournalError::io("write", &self.path, error))?;
         self.written += written;
+        self.frames += 1;
         Ok(())
     }
 
@@ -68,13 +87,13 @@ impl Segment {
             self.is_doubtful = true;
             return Err(JournalError::io("sync", &self.path, error));
         }
-        self.synced = self.written;
+        (self.synced, self.synced_frames) = (self.written, self.frames);
         Ok(())
     }
 
     /// Takes back what was appended since the last sync.
     pub fn cut_back(&mut self) -> io::Result<()> {
-        self.written = self.synced;
+        (self.written, self.frames) = (self.synced, self.synced_frames);
         self.file.cut(self.synced)
     }
 }

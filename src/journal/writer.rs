@@ -99,7 +99,7 @@ impl Journal {
         let mut first = self.next;
         for chunk in chunks(records, limits::FRAME_BYTES) {
             let batch = columns::to_batch(chunk, first)?;
-            segment.append(&self.encoder.batch(&batch)?)?;
+            segment.append(&batch, &mut self.encoder)?;
             first += chunk.len() as u64;
         }
         segment.sync()

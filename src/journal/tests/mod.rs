@@ -3,6 +3,7 @@ mod crash;
 mod files;
 mod samples;
 pub mod sim;
+mod smuggle;
 
 use std::{
     path::{Path, PathBuf},
@@ -13,7 +14,7 @@ use proptest::{collection::vec, prelude::*};
 use samples::{mixed_range, record, report};
 use sim::Sim;
 
-use super::{columns, disk::Disk, frame, rows, *};
+use super::{columns, disk::Disk, frame, mark::Mark, rows, *};
 use crate::model::Record;
 
 const DIR: &str = "/j";
@@ -58,12 +59,13 @@ proptest! {
     fn records_come_back_as_they_were(records in vec(record(), 1..6), first in 0..u64::MAX / 2) {
         let batch = columns::to_batch(&records, first).unwrap();
         let mut encoder = frame::Encoder::new().unwrap();
-        let mut file = encoder.schema().head.to_vec();
-        let frame = encoder.batch(&batch).unwrap();
+        let mark = Mark::random().unwrap();
+        let mut file = encoder.schema(mark).head.to_vec();
+        let frame = encoder.batch(&batch, frame::Stamp { mark, number: 1 }).unwrap();
         file.extend_from_slice(frame.head);
         file.extend_from_slice(&frame.body);
         let scan = frame::Scan::of(file);
-        let batches: Vec<_> = scan.batches().map(Result::unwrap).collect();
+        let batches: Vec<_> = scan.batches().map(|(_, batch)| batch.unwrap()).collect();
         prop_assert_eq!(&batches, &[batch]);
         let (positions, read): (Vec<u64>, Vec<Record>) = rows::from_batch(&batches[0]).unwrap().into_iter().unzip();
         prop_assert_eq!(read, records.clone());
