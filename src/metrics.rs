@@ -30,6 +30,10 @@ pub struct Metrics {
     /// 1 while the disk has no room.
     pub journal_disk_full: IntGauge,
     pub backlog_bytes: IntGauge,
+    /// Of what is kept.
+    pub damaged_files: IntGauge,
+    /// Since all sealed history was last read through.
+    pub scrub_age_seconds: Gauge,
     shard_lag_seconds: GaugeVec,
     pub mqtt_connections_up: IntGauge,
     pub mqtt_reconnects: IntCounter,
@@ -99,6 +103,16 @@ impl Metrics {
                 r,
                 "backlog_bytes",
                 "Messages put aside because more came than could be judged at once; they are kept, and judged in turn.",
+            ),
+            damaged_files: gauge(
+                r,
+                "damaged_files",
+                "Files of the data folder that are damaged or missing; the log names each, muckwatch verify all of them.",
+            ),
+            scrub_age_seconds: float_gauge(
+                r,
+                "scrub_age_seconds",
+                "Since all sealed history was last read and compared with its SHA-256.",
             ),
             shard_lag_seconds: float_gauges(
                 r,

@@ -42,6 +42,12 @@ pub enum Command {
     Rules(super::rules::RulesCommand),
     /// Every report received, counted once more by what became of it
     Ledger(super::ledger::LedgerArgs),
+    /// Look whether every file of the data folder is as it was written, and whether they belong together
+    ///
+    /// Sealed history against its SHA-256, in the journal's inventory and in the store; what is still open, what waits, the
+    /// databases and the snapshots against their checksums. It works beside a running `serve`, which does the same to
+    /// sealed history once a day, slowly. Exit status: 1 when something is damaged or missing.
+    Verify(super::verify::VerifyArgs),
     /// Why there was an alert: the reports used and refused, each step of the hold, the rule, the permits; judged again
     ///
     /// History is judged again by the rules and the registry that were in force when each report came, and it is said
@@ -82,6 +88,7 @@ impl Command {
             Self::Registry(command) => super::registry::run(command),
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),
+            Self::Verify(args) => super::verify::run(&args),
             Self::Explain(args) => super::explain::run(&args),
             Self::Sql(args) => super::sql::run(args),
         }

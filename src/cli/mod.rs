@@ -36,6 +36,7 @@ mod score;
 mod serve;
 mod simulate;
 mod sql;
+mod verify;
 mod watch;
 
 use std::{process::ExitCode, time::SystemTime};

@@ -308,7 +308,22 @@ impl Snapshot {
         Ok(parts.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
+    /// Whether all of it is as it was written.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn check(&self) -> Result<(), SnapshotError> {
+        let vehicles = self.index.vehicles.iter().map(|(_, _, place)| place);
+        let mut places = self.index.parts.iter().map(|(_, place)| place).chain(vehicles);
+        places.try_for_each(|place| self.bytes(place).map(|_| ()))
+    }
+
     fn read<T: DeserializeOwned>(&self, place: &Place) -> Result<T, SnapshotError> {
+        let damaged = |problem: String| SnapshotError::Damaged { path: self.path.clone(), problem };
+        self.bytes(place)?.value().map_err(damaged)
+    }
+
+    fn bytes(&self, place: &Place) -> Result<Part, SnapshotError> {
         let damaged = |problem: String| SnapshotError::Damaged { path: self.path.clone(), problem };
         let read = self.disk.read_at(&self.path, place.offset, place.bytes);
         let bytes = read.map_err(io_error("read", &self.path))?;
@@ -316,7 +331,7 @@ impl Snapshot {
             let Range { start, end } = place.offset..place.offset + place.bytes as u64;
             return Err(damaged(format!("bytes {start} to {end} are not what was written")));
         }
-        Part(bytes).value().map_err(damaged)
+        Ok(Part(bytes))
     }
 }
 

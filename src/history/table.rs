@@ -1,11 +1,12 @@
 //! Sealed and open segments as one table.
 
 use std::{
+    collections::{HashMap, HashSet},
     future,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use datafusion::{
@@ -15,15 +16,20 @@ use datafusion::{
     datasource::{
         TableType,
         listing::PartitionedFile,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{
+            FileGroup, FileScanConfigBuilder, ParquetSource,
+            parquet::{DefaultParquetFileReaderFactory, ParquetFileReaderFactory},
+        },
         source::DataSourceExec,
     },
     error::{DataFusionError, Result},
     execution::{SendableRecordBatchStream, TaskContext, object_store::ObjectStoreUrl},
     logical_expr::{BinaryExpr, Expr, Operator, TableProviderFilterPushDown, utils::conjunction},
     object_store,
+    parquet::arrow::async_reader::AsyncFileReader,
     physical_plan::{
         ExecutionPlan,
+        metrics::ExecutionPlanMetricsSet,
         stream::RecordBatchStreamAdapter,
         streaming::{PartitionStream, StreamingTableExec},
         union::UnionExec,
@@ -37,13 +43,14 @@ const DAY_MS: i64 = 86_400_000;
 
 /// Every record of the journal in `dir`, which need not exist yet. Each query sees the files as they are then.
 pub fn journal_table(dir: &Path) -> Arc<dyn TableProvider> {
-    Arc::new(JournalTable { dir: dir.into(), schema: journal::schema() })
+    Arc::new(JournalTable { dir: dir.into(), schema: journal::schema(), checked: Arc::default() })
 }
 
 #[derive(Debug)]
 struct JournalTable {
     dir: PathBuf,
     schema: SchemaRef,
+    checked: Arc<Mutex<HashSet<object_store::path::Path>>>,
 }
 
 type Planned<'a> = Pin<Box<dyn Future<Output = Result<Arc<dyn ExecutionPlan>>> + Send + 'a>>;
@@ -91,31 +98,38 @@ impl JournalTable {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let catalogue = Catalogue::of(&self.dir).map_err(|error| DataFusionError::External(error.into()))?;
         let days = days_asked(filters);
-        let sealed = catalogue.sealed.iter().filter(|file| file.day.is_none_or(|day| days.contains(&day)));
-        let files = sealed.map(partitioned_file).collect::<Result<Vec<_>>>()?;
+        let mut sealed = catalogue.sealed;
+        sealed.retain(|file| file.day.is_none_or(|day| days.contains(&day)));
         let open = self.open_plan(catalogue.open, projection, limit)?;
-        if files.is_empty() {
+        if sealed.is_empty() {
             return Ok(open);
         }
-        let sealed = self.sealed_plan(state, files, projection, filters, limit)?;
+        let sealed = self.sealed_plan(state, sealed, projection, filters, limit)?;
         UnionExec::try_new(vec![sealed, open])
     }
 
     fn sealed_plan(
         &self,
         state: &dyn Session,
-        files: Vec<PartitionedFile>,
+        files: Vec<SealedFile>,
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let mut source = ParquetSource::new(self.schema());
+        let url = ObjectStoreUrl::local_filesystem();
+        let readers = CheckedReaders {
+            inner: DefaultParquetFileReaderFactory::new(state.runtime_env().object_store(&url)?),
+            files: files.iter().map(|file| Ok((location(file)?, file.clone()))).collect::<Result<_>>()?,
+            checked: Arc::clone(&self.checked),
+        };
+        let files = files.iter().map(partitioned_file).collect::<Result<Vec<_>>>()?;
+        let mut source = ParquetSource::new(self.schema()).with_parquet_file_reader_factory(Arc::new(readers));
         if let Some(filter) = conjunction(filters.iter().cloned()) {
             let schema = DFSchema::try_from(self.schema())?;
             source = source.with_predicate(state.create_physical_expr(filter, &schema)?);
         }
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_projection_indices(projection.cloned())?
             .with_limit(limit)
@@ -136,13 +150,52 @@ impl JournalTable {
     }
 }
 
-fn partitioned_file(file: &SealedFile) -> Result<PartitionedFile> {
+fn location(file: &SealedFile) -> Result<object_store::path::Path> {
     let path = std::path::absolute(&file.path)?;
-    let location = object_store::path::Path::from_absolute_path(path)
-        .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))?;
+    object_store::path::Path::from_absolute_path(path)
+        .map_err(|error| DataFusionError::ObjectStore(Box::new(error.into())))
+}
+
+fn partitioned_file(file: &SealedFile) -> Result<PartitionedFile> {
     let mut partitioned = PartitionedFile::new("", file.bytes);
-    partitioned.object_meta.location = location;
+    partitioned.object_meta.location = location(file)?;
     Ok(partitioned)
+}
+
+/// Opens sealed files, each once it is known to be what was sealed.
+#[derive(Debug)]
+struct CheckedReaders {
+    inner: DefaultParquetFileReaderFactory,
+    files: HashMap<object_store::path::Path, SealedFile>,
+    /// Those that were; names are never used twice.
+    checked: Arc<Mutex<HashSet<object_store::path::Path>>>,
+}
+
+impl CheckedReaders {
+    fn check(&self, location: &object_store::path::Path) -> Result<()> {
+        let checked = || self.checked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(file) = self.files.get(location).filter(|_| !checked().contains(location)) else { return Ok(()) };
+        match file.check() {
+            // Of a file that has gone meanwhile the reader speaks.
+            Err(error) if !error.is_missing() => return Err(DataFusionError::External(error.into())),
+            _ => {}
+        }
+        checked().insert(location.clone());
+        Ok(())
+    }
+}
+
+impl ParquetFileReaderFactory for CheckedReaders {
+    fn create_reader(
+        &self,
+        partition_index: usize,
+        file: PartitionedFile,
+        metadata_size_hint: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> Result<Box<dyn AsyncFileReader + Send>> {
+        self.check(&file.object_meta.location)?;
+        self.inner.create_reader(partition_index, file, metadata_size_hint, metrics)
+    }
 }
 
 /// The UTC days that rows may lie on for all `filters` to hold, as far as comparisons of `event_time` with a constant tell.

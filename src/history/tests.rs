@@ -64,6 +64,24 @@ async fn count(dir: &TempDir, query: &str) -> i64 {
     batches[0].column(0).as_primitive::<Int64Type>().value(0)
 }
 
+/// A flipped bit made a row another truck's, and the answer said nothing of it.
+#[tokio::test]
+async fn what_is_no_longer_what_was_sealed_is_refused_and_other_days_are_answered() {
+    let dir = TempDir::new().unwrap();
+    journal(&dir);
+    let first = crate::journal::Catalogue::of(dir.path()).unwrap().sealed.remove(0);
+    let bytes = std::fs::read(&first.path).unwrap();
+    for at in (0..bytes.len()).step_by(bytes.len() / 40) {
+        let mut flipped = bytes.clone();
+        flipped[at] ^= 1 << (at % 8);
+        std::fs::write(&first.path, flipped).unwrap();
+        let error = sql(dir.path(), "select count(distinct source_id) from journal").await.unwrap_err().to_string();
+        assert!(error.contains("it is not what was sealed") && error.contains("day=2026-03-01"), "{at}: {error}");
+        let later = "select count(*) from journal where event_time >= timestamp '2026-03-02T00:00:00Z'";
+        assert_eq!(count(&dir, later).await, 96);
+    }
+}
+
 #[tokio::test]
 async fn sql_gives_the_rows_that_reading_gives() {
     let dir = TempDir::new().unwrap();

@@ -16,12 +16,15 @@
 //! The mark is 16 random bytes, the same in all frames of a file; numbers begin at 0. So what comes after a broken frame is found,
 //! and how many messages it was is known. (Files of earlier versions have neither; they are read up to what is broken.)
 //!
+//! While a file waits, `journal/aside-….waits` says so: one that has gone without being judged is missed at the next start.
+//!
 //! A file goes when all of it has been read and kept in the journal. After a crash the rest of a file may be read twice, as a broker
 //! sends twice what it was not told is kept: admission tells the repetition. A file is never written on by another process, nor
 //! once it is being read. One in which something cannot be read is kept as `.raw.damaged`.
 
 use std::{
     collections::VecDeque,
+    io, mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -46,6 +49,10 @@ pub struct Aside {
 pub struct Backlog {
     disk: Arc<dyn Disk>,
     dir: PathBuf,
+    /// The journal's: what waits is noted there.
+    journal: PathBuf,
+    /// Files that should wait and are not there.
+    missing: Vec<PathBuf>,
     /// Oldest first; the last may be the one being written.
     files: VecDeque<AsideFile>,
     writer: Option<Writer>,
@@ -54,8 +61,6 @@ pub struct Backlog {
     reading: Option<Reading>,
     /// Files that were read to the end and may go once what was read is kept elsewhere; whether they are damaged.
     read: Vec<(PathBuf, bool)>,
-    /// Places where something could not be read, since it was opened.
-    damages: u64,
 }
 
 /// The file that is written.
@@ -94,15 +99,15 @@ const HEAD: usize = 4 + 4 + Mark::BYTES + 4 + 2 + 2;
 const FILE_BYTES: u64 = 16 << 20;
 
 impl Backlog {
-    /// Opens what is in `dir`; the caller holds the journal's lock.
+    /// Opens what is in `dir`; the caller holds the lock of the journal in `journal`.
     ///
     /// # Errors
     /// When the folder cannot be made or listed.
-    pub fn open(dir: &Path) -> Result<Self, JournalError> {
-        Self::open_on(Arc::new(FileSystem), dir)
+    pub fn open(dir: &Path, journal: &Path) -> Result<Self, JournalError> {
+        Self::open_on(Arc::new(FileSystem), dir, journal)
     }
 
-    pub(super) fn open_on(disk: Arc<dyn Disk>, dir: &Path) -> Result<Self, JournalError> {
+    pub(super) fn open_on(disk: Arc<dyn Disk>, dir: &Path, journal: &Path) -> Result<Self, JournalError> {
         disk.create_dir(dir).map_err(|error| JournalError::io("create", dir, error))?;
         if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
             disk.sync_dir(parent).map_err(|error| JournalError::io("sync", parent, error))?;
@@ -114,16 +119,33 @@ impl Backlog {
             next_number = next_number.max(number + 1);
             files.push_back(AsideFile { path: dir.join(&entry.name), bytes: entry.bytes });
         }
+        let mut missing = Vec::new();
+        for number in noted(&*disk, journal)? {
+            next_number = next_number.max(number + 1);
+            let path = path_of(dir, number);
+            if files.iter().all(|file| file.path != path) {
+                missing.push(path);
+                // Said once.
+                let note = note_of(journal, number);
+                disk.remove(&note).map_err(|error| JournalError::io("remove", note, error))?;
+            }
+        }
         Ok(Self {
             disk,
             dir: dir.into(),
+            journal: journal.into(),
+            missing,
             files,
             writer: None,
             next_number,
             reading: None,
             read: Vec::new(),
-            damages: 0,
         })
+    }
+
+    /// Files that should wait and are not there: what was in them is lost.
+    pub fn missing(&self) -> &[PathBuf] {
+        &self.missing
     }
 
     /// Whether nothing waits.
@@ -183,10 +205,14 @@ impl Backlog {
     }
 
     fn begin(&mut self) -> Result<Writer, JournalError> {
-        let path = self.dir.join(format!("aside-{:020}.raw", self.next_number));
+        let path = path_of(&self.dir, self.next_number);
         let create = || Ok((Mark::random()?, self.disk.create(&path)?));
         let (mark, file) = create().map_err(|error| JournalError::io("create", &path, error))?;
         self.disk.sync_dir(&self.dir).map_err(|error| JournalError::io("sync", &self.dir, error))?;
+        // Noted once it is there, and no longer before it goes.
+        let note = note_of(&self.journal, self.next_number);
+        let noted = self.disk.create(&note).and_then(|_| self.disk.sync_dir(&self.journal));
+        noted.map_err(|error| JournalError::io("create", note, error))?;
         self.next_number += 1;
         self.files.push_back(AsideFile { path, bytes: 0 });
         Ok(Writer { file, mark, number: 0 })
@@ -223,8 +249,8 @@ impl Backlog {
                 continue;
             }
             if reading.at < reading.content.len() {
-                self.damages += 1;
-                reading.pass_over(&file.path);
+                let problem = reading.pass_over(&file.path);
+                tracing::error!("messages put aside are lost: {problem}; the file is kept as .damaged");
                 continue;
             }
             let is_damaged = reading.is_damaged;
@@ -236,20 +262,61 @@ impl Backlog {
 
     /// What was read is kept elsewhere: files that were read whole go, damaged ones are put aside.
     pub fn forget(&mut self) {
-        for (path, is_damaged) in self.read.drain(..) {
-            let gone = match is_damaged {
+        for (path, is_damaged) in mem::take(&mut self.read) {
+            let gone = self.forget_note(&path).and_then(|()| match is_damaged {
                 true => disk::put_aside(&*self.disk, &path).map(|_| ()),
                 false => self.disk.remove(&path),
-            };
+            });
             if let Err(error) = gone {
                 tracing::warn!(path = %path.display(), %error, "a file that was read stays; it is read again after the next start");
             }
         }
     }
 
-    /// In how many places something could not be read, since it was opened.
-    pub fn damages(&self) -> u64 {
-        self.damages
+    fn forget_note(&self, path: &Path) -> io::Result<()> {
+        let number = path.file_name().and_then(|name| number_of(name.to_str()?));
+        match number.map(|number| self.disk.remove(&note_of(&self.journal, number))) {
+            Some(Ok(())) => self.disk.sync_dir(&self.journal),
+            // An earlier version wrote it.
+            Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks through what waits in `dir`: how many messages, and what is damaged, a line each. Nothing is changed.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn verify(dir: &Path, journal: &Path) -> Result<(usize, Vec<String>), JournalError> {
+        let (mut messages, mut problems) = (0, Vec::new());
+        for number in noted(&FileSystem, journal)? {
+            let (path, note) = (path_of(dir, number), note_of(journal, number));
+            // A note goes before its file.
+            if !path.exists() && note.exists() {
+                problems.push(format!("{}: it is not there, and was not judged", path.display()));
+            }
+        }
+        let names = FileSystem.list(dir).map_err(|error| JournalError::io("list", dir, error))?;
+        for entry in names.iter().filter(|entry| number_of(&entry.name).is_some()) {
+            let path = dir.join(&entry.name);
+            let content = match FileSystem.read(&path) {
+                // It was judged meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                content => content.map_err(|error| JournalError::io("read", &path, error))?,
+            };
+            let mut reading = Reading::of(content);
+            while reading.at < reading.content.len() {
+                match reading.frame_at(reading.at) {
+                    Some((_, length)) => {
+                        reading.at += length;
+                        reading.number += 1;
+                        messages += 1;
+                    }
+                    None => problems.push(reading.pass_over(&path)),
+                }
+            }
+        }
+        Ok((messages, problems))
     }
 }
 
@@ -280,8 +347,8 @@ impl Reading {
         (self.mark.is_none() || number == self.number).then_some((message, length))
     }
 
-    /// Goes on after what is broken: at the next message that bears the mark and a later number, else at the end.
-    fn pass_over(&mut self, path: &Path) {
+    /// Goes on after what is broken, at the next message that bears the mark and a later number, else at the end; says what it was.
+    fn pass_over(&mut self, path: &Path) -> String {
         let (begin, first) = (self.at, self.number);
         let later = |at: usize| {
             let (number, ..) = unframe(&self.content[at..], self.mark)?;
@@ -293,14 +360,28 @@ impl Reading {
         let (path, bytes) = (path.display(), self.at - begin);
         match found {
             Some((_, number)) => {
-                let messages = number - first;
-                tracing::error!(%path, begin, bytes, messages, "messages put aside are damaged and lost; the file is kept as .damaged");
+                format!("{path}: {} messages, {bytes} bytes from {begin} on, are damaged", number - first)
             }
-            None => {
-                tracing::error!(%path, begin, bytes, "the rest of a file of messages put aside cannot be read: damaged, or cut off by a crash and never acknowledged; the file is kept as .damaged");
-            }
+            None => format!(
+                "{path}: the last {bytes} bytes cannot be read: damaged, or cut off by a crash and never acknowledged"
+            ),
         }
     }
+}
+
+fn path_of(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("aside-{number:020}.raw"))
+}
+
+fn note_of(journal: &Path, number: u64) -> PathBuf {
+    journal.join(format!("aside-{number:020}.waits"))
+}
+
+/// The numbers of the files that should wait.
+fn noted(disk: &dyn Disk, journal: &Path) -> Result<Vec<u64>, JournalError> {
+    let entries = disk.list(journal).map_err(|error| JournalError::io("list", journal, error))?;
+    let number = |name: &str| name.strip_prefix("aside-")?.strip_suffix(".waits")?.parse().ok();
+    Ok(entries.iter().filter_map(|entry| number(&entry.name)).collect())
 }
 
 fn number_of(name: &str) -> Option<u64> {
@@ -385,7 +466,12 @@ mod tests {
     }
 
     fn open(sim: &Sim) -> Backlog {
-        Backlog::open_on(Arc::new(sim.clone()), Path::new("/backlog")).expect("it opens")
+        sim.create_dir(Path::new("/journal")).expect("a folder");
+        sim.sync_dir(Path::new("/")).expect("it is there");
+        let backlog =
+            Backlog::open_on(Arc::new(sim.clone()), Path::new("/backlog"), Path::new("/journal")).expect("it opens");
+        assert!(backlog.missing().is_empty(), "{:?}", backlog.missing());
+        backlog
     }
 
     #[test]
@@ -483,7 +569,6 @@ mod tests {
             let found = taken(&mut backlog, usize::MAX);
             let lost: Vec<u32> = (0..42).filter(|number| !found.contains(number)).collect();
             assert!(lost.len() <= 1 && found.is_sorted(), "byte {at}: {lost:?} lost");
-            assert_eq!(backlog.damages(), lost.len() as u64, "byte {at}");
             backlog.forget();
             let left = sim.paths();
             let aside = left.iter().filter(|path| path.to_str().unwrap().ends_with(".raw.damaged")).count();
@@ -533,6 +618,8 @@ mod tests {
         file.append(&as_of_old(5, &[5; 50])[..20]).unwrap();
         let mut backlog = open(&sim);
         let found: Vec<u16> = backlog.next(usize::MAX).unwrap().iter().map(|one| one.inlet).collect();
-        assert_eq!((found, backlog.damages()), (vec![0, 1, 2, 3, 4], 1));
+        assert_eq!(found, [0, 1, 2, 3, 4]);
+        backlog.forget();
+        assert_eq!(sim.paths(), [path.with_extension("raw.damaged")]);
     }
 }

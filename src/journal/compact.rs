@@ -15,6 +15,7 @@ use std::{collections::BTreeSet, ops::Range, path::Path, sync::atomic::Ordering:
 use super::{
     JournalError, columns,
     disk::Disk,
+    inventory::What,
     layout::{self, Catalogue, SealedFile},
     seal::{Sealer, tables},
     sealed::{self, About},
@@ -85,7 +86,7 @@ impl Sealer {
                 || files.iter().map(|file| file.bytes).sum::<u64>() > bytes;
             let about = match is_large {
                 true => None,
-                false => match self.about(&files) {
+                false => match self.whole(&files) {
                     // What can't be read parts its neighbours, too.
                     Err(JournalError::Damaged { .. }) => None,
                     about => Some(about?),
@@ -107,6 +108,12 @@ impl Sealer {
             group = next.into_iter().collect();
         }
         Ok(merged)
+    }
+
+    /// What is said of a segment whose files are all as they were sealed.
+    fn whole(&self, files: &[SealedFile]) -> Result<About, JournalError> {
+        files.iter().try_for_each(|file| sealed::bytes(&*self.disk, file).map(|_| ()))?;
+        self.about(files)
     }
 
     /// Merges them; when one of them can't be read, they stay as they are for good.
@@ -132,7 +139,7 @@ impl Sealer {
         let last_recv = group.iter().map(|piece| piece.about.last_recv).max().unwrap_or_default();
         let mut batches = Vec::new();
         for file in group.iter().flat_map(|piece| &piece.files) {
-            batches.extend(sealed::read(&*self.disk, &file.path)?);
+            batches.extend(sealed::read(&*self.disk, file)?);
         }
         check(&batches, &range, &oldest.files)?;
         let files = tables(&batches, range.start, Some(range.end), About { end: range.end, last_recv })?;
@@ -141,11 +148,7 @@ impl Sealer {
         let marked =
             self.disk.create(&mark).and_then(|mut file| file.sync()).and_then(|()| self.disk.sync_dir(&self.dir));
         marked.map_err(|error| JournalError::io("write", &mark, error))?;
-        for file in &files {
-            self.write(file)?;
-        }
-        let history = layout::history_dir(&self.dir);
-        self.disk.sync_dir(&history).map_err(|error| JournalError::io("sync", history, error))?;
+        self.write_all(&files, What::Merged, range.start)?;
         forget(&*self.disk, &self.dir, &range)?;
         tracing::debug!(from = range.start, to = range.end, segments = group.len(), "history merged");
         group.iter().try_for_each(|piece| self.remove(&piece.files))

@@ -44,7 +44,7 @@ impl JournalError {
     }
 
     /// Whether the file was simply not there.
-    pub(super) fn is_missing(&self) -> bool {
+    pub fn is_missing(&self) -> bool {
         matches!(self, Self::Io { cause, .. } if cause.kind() == io::ErrorKind::NotFound)
     }
 }

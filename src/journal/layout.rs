@@ -14,6 +14,7 @@ use super::{
     JournalError, columns,
     disk::{Disk, Entry, FileSystem},
     frame::Scan,
+    inventory::Inventory,
     sealed,
 };
 use crate::model::Time;
@@ -164,7 +165,7 @@ impl OpenSegment {
         let catalogue = Catalogue::on(&self.disk, &self.dir)?;
         let mut batches = Vec::new();
         for file in catalogue.sealed.iter().filter(|file| file.may_hold(self.first)) {
-            for batch in sealed::read(&*self.disk, &file.path)? {
+            for batch in sealed::read(&*self.disk, file)? {
                 // Of what was merged with others since, its own rows.
                 batches.push(columns::within(&batch, self.first..self.end.unwrap_or(u64::MAX))?);
             }
@@ -184,9 +185,24 @@ pub struct SealedFile {
     pub day: Option<i64>,
     pub path: PathBuf,
     pub bytes: u64,
+    /// As the inventory has it; `None`: it is not listed yet.
+    pub sha256: Option<String>,
 }
 
 impl SealedFile {
+    /// As the inventory names it.
+    pub fn listed_path(&self, dir: &Path) -> String {
+        self.path.strip_prefix(history_dir(dir)).unwrap_or(&self.path).to_string_lossy().into_owned()
+    }
+
+    /// Looks whether the file on this machine's disk is still what was sealed.
+    ///
+    /// # Errors
+    /// [`JournalError::Damaged`] when it is not; or the disk's answer.
+    pub fn check(&self) -> Result<(), JournalError> {
+        sealed::bytes(&FileSystem, self).map(|_| ())
+    }
+
     /// Whether it may have rows of the segment that began at `first`.
     fn may_hold(&self, first: u64) -> bool {
         match self.merged_end {
@@ -225,7 +241,13 @@ impl Catalogue {
         for _ in 0..LISTINGS {
             let again = Listing::of(&**disk, dir)?;
             if again.names().eq(listing.names()) {
-                return Ok(again.catalogue(disk, dir));
+                let mut catalogue = again.catalogue(disk, dir);
+                // Read after the listing: what counts is listed by then.
+                let inventory = Inventory::read(&**disk, dir)?;
+                for file in &mut catalogue.sealed {
+                    file.sha256 = inventory.digest(dir, file);
+                }
+                return Ok(catalogue);
             }
             listing = again;
         }
@@ -307,7 +329,7 @@ impl Listing {
                     Some((first, merged_end))
                         if counts((first, merged_end)) && (merged_end.is_some() || !is_replaced(first)) =>
                     {
-                        sealed.push(SealedFile { first, merged_end, day, path, bytes: file.bytes });
+                        sealed.push(SealedFile { first, merged_end, day, path, bytes: file.bytes, sha256: None });
                     }
                     Some(_) => debris.push(path),
                     None if file.name.ends_with(".tmp") => debris.push(path),

@@ -163,8 +163,8 @@ impl Records {
         for file in files {
             self.path.clone_from(&file.path);
             let read = match &self.devices {
-                None => sealed::read(&*self.disk, &file.path).map(|read| (read, Vec::new())),
-                Some(devices) => sealed::read_of(&*self.disk, &file.path, devices),
+                None => sealed::read(&*self.disk, file).map(|read| (read, Vec::new())),
+                Some(devices) => sealed::read_of(&*self.disk, file, devices),
             };
             let added = read.and_then(|(read, others)| {
                 order.extend(others.into_iter().map(|position| (position, None)));

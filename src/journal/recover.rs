@@ -6,7 +6,8 @@ use super::{
     JournalError, compact,
     disk::{self, Disk},
     frame::Scan,
-    layout::{Catalogue, OpenSegment},
+    inventory::{self, Inventory},
+    layout::{self, Catalogue, OpenSegment},
     sealed,
 };
 
@@ -21,14 +22,17 @@ pub struct Recovered {
     pub next_position: u64,
     /// Positions that were kept once and can't be read any more: damage.
     pub lost: Vec<Range<u64>>,
+    /// Sealed files that are listed and not there, and what is wrong with the inventory itself.
+    pub missing: Vec<String>,
 }
 
 /// Cuts the torn tail of the last segment, removes what an unfinished seal left, and finds the next position.
-pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Recovered, JournalError> {
+pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Recovered, Inventory), JournalError> {
     let catalogue = Catalogue::on(disk, dir)?;
     compact::clear(&**disk, dir, &catalogue)?;
     let mut found = Recovered { segments: catalogue.open.len(), ..Recovered::default() };
-    found.next_position = sealed_end(&**disk, &catalogue)?;
+    let inventory = found.inventory(&**disk, dir, &catalogue)?;
+    found.next_position = sealed_end(&**disk, &catalogue, &inventory)?;
     let last = catalogue.open.last().map(|segment| segment.first);
     for segment in &catalogue.open {
         found.take(&**disk, segment, last == Some(segment.first))?;
@@ -37,18 +41,43 @@ pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<Recovered, Jou
         found.reach(first);
     }
     say(&found, dir);
-    Ok(found)
+    Ok((found, inventory))
 }
 
-/// Where the newest sealed segment ends.
-fn sealed_end(disk: &dyn Disk, catalogue: &Catalogue) -> Result<u64, JournalError> {
+/// Where the newest sealed segment ends; the inventory knows it, should the file be damaged or gone.
+fn sealed_end(disk: &dyn Disk, catalogue: &Catalogue, inventory: &Inventory) -> Result<u64, JournalError> {
+    let listed = inventory.end();
     match catalogue.sealed.last() {
-        Some(file) => Ok(sealed::about(disk, &file.path)?.end),
-        None => Ok(catalogue.open.first().map_or(0, |segment| segment.first)),
+        Some(file) if inventory.about(file).is_none() => Ok(sealed::about(disk, file)?.end.max(listed)),
+        None if listed == 0 => Ok(catalogue.open.first().map_or(0, |segment| segment.first)),
+        _ => Ok(listed),
     }
 }
 
 impl Recovered {
+    /// The inventory, without what no longer counts; what is missing is named.
+    fn inventory(&mut self, disk: &dyn Disk, dir: &Path, catalogue: &Catalogue) -> Result<Inventory, JournalError> {
+        let mut inventory = Inventory::read(disk, dir)?;
+        if let Some(problem) = &inventory.problem {
+            let path = inventory::path(dir);
+            let aside = disk::put_aside(disk, &path).map_err(|error| JournalError::io("rename", &path, error))?;
+            tracing::error!(path = %aside.display(), problem, "the inventory of sealed files is damaged: what follows is listed anew, the file is kept");
+            self.missing.push(format!("{}: {problem}", path.display()));
+        }
+        inventory.settle(catalogue);
+        let mut missing = Vec::new();
+        for (positions, file) in inventory.missing(dir, catalogue) {
+            missing.push(file.path.clone());
+            let path = layout::history_dir(dir).join(&file.path);
+            tracing::error!(path = %path.display(), from = positions.start, to = positions.end, "a sealed file is missing: its part of these positions is lost");
+            self.missing.push(format!("{}: it is not there", path.display()));
+        }
+        if inventory.problem.is_some() {
+            inventory.forget(&missing);
+        }
+        Ok(inventory)
+    }
+
     fn take(&mut self, disk: &dyn Disk, segment: &OpenSegment, is_last: bool) -> Result<(), JournalError> {
         let path = segment.path();
         let data = disk.read(&path).map_err(|error| JournalError::io("read", &path, error))?;

@@ -17,10 +17,11 @@ use super::{
     JournalError, JournalSettings,
     columns::{self, Columns},
     disk::{self, Disk},
+    inventory::{self, Inventory, What},
     layout::{self, Catalogue, DAY_MS, OpenSegment, SealedFile},
     sealed::{self, About},
 };
-use crate::model::{Time, limits};
+use crate::model::{FileDigest, Time, limits};
 
 /// Stands for the partition `older` among days since 1970: before any that a time can have.
 const OLDER: i32 = i32::MIN;
@@ -48,11 +49,14 @@ pub(super) struct Sealer {
     pub(super) settings: JournalSettings,
     /// Segments that begin before this are merged, or will not be.
     pub(super) settled: AtomicU64,
+    /// `None` after a failure: the next line begins a new file.
+    inventory: Mutex<Option<inventory::Writer>>,
 }
 
 impl Sealer {
-    pub fn new(disk: Arc<dyn Disk>, dir: &Path, settings: &JournalSettings) -> Self {
-        Self { disk, dir: dir.into(), settings: settings.clone(), settled: AtomicU64::new(0) }
+    pub fn new(disk: Arc<dyn Disk>, dir: &Path, settings: &JournalSettings, inventory: inventory::Writer) -> Self {
+        let inventory = Mutex::new(Some(inventory));
+        Self { disk, dir: dir.into(), settings: settings.clone(), settled: AtomicU64::new(0), inventory }
     }
 
     /// Seals every segment that begins before `below`, oldest first, then lets go what is too old or too much, and merges
@@ -66,6 +70,10 @@ impl Sealer {
                 progress.failed = 1;
                 tracing::warn!(%error, "a journal segment could not be sealed; it stays as it is");
             }
+        }
+        if let Err(error) = self.list_old() {
+            progress.failed += 1;
+            tracing::warn!(%error, "sealed files could not be put into the inventory");
         }
         match self.retire() {
             Ok(retired) => progress.retired = retired,
@@ -115,13 +123,7 @@ impl Sealer {
             }
             None => Vec::new(),
         };
-        for file in &files {
-            self.write(file)?;
-        }
-        if !files.is_empty() {
-            let history = layout::history_dir(&self.dir);
-            self.disk.sync_dir(&history).map_err(|error| JournalError::io("sync", history, error))?;
-        }
+        self.write_all(&files, What::Sealed, segment.first)?;
         self.let_go(&path, content.damaged > 0)
     }
 
@@ -136,7 +138,61 @@ impl Sealer {
         gone.map_err(|error| JournalError::io("remove", path, error))
     }
 
-    pub(super) fn write(&self, file: &Table) -> Result<(), JournalError> {
+    /// The files of a segment and their line in the inventory, all durable.
+    pub(super) fn write_all(&self, files: &[Table], what: What, first: u64) -> Result<(), JournalError> {
+        let Some(about) = files.first().map(|file| file.about) else { return Ok(()) };
+        let listed = files.iter().map(|file| self.write(file)).collect::<Result<_, _>>()?;
+        let history = layout::history_dir(&self.dir);
+        self.disk.sync_dir(&history).map_err(|error| JournalError::io("sync", history, error))?;
+        self.list(what, first, about, listed)
+    }
+
+    /// Writes a line of the inventory.
+    fn list(&self, what: What, first: u64, about: About, files: Vec<FileDigest>) -> Result<(), JournalError> {
+        let mut held = self.inventory.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut writer = match held.take() {
+            Some(writer) => writer,
+            // A line could not be written: the file is not written on.
+            None => {
+                let mut inventory = Inventory::read(&*self.disk, &self.dir)?;
+                inventory.settle(&Catalogue::on(&self.disk, &self.dir)?);
+                inventory::Writer::begin(&*self.disk, &self.dir, &inventory)?
+            }
+        };
+        writer.append(what, first, about, files)?;
+        *held = Some(writer);
+        Ok(())
+    }
+
+    /// Lists files that an earlier version sealed, some at a time.
+    fn list_old(&self) -> Result<(), JournalError> {
+        let mut bytes = 0;
+        for (first, files) in Catalogue::on(&self.disk, &self.dir)?.sealed_segments() {
+            if files.iter().any(|file| file.sha256.is_some()) {
+                continue;
+            }
+            let what = if files.iter().any(|file| file.merged_end.is_some()) { What::Merged } else { What::Sealed };
+            let (mut listed, mut about) = (Vec::new(), Ok(None));
+            for file in &files {
+                let content = sealed::bytes(&*self.disk, file)?;
+                let (path, sha256) = (file.listed_path(&self.dir), inventory::sha256(&content));
+                listed.push(FileDigest { path, bytes: content.len() as u64, sha256 });
+                about = about.and_then(|_| sealed::about(&*self.disk, file).map(Some));
+                bytes += content.len() as u64;
+            }
+            match about {
+                Ok(Some(about)) => self.list(what, first, about, listed)?,
+                Ok(None) => {}
+                Err(error) => tracing::error!(%error, "a sealed file that is not in the inventory cannot be read"),
+            }
+            if bytes >= limits::LIST_BYTES {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, file: &Table) -> Result<FileDigest, JournalError> {
         let day = layout::history_dir(&self.dir).join(layout::day_dir(file.day));
         let path = day.join(&file.name);
         let aside = day.join(format!("{}.tmp", file.name));
@@ -149,7 +205,13 @@ impl Sealer {
             self.disk.rename(&aside, &path)?;
             self.disk.sync_dir(&day)
         };
-        write().map_err(|error| {
+        let day_name = layout::day_dir(file.day);
+        let listed = FileDigest {
+            path: format!("{day_name}/{}", file.name),
+            bytes: bytes.len() as u64,
+            sha256: inventory::sha256(&bytes),
+        };
+        write().map(|()| listed).map_err(|error| {
             // It counts as nothing; the next start removes it when this can't.
             let _ = self.disk.remove(&aside);
             JournalError::io("write", path, error)
@@ -170,6 +232,7 @@ impl Sealer {
             if !is_old && bytes <= self.settings.keep_bytes {
                 break;
             }
+            self.list(What::Removed, *first, about, Vec::new())?;
             self.remove(files)?;
             bytes -= files.iter().map(|file| file.bytes).sum::<u64>();
             retired += 1;
@@ -184,8 +247,9 @@ impl Sealer {
     }
 
     pub(super) fn about(&self, files: &[SealedFile]) -> Result<About, JournalError> {
+        let inventory = Inventory::read(&*self.disk, &self.dir)?;
         match files.first() {
-            Some(file) => sealed::about(&*self.disk, &file.path),
+            Some(file) => inventory.about(file).map_or_else(|| sealed::about(&*self.disk, file), Ok),
             None => Ok(About { end: 0, last_recv: Time::default() }),
         }
     }

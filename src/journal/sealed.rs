@@ -20,7 +20,7 @@ use datafusion::{
     },
 };
 
-use super::{JournalError, columns, disk::Disk, read::Devices};
+use super::{JournalError, columns, disk::Disk, inventory, layout::SealedFile, read::Devices};
 use crate::model::Time;
 
 /// The `bytes::Bytes` that Parquet reads from, by the way on which DataFusion re-exports it.
@@ -73,6 +73,16 @@ fn properties(about: About) -> Result<WriterProperties, ParquetError> {
     Ok(properties.build())
 }
 
+/// The bytes of a file, which must be those that were sealed.
+pub(super) fn bytes(disk: &dyn Disk, file: &SealedFile) -> Result<Vec<u8>, JournalError> {
+    let bytes = disk.read(&file.path).map_err(|error| JournalError::io("read", &file.path, error))?;
+    if file.sha256.as_ref().is_none_or(|sealed| *sealed == inventory::sha256(&bytes)) {
+        return Ok(bytes);
+    }
+    let problem = "it is not what was sealed: its SHA-256 is another than the inventory's".to_owned();
+    Err(JournalError::Damaged { path: file.path.clone(), problem })
+}
+
 /// A file of which is not known yet what is wanted.
 struct Opened<'a> {
     path: &'a Path,
@@ -81,8 +91,9 @@ struct Opened<'a> {
 }
 
 impl<'a> Opened<'a> {
-    fn of(disk: &dyn Disk, path: &'a Path) -> Result<Self, JournalError> {
-        let data = Bytes::from(disk.read(path).map_err(|error| JournalError::io("read", path, error))?);
+    fn of(disk: &dyn Disk, file: &'a SealedFile) -> Result<Self, JournalError> {
+        let path = &*file.path;
+        let data = Bytes::from(bytes(disk, file)?);
         let metadata = ArrowReaderMetadata::load(&data, ArrowReaderOptions::new())
             .map_err(|error| JournalError::Damaged { path: path.into(), problem: error.to_string() })?;
         Ok(Self { path, data, metadata })
@@ -113,18 +124,18 @@ impl<'a> Opened<'a> {
 }
 
 /// All rows of a file, in the file's order, with the columns of this version.
-pub(super) fn read(disk: &dyn Disk, path: &Path) -> Result<Vec<RecordBatch>, JournalError> {
-    Opened::of(disk, path)?.rows(None)
+pub(super) fn read(disk: &dyn Disk, file: &SealedFile) -> Result<Vec<RecordBatch>, JournalError> {
+    Opened::of(disk, file)?.rows(None)
 }
 
 /// As [`read`], but of devices' reports only those of these; and the positions of the others. What no one wants is not unpacked:
 /// rows lie by source.
 pub(super) fn read_of(
     disk: &dyn Disk,
-    path: &Path,
+    file: &SealedFile,
     devices: &Devices,
 ) -> Result<(Vec<RecordBatch>, Vec<u64>), JournalError> {
-    let file = Opened::of(disk, path)?;
+    let file = Opened::of(disk, file)?;
     let whose = ProjectionMask::columns(file.metadata.parquet_schema(), columns::WHOSE);
     let (mut wanted, mut others) = (Vec::new(), Vec::new());
     for batch in file.batches(|builder| builder.with_projection(whose))? {
@@ -138,9 +149,9 @@ pub(super) fn read_of(
 }
 
 /// What a file says of its segment.
-pub(super) fn about(disk: &dyn Disk, path: &Path) -> Result<About, JournalError> {
-    let damaged = |problem: &str| JournalError::Damaged { path: path.into(), problem: problem.to_owned() };
-    let data = disk.read(path).map_err(|error| JournalError::io("read", path, error))?;
+pub(super) fn about(disk: &dyn Disk, file: &SealedFile) -> Result<About, JournalError> {
+    let damaged = |problem: &str| JournalError::Damaged { path: file.path.clone(), problem: problem.to_owned() };
+    let data = bytes(disk, file)?;
     let metadata = ParquetMetaDataReader::new()
         .parse_and_finish(&Bytes::from(data))
         .map_err(|error| damaged(&error.to_string()))?;

@@ -12,7 +12,7 @@ use super::{
     JournalError, JournalSettings, Records, columns,
     disk::{Disk, FileSystem},
     frame::Encoder,
-    layout,
+    inventory, layout,
     recover::{self, Recovered},
     seal::{Progress, Sealer, Seals},
     segment::Segment,
@@ -54,13 +54,14 @@ impl Journal {
             disk.sync_dir(parent).map_err(|error| JournalError::io("sync", parent, error))?;
         }
         let lock = disk.lock(dir).map_err(|error| JournalError::io("lock", dir, error))?;
-        let recovered = recover::recover(&disk, dir)?;
+        let (recovered, inventory) = recover::recover(&disk, dir)?;
+        let inventory = inventory::Writer::begin(&*disk, dir, &inventory)?;
         let mut encoder = Encoder::new()?;
         let next = recovered.next_position;
         // A segment is written by one process only: what an earlier one left is sealed, which writes and syncs it anew.
         // Its day is that of its first record, when that comes.
         let segment = Segment::create(&*disk, dir, next, 0, &mut encoder)?;
-        let sealer = Sealer::new(Arc::clone(&disk), dir, &settings);
+        let sealer = Sealer::new(Arc::clone(&disk), dir, &settings, inventory);
         let seals = Seals::start(sealer, background);
         seals.closed_below(next);
         let journal =

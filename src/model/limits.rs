@@ -16,6 +16,12 @@ pub const ASIDE_BYTES: usize = 2 << 10;
 pub const BACKLOG_SLICE_BYTES: usize = 1 << 20;
 /// Batches that wait for a shard when another slice is taken up. More: those that come would wait for them.
 pub const BACKLOG_SLICES: usize = 2;
+/// Sealed files of an earlier version that are put into the inventory at once, bytes. More: after the next seal.
+pub const LIST_BYTES: u64 = 1 << 30;
+/// How fast sealed files are read again to see whether they are what was sealed, bytes a second: a disk hardly notices.
+pub const SCRUB_BYTES_PER_S: u64 = 16 << 20;
+/// From the end of one pass over all of them to the next, seconds: a day.
+pub const SCRUB_EVERY_S: f64 = 86_400.0;
 /// What may be put aside, bytes. More: it is judged as it comes, and the broker holds the rest.
 pub const BACKLOG_BYTES: u64 = 8 << 30;
 /// Messages of one connection that are read and not yet acknowledged. Full: it waits, the broker holds the rest.

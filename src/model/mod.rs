@@ -4,6 +4,7 @@
 
 mod alert;
 mod cause;
+mod digest;
 mod dispatch;
 mod facts;
 mod jumps;
@@ -23,6 +24,7 @@ mod time;
 
 pub use alert::{Alert, AlertId, AlertState, Joined, Language, LocalText, Severity, Transition};
 pub(crate) use cause::wraps;
+pub use digest::FileDigest;
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
 pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, RowKind, Text, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};

@@ -515,6 +515,16 @@ impl Book {
         Ok(held)
     }
 
+    /// What SQLite finds wrong with the file, a line each; nothing when all is well.
+    ///
+    /// # Errors
+    /// When the database fails otherwise.
+    pub fn integrity(&self) -> Result<Vec<String>, RegistryError> {
+        let mut statement = self.db.prepare("pragma integrity_check")?;
+        let rows = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        Ok(rows.into_iter().filter(|row| row != "ok").collect())
+    }
+
     /// The number of the last batch; 0 before the first. It tells whether a snapshot is still the newest.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 //! units     last position and status
 //! outbox    messages not yet delivered, in order · refused  messages that no broker will take
 //! in_force  by which rules and registry was judged, from which journal position on · rule_sets  their files
+//! sealed_files  a copy of the journal's inventory, with SHA-256
 //! meta      committed journal position, ledger
 //! ```
 //!
@@ -34,6 +35,7 @@ mod outbox;
 mod page;
 mod reader;
 mod schema;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -45,3 +47,4 @@ pub use orders::{Dispatched, OrderFilter, Standing};
 pub use outbox::OutboxSize;
 pub use page::Page;
 pub use reader::Reader;
+pub use sealed::SealedFiles;

@@ -8,8 +8,8 @@ use std::{
 use rusqlite::Connection;
 
 use super::{
-    AlertFilter, Dispatched, InForce, OrderFilter, OutboxSize, Page, RuleFiles, Standing, StoreError, alerts, commit,
-    force, orders, outbox, schema,
+    AlertFilter, Dispatched, InForce, OrderFilter, OutboxSize, Page, RuleFiles, SealedFiles, Standing, StoreError,
+    alerts, commit, force, orders, outbox, schema, sealed,
 };
 use crate::model::{Alert, Ledger, Order, OrderState, UnitState, limits};
 
@@ -168,6 +168,26 @@ impl Reader {
     /// When the database fails.
     pub fn fact(&self, name: &str) -> Result<Option<String>, StoreError> {
         self.ask(|connection| commit::meta(connection, &format!("fact:{name}")))
+    }
+
+    /// What is known of the journal's sealed files.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn sealed(&self) -> Result<SealedFiles, StoreError> {
+        self.ask(sealed::read)
+    }
+
+    /// What SQLite finds wrong with the file, a line each; nothing when all is well.
+    ///
+    /// # Errors
+    /// When the database fails otherwise.
+    pub fn integrity(&self) -> Result<Vec<String>, StoreError> {
+        self.ask(|connection| {
+            let mut statement = connection.prepare("PRAGMA integrity_check")?;
+            let rows = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+            Ok(rows.into_iter().filter(|row| row != "ok").collect())
+        })
     }
 
     fn ask<T>(&self, question: impl FnOnce(&Connection) -> Result<T, StoreError>) -> Result<T, StoreError> {

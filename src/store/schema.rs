@@ -108,6 +108,9 @@ const MIGRATIONS: &[&str] = &[
         registry INTEGER NOT NULL
     );
 ",
+    "
+    CREATE TABLE sealed_files (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// Opens or makes the file for writing, and brings its schema up to date.

@@ -94,7 +94,7 @@ fn a_file_from_before_shadow_rules_is_brought_up_to_date() {
     drop(store);
     let path = folder.path().join("muckwatch.sqlite");
     Connection::open(&path)
-        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; DROP TABLE in_force; DROP TABLE rule_sets; DROP TABLE IF EXISTS waiting; PRAGMA user_version = 1"))
+        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; DROP TABLE in_force; DROP TABLE rule_sets; DROP TABLE IF EXISTS waiting; DROP TABLE sealed_files; PRAGMA user_version = 1"))
         .expect("an old file");
     let reader = Store::open(&path).expect("a store").reader();
     let ids = |shadow: Option<bool>| {

@@ -10,6 +10,7 @@
 mod backtest;
 mod city;
 mod commands;
+mod damage;
 mod documents;
 mod edges;
 mod explain;

@@ -187,8 +187,9 @@ fn a_history_that_a_data_folder_begins_with_sends_nobody() {
 }
 
 /// Of these another test shows that they move; here they would need a full disk, a flood, or minutes.
-const SHOWN_ELSEWHERE: [&str; 5] = [
+const SHOWN_ELSEWHERE: [&str; 6] = [
     "muckwatch_backlog_bytes",
+    "muckwatch_damaged_files",
     "muckwatch_journal_disk_full",
     "muckwatch_mqtt_connections_contested",
     "muckwatch_mqtt_dropped_total",
@@ -264,6 +265,7 @@ fn every_metric_moves() {
     broker.stop();
     until("the watcher, and what was loaded", &["stream_subscribers", "registry_reloads_total", "rule_reloads_total"]);
     until("a snapshot", &["snapshots_total"]);
+    until("sealed history to be read through", &["scrub_age_seconds"]);
     until("a message that waits", &["outbox_pending", "outbox_oldest_seconds", "outbox_failures_total"]);
     broker.up();
     until("the broker to be there again", &["mqtt_reconnects_total"]);

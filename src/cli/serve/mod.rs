@@ -13,6 +13,7 @@ mod clerk;
 mod intake;
 mod log;
 mod reload;
+mod scrub;
 mod service;
 mod telling;
 

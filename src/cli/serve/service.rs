@@ -23,10 +23,11 @@ use super::{
     clerk::{Clerk, Memory, Work},
     intake::{Asked, Intake, Order, Saving},
     reload::{Reloads, fingerprint},
+    scrub::Scrub,
     telling::{Committed, Listener, Passing, show_outbox},
 };
 use crate::{
-    cli::{explain, front::Front, keep_to_owner, ledger, now, registry::BOOK},
+    cli::{explain, front::Front, keep_to_owner, ledger, now, registry::BOOK, verify},
     command::roster,
     config::Config,
     engine::{Archive, Chronicle, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
@@ -67,6 +68,8 @@ pub struct Service {
     /// Ends, with the reason, when a thread that the line depends on has ended.
     ended: mpsc::Receiver<anyhow::Result<()>>,
     threads: Vec<JoinHandle<()>>,
+    /// Dropped, it ends the scrub.
+    close_scrub: SyncSender<()>,
     close_http: oneshot::Sender<()>,
     http_task: tokio::task::JoinHandle<std::io::Result<()>>,
     close_courier: oneshot::Sender<()>,
@@ -127,6 +130,7 @@ impl Service {
         let address = http.local_addr()?;
         let doors = Doors { api: http, admin: admin_listener(&config).await?, settings: door_settings(&config)? };
 
+        let mut losses = losses(&config)?;
         let book = Arc::new(Mutex::new(book(&config)?));
         let seen = fingerprint(&config.rules);
         let reference = reference(&config, &book)?;
@@ -194,7 +198,11 @@ impl Service {
             Some(last) => book.lock().unwrap_or_else(PoisonError::into_inner).rejudges_after(last.registry)?,
             None => Vec::new(),
         };
-        let intake = intake(&config, &reference, &chronicle, &folder, work, passing, asks)?;
+        let (intake, lost) = intake(&config, &reference, &chronicle, &folder, work, passing, asks)?;
+        losses.extend(lost);
+        let (close_scrub, scrub_closed) = sync_channel(0);
+        let scrub = Scrub::new(&config.data, Arc::clone(&store), Arc::clone(&metrics), losses)?;
+        let scrub = std::thread::Builder::new().name("scrub".to_owned()).spawn(move || scrub.run(&scrub_closed))?;
         let handle = tokio::runtime::Handle::current();
         let taking = std::thread::Builder::new().name("intake".to_owned()).spawn(move || {
             let result = handle
@@ -214,7 +222,8 @@ impl Service {
             vehicles: reference.registry.vehicles().count(),
             orders,
             ended: has_ended,
-            threads: vec![taking, clerk, snapshots],
+            threads: vec![taking, clerk, snapshots, scrub],
+            close_scrub,
             close_http,
             http_task,
             close_courier,
@@ -266,6 +275,7 @@ impl Service {
                 other => return Err(failure(other)),
             }
         }
+        drop(self.close_scrub);
         self.threads.into_iter().for_each(|thread| _ = thread.join());
         _ = self.close_courier.send(());
         if let Ok(result) = tokio::time::timeout(Duration::from_secs(10), self.courier).await {
@@ -329,6 +339,13 @@ fn failure(result: Option<anyhow::Result<()>>) -> anyhow::Error {
         Some(Err(error)) => error,
         _ => anyhow!("a thread of the engine ended too early"),
     }
+}
+
+/// What the parts of the data folder miss of one another, before anything of it is changed.
+fn losses(config: &Config) -> anyhow::Result<Vec<String>> {
+    let losses = verify::losses(&config.data)?;
+    losses.iter().for_each(|loss| tracing::error!("what was kept is damaged or missing: {loss}"));
+    Ok(losses)
 }
 
 /// The registry's book, with the configured folder taken in.
@@ -497,7 +514,7 @@ fn intake(
     work: SyncSender<Work>,
     watch: Passing,
     asks: Sender<Asked>,
-) -> anyhow::Result<Intake<Passing>> {
+) -> anyhow::Result<(Intake<Passing>, Vec<String>)> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
     let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
     let committed = chronicle.archive.store.position()?.unwrap_or(0);
@@ -508,10 +525,16 @@ fn intake(
         recovered.next_position,
         ledger::STORE,
     );
-    for lost in &recovered.lost {
-        tracing::error!(from = lost.start, to = lost.end, "journal positions are damaged and lost");
-    }
-    let backlog = Backlog::open(&config.data.join(ledger::BACKLOG))?;
+    let lost = recovered.lost.iter().map(|lost| format!("journal positions {}..{}", lost.start, lost.end));
+    let losses = recovered.missing.iter().cloned().chain(lost);
+    let backlog = Backlog::open(&config.data.join(ledger::BACKLOG), &folder)?;
+    let gone = backlog.missing().iter().map(|path| {
+        let problem =
+            format!("{}: it is not there; messages that were acknowledged and not yet judged are lost", path.display());
+        tracing::error!("what was kept is damaged or missing: {problem}");
+        problem
+    });
+    let losses = gone.chain(losses).collect();
     if !backlog.is_empty() {
         tracing::info!(bytes = backlog.bytes(), "messages that were put aside are judged first");
     }
@@ -538,5 +561,5 @@ fn intake(
         tracing::info!("the rules were changed: what came before was judged by those in force then");
     }
     intake.engine.replace(reference)?;
-    Ok(intake)
+    Ok((intake, losses))
 }

@@ -38,7 +38,7 @@ fn work(disk: &Sim) -> (Vec<Record>, Result<(), JournalError>) {
 /// journal goes on.
 fn check(image: &Sim, kept: &[Record], context: &str) {
     let (mut journal, recovered) = open(image).unwrap_or_else(|error| panic!("{context}: {error}"));
-    assert!(recovered.lost.is_empty(), "{context}: {recovered:?}");
+    assert!(recovered.lost.is_empty() && recovered.missing.is_empty(), "{context}: {recovered:?}");
     let before = read_whole(image, 0);
     assert_eq!(before[..kept.len().min(before.len())], *kept, "{context}: {recovered:?}");
     assert!(before.len() <= kept.len() + 4, "{context}: more than one append that was not acknowledged");

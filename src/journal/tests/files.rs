@@ -60,6 +60,7 @@ fn sealed_rows_lie_by_day_of_event_and_are_sorted_by_source_and_time() {
         format!("history/day=2026-02-28/{segment}"),
         format!("history/day=2026-03-01/{segment}"),
         format!("history/day=older/{segment}"),
+        "inventory.jsonl".to_owned(),
         "segment-00000000000000000020.arrow".to_owned(),
     ];
     assert_eq!(names(dir.path()), expected);

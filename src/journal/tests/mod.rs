@@ -1,6 +1,7 @@
 mod compact;
 mod crash;
 mod files;
+mod inventory;
 mod samples;
 pub mod sim;
 mod smuggle;

@@ -1,0 +1,121 @@
+//! Looking through a journal: whether all of it is as it was written.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Inventory, JournalError,
+    disk::{Disk, FileSystem},
+    layout::{self, Catalogue, OpenSegment},
+    sealed,
+};
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Verified {
+    /// Sealed files that are as they were sealed, and their bytes.
+    pub sealed: usize,
+    pub bytes: u64,
+    /// Sealed files that are not in the inventory yet: only that they can be read is known.
+    pub unlisted: usize,
+    /// Segments that are not sealed yet.
+    pub open: usize,
+    /// One after the last position that is kept.
+    pub next: u64,
+    /// What is damaged or missing, a line each.
+    pub problems: Vec<String>,
+}
+
+/// Reads every file of the journal in `dir`. A process may be writing it meanwhile.
+///
+/// # Errors
+/// When the folder cannot be listed, or its inventory not read at all.
+pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileSystem);
+    let mut inventory = Inventory::read(&*disk, dir)?;
+    let catalogue = Catalogue::on(&disk, dir)?;
+    inventory.settle(&catalogue);
+    let mut found = Verified { next: inventory.end(), ..Verified::default() };
+    found.problems.extend(inventory.problem.iter().map(|problem| format!("inventory.jsonl: {problem}")));
+    for (positions, file) in inventory.missing(dir, &catalogue) {
+        let path = layout::history_dir(dir).join(&file.path);
+        let (from, to) = (positions.start, positions.end);
+        found.problems.push(format!("{}: it is not there; it held positions of {from}..{to}", path.display()));
+    }
+    for file in &catalogue.sealed {
+        let checked = match file.sha256 {
+            Some(_) => file.check(),
+            None => sealed::read(&*disk, file).map(|_| ()),
+        };
+        match checked {
+            Ok(()) => {
+                found.sealed += 1;
+                found.bytes += file.bytes;
+                found.unlisted += usize::from(file.sha256.is_none());
+            }
+            // It was merged or retired meanwhile; or it went since it was listed, and the next look says so.
+            Err(error) if error.is_missing() => {}
+            Err(error) => found.problems.push(format!("failed to {error}")),
+        }
+    }
+    for segment in &catalogue.open {
+        found.open(segment)?;
+    }
+    Ok(found)
+}
+
+/// One after the last position that the journal in `dir` holds, without making anything whole.
+///
+/// # Errors
+/// When the folder, or an open segment, cannot be read.
+pub fn next_position(dir: &Path) -> Result<u64, JournalError> {
+    let catalogue = Catalogue::of(dir)?;
+    let mut inventory = Inventory::read(&FileSystem, dir)?;
+    inventory.settle(&catalogue);
+    let mut next = inventory.end();
+    for file in catalogue.sealed.iter().filter(|file| file.sha256.is_none()) {
+        next = next.max(sealed::about(&FileSystem, file).map_or(file.first, |about| about.end));
+    }
+    for segment in &catalogue.open {
+        next = next.max(segment.first);
+        match segment.content() {
+            Ok(content) => next = next.max(content.runs.last().map_or(0, |run| run.end)),
+            // It was sealed meanwhile.
+            Err(error) if error.is_missing() => return next_position(dir),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(next)
+}
+
+impl Verified {
+    fn open(&mut self, segment: &OpenSegment) -> Result<(), JournalError> {
+        let path = segment.path();
+        let content = match segment.content() {
+            // It was sealed meanwhile.
+            Err(error) if error.is_missing() => return Ok(()),
+            content => content?,
+        };
+        self.open += 1;
+        self.reach(&path, segment.first);
+        for run in &content.runs {
+            self.reach(&path, run.start);
+            self.next = run.end;
+        }
+        if content.damaged > 0 {
+            self.problems.push(format!("{}: {} bytes are damaged", path.display(), content.damaged));
+        }
+        self.problems.extend(content.unreadable.map(|problem| format!("{}: {problem}", path.display())));
+        Ok(())
+    }
+
+    fn reach(&mut self, path: &Path, position: u64) {
+        if position > self.next && self.next > 0 {
+            self.problems.push(format!(
+                "{}: positions {}..{position} before it are not there",
+                path.display(),
+                self.next
+            ));
+        }
+        self.next = self.next.max(position);
+    }
+}
