@@ -48,6 +48,11 @@ pub enum Command {
     /// databases and the snapshots against their checksums. It works beside a running `serve`, which does the same to
     /// sealed history once a day, slowly. Exit status: 1 when something is damaged or missing.
     Verify(super::verify::VerifyArgs),
+    /// The way out of a damaged data folder: says what is lost, and puts aside what cannot be read, so that the rest goes on
+    ///
+    /// Nothing is deleted but damaged snapshots, which are made again: what is put aside is named `.damaged`. `serve` must not
+    /// be running. It is for what `muckwatch verify` names and a start stops at or names again and again.
+    Repair(super::repair::RepairArgs),
     /// Why there was an alert: the reports used and refused, each step of the hold, the rule, the permits; judged again
     ///
     /// History is judged again by the rules and the registry that were in force when each report came, and it is said
@@ -89,6 +94,7 @@ impl Command {
             Self::Rules(command) => super::rules::run(&command),
             Self::Ledger(args) => super::ledger::run(&args),
             Self::Verify(args) => super::verify::run(&args),
+            Self::Repair(args) => super::repair::run(&args),
             Self::Explain(args) => super::explain::run(&args),
             Self::Sql(args) => super::sql::run(args),
         }

@@ -30,6 +30,7 @@ mod front;
 mod input;
 mod ledger;
 mod registry;
+mod repair;
 mod replay;
 mod rules;
 mod score;

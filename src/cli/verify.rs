@@ -15,9 +15,9 @@ use super::{
 use crate::{
     engine::{SnapshotError, Snapshots},
     journal::{Backlog, Catalogue, Inventory, next_position, verify},
-    model::counted,
+    model::{FileDigest, counted},
     registry::Book,
-    store::Reader,
+    store::{Reader, Store},
 };
 
 #[derive(clap::Args)]
@@ -54,17 +54,16 @@ pub fn run(args: &VerifyArgs) -> anyhow::Result<ExitCode> {
         tell("registry", registry(data).context(BOOK));
     }
     tell("snapshots", snapshots(data));
-    for path in put_aside(data) {
-        problems.push(format!(
-            "{}: it was damaged, and is kept aside; take it away when it has been looked at",
-            path.display()
-        ));
+    let aside = put_aside(data);
+    if !aside.is_empty() {
+        let names: Vec<String> = aside.iter().map(|path| path.display().to_string()).collect();
+        out!("{:<10} {}: take away what has been looked at", "put aside", names.join(", "));
     }
     problems.iter().for_each(|problem| out!("{problem}"));
     match problems.len() {
         0 => out!("all is as it was written"),
         count => {
-            out!("{} found; muckwatch goes on beside it, docs/operate.md says what to do", counted(count, "problem"))
+            out!("{} found; muckwatch repair --dry-run says what can be done", counted(count, "problem"))
         }
     }
     Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -112,8 +111,10 @@ fn snapshots(data: &Path) -> anyhow::Result<(String, Vec<String>)> {
 
 /// Files that were damaged and are kept aside for a person to look at.
 pub fn put_aside(data: &Path) -> Vec<PathBuf> {
-    let folders = [JOURNAL, BACKLOG].map(|folder| std::fs::read_dir(data.join(folder)));
-    let entries = folders.into_iter().flatten().flatten().flatten();
+    let history = data.join(JOURNAL).join("history");
+    let days = std::fs::read_dir(&history).into_iter().flatten().flatten().map(|day| day.path());
+    let folders = [data.to_owned(), data.join(JOURNAL), data.join(BACKLOG)].into_iter().chain(days);
+    let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged"));
     let mut paths: Vec<PathBuf> = named.map(|entry| entry.path()).collect();
     paths.sort();
@@ -196,6 +197,24 @@ pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String
         found.extend(problem.map(|problem| (file.path, format!("{}: {problem}", path.display()))));
     }
     Ok(found)
+}
+
+/// Copies the inventory into the store: its line, and what [`compare`] finds, which stays there as it was.
+///
+/// # Errors
+/// When either cannot be read, or the store not written.
+pub fn copy(journal: &Path, store: &Store) -> anyhow::Result<(u64, BTreeMap<String, String>)> {
+    let contradictions = compare(journal, &store.reader())?;
+    let held = store.reader().sealed()?.files;
+    let (inventory, catalogue) = (Inventory::of(journal)?, Catalogue::of(journal)?);
+    let is_agreed = |file: &&FileDigest| !contradictions.contains_key(&file.path);
+    let mut files: Vec<FileDigest> = inventory.files().filter(is_agreed).cloned().collect();
+    // Of what the inventory has lost the store still knows what was sealed.
+    let listed: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
+    let there: BTreeSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(journal)).collect();
+    files.extend(held.into_iter().filter(|file| there.contains(&file.path) && !listed.contains(&file.path)));
+    store.commit(|tx| tx.put_sealed(inventory.number(), &files))?;
+    Ok((inventory.number(), contradictions))
 }
 
 const INVENTORY: &str = "inventory.jsonl";

@@ -172,11 +172,11 @@ impl Inventory {
         self.kept().filter(|(_, _, kept)| !kept.is_removed).flat_map(|(_, _, kept)| &kept.files)
     }
 
-    /// Leaves out these: it is not known whether they were removed on purpose.
+    /// Leaves out these files: they are lost, or were removed on purpose. That there were such positions stays known.
     pub(super) fn forget(&mut self, paths: &[String]) {
-        let is_forgotten = |kept: &Kept| kept.files.iter().any(|file| paths.contains(&file.path));
-        self.sealed.retain(|_, kept| !is_forgotten(kept));
-        self.merged.retain(|_, kept| !is_forgotten(kept));
+        for kept in self.sealed.values_mut().chain(self.merged.values_mut()) {
+            kept.files.retain(|file| !paths.contains(&file.path));
+        }
     }
 
     /// FileDigest files that are not there, with the positions of their segments; once it is settled.

@@ -44,7 +44,10 @@ pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
     for file in &catalogue.sealed {
         let checked = match file.sha256 {
             Some(_) => file.check(),
-            None => sealed::read(&*disk, file).map(|_| ()),
+            None => sealed::read(&*disk, file).and_then(|_| {
+                found.next = found.next.max(sealed::about(&*disk, file)?.end);
+                Ok(())
+            }),
         };
         match checked {
             Ok(()) => {

@@ -515,6 +515,18 @@ impl Book {
         Ok(held)
     }
 
+    /// Makes the next batch follow `batch`: the rows of batches up to it are not known here.
+    ///
+    /// # Errors
+    /// SQLite's own.
+    pub fn begin_after(&mut self, batch: i64, at: Time) -> Result<(), RegistryError> {
+        if batch > self.last_batch()? {
+            let sql = "insert into batch (id, at_ms, kind, digest) values (?1, ?2, 'repair', '')";
+            self.db.execute(sql, params![batch, at.as_millis()])?;
+        }
+        Ok(())
+    }
+
     /// What SQLite finds wrong with the file, a line each; nothing when all is well.
     ///
     /// # Errors

@@ -186,3 +186,64 @@ fn a_start_on_a_damaged_folder_says_so_and_goes_on() {
         fs::remove_dir_all(&data).unwrap();
     }
 }
+
+/// What a start stopped at had no way out: a damaged newest file, a cut open segment, a damaged database.
+#[test]
+fn repair_says_what_is_lost_and_then_all_is_well() {
+    let (city, broker, folder) = (City::new(4), Mosquitto::start(), tempfile::tempdir().unwrap());
+    let whole = folder.path().join("data");
+    a_folder(&city, &broker, &whole);
+    let repair = |data: &Path, more: &[&str]| {
+        let output = program().arg("repair").arg("--data").arg(data).args(more).output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        (output.status.code().unwrap(), said)
+    };
+    assert_eq!(repair(&whole, &[]), (0, "nothing is to be repaired\n".to_owned()));
+    let content = |data: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        // Who reads a database touches what it shares with others.
+        let kept = files(data).into_iter().filter(|file| !file.to_str().unwrap().ends_with("-shm"));
+        kept.map(|file| (file.clone(), fs::read(file).unwrap())).collect()
+    };
+    let (mut repaired, mut started) = (0, 0);
+    for file in files(&whole).iter().map(|file| file.strip_prefix(&whole).unwrap()) {
+        let name = file.to_str().unwrap();
+        // Of messages put aside a start takes what is good.
+        if name.contains(".sqlite-") || name.starts_with("backlog/") || name.ends_with(".waits") {
+            continue;
+        }
+        for damage in [Damage::Flip(50), Damage::Cut, Damage::Zero, Damage::Delete] {
+            let data = folder.path().join("damaged");
+            copy(&whole, &data);
+            damage.to(&data.join(file));
+            let is_database = name.ends_with(".sqlite") && damage != Damage::Flip(50);
+            for end in ["-wal", "-shm"].iter().filter(|_| is_database) {
+                _ = fs::remove_file(data.join(format!("{name}{end}")));
+            }
+            if verify(&data).0 == 1 {
+                let before = content(&data);
+                let (status, said) = repair(&data, &["--dry-run"]);
+                assert!(status == 1 && said.contains("nothing was changed"), "{damage:?} of {name}: {said}");
+                assert!(before == content(&data), "{damage:?} of {name}: something was changed");
+                let (status, done) = repair(&data, &[]);
+                assert!(status == 0 && done.ends_with("done; muckwatch verify looks through it again\n"), "{done}");
+                assert_eq!(said.lines().next(), done.lines().next(), "what was said is what is done");
+                let (status, said) = verify(&data);
+                // Of an open segment a start keeps what is good.
+                let is_open = name.ends_with(".arrow");
+                assert!(status == 0 || is_open, "{damage:?} of {name}: {done}then: {said}");
+                repaired += 1;
+                if is_open || name.ends_with(".sqlite") && damage != Damage::Cut {
+                    let served = start(&city, &broker, &data);
+                    let before = served.received();
+                    run(publish(&broker, &city.reports(2, now_ms() - 20_000)));
+                    wait_for("reports to be judged", || (served.received() >= before + 8).then_some(()));
+                    assert_eq!(served.stop(), Some(0), "{damage:?} of {name}");
+                    assert_eq!(verify(&data).0, 0, "{damage:?} of {name}: {}", verify(&data).1);
+                    started += 1;
+                }
+            }
+            fs::remove_dir_all(&data).unwrap();
+        }
+    }
+    assert!(repaired > 25 && started > 5, "{repaired} repaired, {started} started");
+}

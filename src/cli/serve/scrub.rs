@@ -14,7 +14,7 @@ use crate::{
     cli::{ledger::JOURNAL, now, verify},
     journal::{Catalogue, Inventory, SealedFile},
     metrics::Metrics,
-    model::{FileDigest, Time, limits},
+    model::{Time, limits},
     store::Store,
 };
 
@@ -118,14 +118,8 @@ impl Scrub {
         if self.copied == Some(inventory.number()) {
             return Ok(());
         }
-        let contradictions = verify::compare(&self.journal, &self.store.reader())?;
-        let held = self.store.reader().sealed()?.files;
-        let is_contradicted = |file: &FileDigest| contradictions.contains_key(&file.path);
-        let kept = held.into_iter().filter(is_contradicted);
-        let files: Vec<FileDigest> =
-            inventory.files().filter(|file| !is_contradicted(file)).cloned().chain(kept).collect();
-        self.store.commit(|tx| tx.put_sealed(inventory.number(), &files))?;
-        self.copied = Some(inventory.number());
+        let (line, contradictions) = verify::copy(&self.journal, &self.store)?;
+        self.copied = Some(line);
         contradictions.into_iter().for_each(|(name, problem)| self.say(name, problem));
         Ok(())
     }

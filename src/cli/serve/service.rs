@@ -32,7 +32,7 @@ use crate::{
     config::Config,
     engine::{Archive, Chronicle, Draft, Engine, History, LateSettings, Older, Reference, Snapshots},
     ingest::{EmbeddedBroker, SourceStats},
-    journal::{Backlog, Journal},
+    journal::{Backlog, Journal, JournalError},
     metrics::{Metrics, raise_to},
     model::limits,
     notify::{Courier, Delivered},
@@ -135,7 +135,9 @@ impl Service {
         let seen = fingerprint(&config.rules);
         let reference = reference(&config, &book)?;
         metrics.rules_loaded.set(reference.rules.rules().len() as i64);
-        let store = Arc::new(Store::open(&config.data.join(ledger::STORE))?);
+        let store = Store::open(&config.data.join(ledger::STORE));
+        let store =
+            Arc::new(store.with_context(|| format!("failed to open {}; {}", ledger::STORE, way_out(&config.data)))?);
         let (orders, order_queue) = mpsc::channel(16);
         let reloads =
             Reloads::new(&config, seen, reference.clone(), Arc::clone(&book), orders.clone(), Arc::clone(&metrics));
@@ -341,6 +343,11 @@ fn failure(result: Option<anyhow::Result<()>>) -> anyhow::Error {
     }
 }
 
+/// For a person who finds that a start stops.
+fn way_out(data: &Path) -> String {
+    format!("muckwatch repair --dry-run --data {} says what can be done", data.display())
+}
+
 /// What the parts of the data folder miss of one another, before anything of it is changed.
 fn losses(config: &Config) -> anyhow::Result<Vec<String>> {
     let losses = verify::losses(&config.data)?;
@@ -350,7 +357,9 @@ fn losses(config: &Config) -> anyhow::Result<Vec<String>> {
 
 /// The registry's book, with the configured folder taken in.
 fn book(config: &Config) -> anyhow::Result<Book> {
-    let mut book = Book::open(&config.data.join(BOOK))?.in_zone(config.zone());
+    let book = Book::open(&config.data.join(BOOK));
+    let book = book.with_context(|| format!("failed to open {BOOK}; {}", way_out(&config.data)))?;
+    let mut book = book.in_zone(config.zone());
     if !config.registry.as_os_str().is_empty() {
         // A start closes nothing that came by the API, nor much by mistake.
         let taking = Taking { allow_closing: false, keep_upserts: true, ..Taking::from(now()) };
@@ -516,11 +525,17 @@ fn intake(
     asks: Sender<Asked>,
 ) -> anyhow::Result<(Intake<Passing>, Vec<String>)> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
-    let (journal, recovered) = Journal::open(&folder, config.journal.clone())?;
+    let opened = Journal::open(&folder, config.journal.clone());
+    let is_damaged = matches!(opened, Err(JournalError::Damaged { .. }));
+    let way_out = way_out(&config.data);
+    let (journal, recovered) = match opened {
+        Err(error) if is_damaged => return Err(anyhow::Error::from(error).context(way_out)),
+        opened => opened?,
+    };
     let committed = chronicle.archive.store.position()?.unwrap_or(0);
     anyhow::ensure!(
         committed <= recovered.next_position,
-        "failed to use {}: the journal ends at position {}, but {} has committed up to {committed}; they belong to different runs",
+        "failed to use {}: the journal ends at position {}, but {} has committed up to {committed}: a part of the journal is lost, or they belong to different runs; {way_out}",
         config.data.display(),
         recovered.next_position,
         ledger::STORE,

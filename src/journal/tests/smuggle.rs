@@ -121,6 +121,12 @@ fn a_frame_counts_only_at_the_next_position() {
             Ok(recovered) => assert!(number != 2 && recovered.torn_bytes > 0, "{first} {number}: {recovered:?}"),
             Err(error) => {
                 assert!(number == 2 && error.to_string().contains("position"), "{first} {number}: {error}");
+                // The way out: it is put aside, and nothing that was committed of it is given out again.
+                let plan = Repair::plan_on(Arc::new(disk.clone()), dir(), 2, &[]).unwrap();
+                assert!(plan.losses[0].contains("put aside as .damaged"), "{:?}", plan.losses);
+                plan.run().unwrap();
+                let (mut journal, recovered) = open(&disk).unwrap();
+                assert_eq!((recovered.next_position, journal.append(&mixed_range(2..3)).unwrap()), (2, 2..3));
             }
         }
     }
