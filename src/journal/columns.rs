@@ -44,6 +44,9 @@ fn bodies(body: &Body) -> Bodies {
 /// The word for a device's report in the column `kind`.
 const REPORT: &str = "device";
 
+/// Of what we put in ourselves.
+const OWN: [&str; 3] = ["tick", "start", "judge_again"];
+
 /// The word for a body in the column `kind`.
 fn kind(body: &Body) -> &'static str {
     match body {
@@ -52,9 +55,9 @@ fn kind(body: &Body) -> &'static str {
         Body::Unit(_) => "unit",
         Body::Reply(_) => "reply",
         Body::DeadLetter(_) => "dead_letter",
-        Body::Tick => "tick",
-        Body::Start => "start",
-        Body::JudgeAgain(_) => "judge_again",
+        Body::Tick => OWN[0],
+        Body::Start => OWN[1],
+        Body::JudgeAgain(_) => OWN[2],
     }
 }
 
@@ -245,6 +248,16 @@ pub(super) fn run(batch: &RecordBatch) -> Result<Range<u64>, String> {
     let end = first.checked_add(values.len() as u64).ok_or("positions beyond all numbers")?;
     let is_run = values.iter().copied().eq(first..end);
     is_run.then_some(first..end).ok_or_else(|| format!("positions from {first} on do not follow each other"))
+}
+
+/// How many rows came from outside: those that the ledger counts.
+pub(super) fn received(batches: &[RecordBatch]) -> Result<u64, String> {
+    let mut count = 0;
+    for batch in batches {
+        let kinds: &StringArray = column(batch, "kind")?;
+        count += kinds.iter().flatten().filter(|kind| !OWN.contains(kind)).count() as u64;
+    }
+    Ok(count)
 }
 
 /// The columns that [`of_devices`] reads, and the position.

@@ -142,7 +142,8 @@ impl Sealer {
             batches.extend(sealed::read(&*self.disk, file)?);
         }
         check(&batches, &range, &oldest.files)?;
-        let files = tables(&batches, range.start, Some(range.end), About { end: range.end, last_recv })?;
+        let about = About { end: range.end, last_recv, received: columns::received(&batches).ok() };
+        let files = tables(&batches, range.start, Some(range.end), about)?;
         drop(batches);
         let mark = layout::merging_path(&self.dir, &range);
         let marked =

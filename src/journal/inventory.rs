@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! journal/inventory.jsonl          one line for each seal, merge and removal
-//! {"number":7,"before":"9f…","what":"sealed","first":41230,"end":52311,"last_recv_ms":1772323200000,"files":[{"path":"day=2026-03-01/segment-….parquet","bytes":81234,"sha256":"ab…"}]}
+//! {"number":7,"before":"9f…","what":"sealed","first":41230,"end":52311,"last_recv_ms":1772323200000,"received":11080,"files":[{"path":"day=2026-03-01/segment-….parquet","bytes":81234,"sha256":"ab…"}]}
 //! ```
 //!
 //! `before` is the SHA-256 of the line before: a chain from seal to seal, in which no line can be changed or left out. A line is
@@ -51,6 +51,9 @@ struct Line {
     first: u64,
     end: u64,
     last_recv_ms: i64,
+    /// How many of its records came from outside. Of `begun`: of all that was ever removed.
+    #[serde(default)]
+    received: Option<u64>,
     files: Vec<FileDigest>,
 }
 
@@ -72,6 +75,8 @@ pub struct Inventory {
     /// The number of the last line, and its SHA-256.
     number: u64,
     head: String,
+    /// How many records that came from outside were removed by retention, as far as was counted.
+    removed: u64,
     /// What breaks the chain, and on which line: what follows it is not believed.
     pub problem: Option<String>,
 }
@@ -132,15 +137,21 @@ impl Inventory {
             return Err("it does not follow the line before it: lines were changed or left out".to_owned());
         }
         (self.number, self.head) = (line.number, sha256(text));
-        let about = About { end: line.end, last_recv: Time::from_millis(line.last_recv_ms) };
+        let Line { end, last_recv_ms, received, .. } = line;
+        let about = About { end, last_recv: Time::from_millis(last_recv_ms), received };
         let kept = Kept { about, files: line.files, is_removed: false };
         match line.what {
-            What::Begun => {}
+            What::Begun => self.removed = received.unwrap_or(0),
             What::Sealed => _ = self.sealed.insert(line.first, kept),
             What::Merged => _ = self.merged.insert(line.first, kept),
             What::Removed => {
                 let of_first = [self.sealed.get_mut(&line.first), self.merged.get_mut(&line.first)];
-                of_first.into_iter().flatten().for_each(|kept| kept.is_removed = true);
+                let mut is_known = false;
+                for kept in of_first.into_iter().flatten() {
+                    is_known |= kept.is_removed;
+                    kept.is_removed = true;
+                }
+                self.removed += if is_known { 0 } else { received.unwrap_or(0) };
             }
         }
         Ok(())
@@ -186,14 +197,24 @@ impl Inventory {
         catalogue: &Catalogue,
     ) -> Vec<(std::ops::Range<u64>, &'a FileDigest)> {
         let there: HashSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(dir)).collect();
-        let kept = self.kept().filter(|(_, _, kept)| !kept.is_removed);
-        let files = kept.flat_map(|(first, _, kept)| kept.files.iter().map(move |file| (first..kept.about.end, file)));
+        let files =
+            self.kept().flat_map(|(first, _, kept)| kept.files.iter().map(move |file| (first..kept.about.end, file)));
         files.filter(|(_, file)| !there.contains(&file.path)).collect()
     }
 
     /// One after the last position that was ever sealed.
     pub(super) fn end(&self) -> u64 {
         self.kept().map(|(_, _, kept)| kept.about.end).max().unwrap_or(0)
+    }
+
+    /// Each segment's first position, and what is said of it.
+    pub(super) fn segments(&self) -> impl Iterator<Item = (u64, About)> {
+        self.kept().filter(|(_, _, kept)| !kept.is_removed).map(|(first, _, kept)| (first, kept.about))
+    }
+
+    /// How many records that came from outside were removed by retention.
+    pub(super) fn removed(&self) -> u64 {
+        self.removed
     }
 
     /// The number of its last line.
@@ -234,10 +255,17 @@ impl Writer {
     pub fn begin(disk: &dyn Disk, dir: &Path, old: &Inventory) -> Result<Self, JournalError> {
         let (path, aside) = (path(dir), path(dir).with_extension("jsonl.tmp"));
         let (mut number, mut head, mut text) = (old.number, old.head.clone(), Vec::new());
-        let begun = Kept { about: About { end: 0, last_recv: Time::default() }, files: Vec::new(), is_removed: false };
-        for (first, what, kept) in [(0, What::Begun, &begun)].into_iter().chain(old.kept()) {
+        // What is there still although it was to be removed is counted with its own line again.
+        let again = old.kept().filter(|(_, _, kept)| kept.is_removed).filter_map(|(_, _, kept)| kept.about.received);
+        let removed = old.removed.saturating_sub(again.sum());
+        let begun = About { end: 0, last_recv: Time::default(), received: Some(removed) };
+        let kept = old.kept().flat_map(|(first, what, kept)| {
+            let removed = kept.is_removed.then(|| (What::Removed, first, kept.about, Vec::new()));
+            [Some((what, first, kept.about, kept.files.clone())), removed].into_iter().flatten()
+        });
+        for (what, first, about, files) in [(What::Begun, 0, begun, Vec::new())].into_iter().chain(kept) {
             number += 1;
-            head = add_line(number, head, what, first, kept.about, kept.files.clone(), &mut text);
+            head = add_line(number, head, what, first, about, files, &mut text);
         }
         let write = || {
             let mut file = disk.create(&aside)?;
@@ -272,8 +300,8 @@ fn add_line(
     files: Vec<FileDigest>,
     text: &mut Vec<u8>,
 ) -> String {
-    let About { end, last_recv } = about;
-    let line = Line { number, before, what, first, end, last_recv_ms: last_recv.as_millis(), files };
+    let About { end, last_recv, received } = about;
+    let line = Line { number, before, what, first, end, last_recv_ms: last_recv.as_millis(), received, files };
     let line = serde_json::to_vec(&line).unwrap_or_default();
     text.extend(&line);
     text.push(b'\n');

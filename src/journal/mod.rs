@@ -98,5 +98,5 @@ pub use recover::Recovered;
 pub use repair::Repair;
 pub use seal::Progress;
 pub use settings::JournalSettings;
-pub use verify::{Verified, next_position, verify};
+pub use verify::{Counted, Verified, count, gaps, next_position, verify};
 pub use writer::Journal;

@@ -118,7 +118,8 @@ impl Sealer {
         }
         let files = match content.runs.last() {
             Some(run) => {
-                let about = About { end: run.end, last_recv: last_recv(&content.batches) };
+                let received = columns::received(&content.batches).ok();
+                let about = About { end: run.end, last_recv: last_recv(&content.batches), received };
                 tables(&content.batches, segment.first, None, about)?
             }
             None => Vec::new(),
@@ -172,24 +173,32 @@ impl Sealer {
                 continue;
             }
             let what = if files.iter().any(|file| file.merged_end.is_some()) { What::Merged } else { What::Sealed };
-            let (mut listed, mut about) = (Vec::new(), Ok(None));
-            for file in &files {
-                let content = sealed::bytes(&*self.disk, file)?;
-                let (path, sha256) = (file.listed_path(&self.dir), inventory::sha256(&content));
-                listed.push(FileDigest { path, bytes: content.len() as u64, sha256 });
-                about = about.and_then(|_| sealed::about(&*self.disk, file).map(Some));
-                bytes += content.len() as u64;
+            match self.look_at_old(&files) {
+                Ok((about, listed)) => self.list(what, first, about, listed)?,
+                Err(error @ JournalError::Damaged { .. }) => {
+                    tracing::error!(%error, "a sealed file that is not in the inventory cannot be read");
+                }
+                Err(error) => return Err(error),
             }
-            match about {
-                Ok(Some(about)) => self.list(what, first, about, listed)?,
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "a sealed file that is not in the inventory cannot be read"),
-            }
+            bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             if bytes >= limits::LIST_BYTES {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn look_at_old(&self, files: &[SealedFile]) -> Result<(About, Vec<FileDigest>), JournalError> {
+        let (mut listed, mut received) = (Vec::new(), 0);
+        for file in files {
+            let content = sealed::bytes(&*self.disk, file)?;
+            let (path, sha256) = (file.listed_path(&self.dir), inventory::sha256(&content));
+            listed.push(FileDigest { path, bytes: content.len() as u64, sha256 });
+            let rows = sealed::read(&*self.disk, file)?;
+            received += columns::received(&rows)
+                .map_err(|problem| JournalError::Damaged { path: file.path.clone(), problem })?;
+        }
+        Ok((About { received: Some(received), ..self.about(files)? }, listed))
     }
 
     fn write(&self, file: &Table) -> Result<FileDigest, JournalError> {
@@ -250,7 +259,7 @@ impl Sealer {
         let inventory = Inventory::read(&*self.disk, &self.dir)?;
         match files.first() {
             Some(file) => inventory.about(file).map_or_else(|| sealed::about(&*self.disk, file), Ok),
-            None => Ok(About { end: 0, last_recv: Time::default() }),
+            None => Ok(About { end: 0, last_recv: Time::default(), received: None }),
         }
     }
 

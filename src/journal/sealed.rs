@@ -38,6 +38,8 @@ pub(super) struct About {
     pub end: u64,
     /// When its last record arrived.
     pub last_recv: Time,
+    /// How many of its records came from outside; `None`: nobody counted.
+    pub received: Option<u64>,
 }
 
 /// One table as the bytes of a Parquet file.
@@ -164,7 +166,7 @@ pub(super) fn about(disk: &dyn Disk, file: &SealedFile) -> Result<About, Journal
     let end = value(END).and_then(|text| text.parse().ok());
     let last_recv = number(LAST_RECV).map(Time::from_millis);
     match (end, last_recv) {
-        (Some(end), Some(last_recv)) => Ok(About { end, last_recv }),
+        (Some(end), Some(last_recv)) => Ok(About { end, last_recv, received: None }),
         _ => Err(damaged("it does not say where its segment ends: not one of ours")),
     }
 }

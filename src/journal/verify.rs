@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Inventory, JournalError,
+    Inventory, JournalError, columns,
     disk::{Disk, FileSystem},
     layout::{self, Catalogue, OpenSegment},
     sealed,
@@ -30,6 +30,18 @@ pub struct Verified {
 /// # Errors
 /// When the folder cannot be listed, or its inventory not read at all.
 pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
+    look(dir, true)
+}
+
+/// What is missing of the journal in `dir`, a line each; sealed files are not read.
+///
+/// # Errors
+/// As [`verify`].
+pub fn gaps(dir: &Path) -> Result<Vec<String>, JournalError> {
+    Ok(look(dir, false)?.problems)
+}
+
+fn look(dir: &Path, reads_sealed: bool) -> Result<Verified, JournalError> {
     let disk: Arc<dyn Disk> = Arc::new(FileSystem);
     let mut inventory = Inventory::read(&*disk, dir)?;
     let catalogue = Catalogue::on(&disk, dir)?;
@@ -42,6 +54,9 @@ pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
         found.problems.push(format!("{}: it is not there; it held positions of {from}..{to}", path.display()));
     }
     for file in &catalogue.sealed {
+        if !reads_sealed && file.sha256.is_some() {
+            continue;
+        }
         let checked = match file.sha256 {
             Some(_) => file.check(),
             None => sealed::read(&*disk, file).and_then(|_| {
@@ -64,6 +79,52 @@ pub fn verify(dir: &Path) -> Result<Verified, JournalError> {
         found.open(segment)?;
     }
     Ok(found)
+}
+
+/// How many records that came from outside a journal has, and had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    pub kept: u64,
+    /// Removed by retention.
+    pub removed: u64,
+    /// Segments of an earlier version that nobody has counted yet.
+    pub uncounted: usize,
+}
+
+/// Counts the records before position `below`; `None` when a segment was sealed meanwhile, to be asked again.
+///
+/// # Errors
+/// When the folder, or an open segment, cannot be read.
+pub fn count(dir: &Path, below: u64) -> Result<Option<Counted>, JournalError> {
+    let disk: Arc<dyn Disk> = Arc::new(FileSystem);
+    count_on(&disk, dir, below)
+}
+
+pub(super) fn count_on(disk: &Arc<dyn Disk>, dir: &Path, below: u64) -> Result<Option<Counted>, JournalError> {
+    let catalogue = Catalogue::on(disk, dir)?;
+    let mut inventory = Inventory::read(&**disk, dir)?;
+    inventory.settle(&catalogue);
+    let mut counted = Counted { removed: inventory.removed(), ..Counted::default() };
+    for (_, about) in inventory.segments().filter(|(first, _)| *first < below) {
+        match about.received {
+            Some(_) if about.end > below => return Ok(None),
+            Some(received) => counted.kept += received,
+            None => counted.uncounted += 1,
+        }
+    }
+    counted.uncounted += catalogue.sealed.iter().filter(|file| file.sha256.is_none()).count();
+    for segment in &catalogue.open {
+        let content = match segment.content() {
+            Err(error) if error.is_missing() => return Ok(None),
+            content => content?,
+        };
+        for (batch, run) in content.batches.iter().zip(&content.runs).filter(|(_, run)| run.start < below) {
+            let rows = batch.slice(0, usize::try_from(below.min(run.end) - run.start).unwrap_or(usize::MAX));
+            counted.kept += columns::received(&[rows])
+                .map_err(|problem| JournalError::Damaged { path: segment.path(), problem })?;
+        }
+    }
+    Ok(Some(counted))
 }
 
 /// One after the last position that the journal in `dir` holds, without making anything whole.

@@ -138,6 +138,18 @@ impl Reader {
         })
     }
 
+    /// The ledger, and up to which journal position (not included) it counts.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn ledger_at(&self) -> Result<(Ledger, u64), StoreError> {
+        self.ask(|connection| {
+            let moment = connection.unchecked_transaction()?;
+            let ledger = commit::meta(&moment, "ledger")?.map(|json| serde_json::from_str(&json)).transpose()?;
+            Ok((ledger.unwrap_or_default(), commit::position(&moment)?.unwrap_or(0)))
+        })
+    }
+
     /// Up to which journal position (not included) all is committed; `None` before the first commit.
     ///
     /// # Errors

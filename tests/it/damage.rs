@@ -105,6 +105,19 @@ fn whatever_is_damaged_is_named_or_harmless() {
     a_folder(&city, &broker, &whole);
     let (status, said) = verify(&whole);
     assert_eq!((status, said.lines().last()), (0, Some("all is as it was written")), "{said}");
+    let ledger = |data: &Path| {
+        let output = program().arg("ledger").arg("--data").arg(data).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, said) = ledger(&whole);
+    assert!(status == 0 && said.contains("128  received") && said.contains("128  in the journal"), "{said}");
+    let oldest = files(&whole.join("journal/history")).remove(0);
+    let bytes = fs::read(&oldest).unwrap();
+    fs::remove_file(&oldest).unwrap();
+    let (status, said) = ledger(&whole);
+    let name = oldest.file_name().unwrap().to_str().unwrap();
+    assert!(status == 1 && said.contains("NOT BALANCED") && said.contains(name), "{said}");
+    fs::write(&oldest, bytes).unwrap();
     let damages =
         [0, 3, 31, 50, 77, 100].map(Damage::Flip).into_iter().chain([Damage::Cut, Damage::Zero, Damage::Delete]);
     let damages: Vec<Damage> = damages.collect();
