@@ -209,7 +209,8 @@ fn records(registry: &Registry, runs: &[Run]) -> Vec<Record> {
         let (at, Point { lon, lat }) = (fix.at, fix.point);
         let line = format!(r#"{{"device_id":"{name}","device_time":"{at}","lat":{lat},"lon":{lon},"load":"full"}}"#);
         decoder.decode_line(line.as_bytes(), "set", &mut decoded);
-        let admitted = decoded.drain(..).map(|one| admission.admit(one, at, |id| registry.device_is_registered(id)));
+        let admitted =
+            decoded.drain(..).map(|one| admission.admit(one, at, |id: &str| registry.device_is_registered(id)));
         records.extend(admitted);
     }
     records

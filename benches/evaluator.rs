@@ -131,7 +131,7 @@ fn feed<'a>(
         decoder.decode(topic, payload, &mut decoded);
         for one in decoded.drain(..) {
             let at = device_time(&one.body);
-            let record = admission.admit(one, at, |device| registry.device_is_registered(device));
+            let record = admission.admit(one, at, |device: &str| registry.device_is_registered(device));
             mine.push((batch.len() as u32, vehicle_of(fold, &record)));
             batch.push(record);
         }
@@ -152,7 +152,7 @@ fn records(decoder: &Decoder, registry: &Registry, messages: &[(String, Vec<u8>)
         .into_iter()
         .map(|one| {
             let at = device_time(&one.body);
-            admission.admit(one, at, |device| registry.device_is_registered(device))
+            admission.admit(one, at, |device: &str| registry.device_is_registered(device))
         })
         .collect()
 }

@@ -10,7 +10,7 @@ use prometheus::{
     Registry, TextEncoder, core::Collector,
 };
 
-use crate::model::{Alert, Ledger, OrderState};
+use crate::model::{Alert, Ledger, OrderState, ReplyOutcome};
 
 /// Every metric. The fields that rooms write to directly say in their help what they count.
 pub struct Metrics {
@@ -21,6 +21,7 @@ pub struct Metrics {
     reports: IntCounterVec,
     alert_changes: IntCounterVec,
     dispatch_orders: IntGaugeVec,
+    replies: IntCounterVec,
     /// Seconds from the event time of the report that completes an alert to its commit.
     pub alert_delay_seconds: Histogram,
     pub dead_letters: IntCounter,
@@ -81,6 +82,12 @@ impl Metrics {
                 &["rule", "severity", "change"],
             ),
             dispatch_orders: gauges(r, "dispatch_orders", "Dispatch orders by state.", &["state"]),
+            replies: counters(
+                r,
+                "replies_total",
+                "Replies of units by what they came to; unknown_dispatch is to an order that there is not.",
+                &["outcome"],
+            ),
             alert_delay_seconds: histogram(
                 r,
                 "alert_delay_seconds",
@@ -167,6 +174,9 @@ impl Metrics {
             metrics.snapshots.with_label_values(&[result]);
             metrics.registry_reloads.with_label_values(&[result]);
         }
+        for outcome in ReplyOutcome::ALL {
+            metrics.replies.with_label_values(&[outcome.as_str()]);
+        }
         for state in OrderState::ALL {
             metrics.dispatch_orders.with_label_values(&[state.as_str()]);
         }
@@ -192,6 +202,11 @@ impl Metrics {
     /// Counts a change to an alert: `opened`, `raised`, `cleared` or `withdrawn`.
     pub fn count_alert(&self, alert: &Alert, change: &str) {
         self.alert_changes.with_label_values(&[&*alert.rule_id, alert.severity.as_str(), change]).inc();
+    }
+
+    /// Counts a reply of a unit.
+    pub fn count_reply(&self, outcome: ReplyOutcome) {
+        self.replies.with_label_values(&[outcome.as_str()]).inc();
     }
 
     /// How many orders are in each state now; states that are not given have none.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{Reference, Ticker},
-    ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format},
+    ingest::{Admission, AdmissionSettings, Decoded, Decoder, Format, Registered},
     model::{Body, Datum, Record, Sender, Time},
     registry::Registry,
     spatial::to_wgs84,
@@ -92,8 +92,7 @@ impl Front {
 
     /// Takes up what the journal says has been admitted before.
     pub fn restore(&mut self, record: &Record) {
-        let registry = &self.registry;
-        self.admission.restore(record, |device_id| registry.device_is_registered(device_id));
+        self.admission.restore(record, In(&self.registry));
         self.ticker.advance(record.recv_time).for_each(drop);
     }
 
@@ -157,8 +156,20 @@ impl Front {
         if let Some(note) = self.notes.as_mut().and_then(|notes| notes.last_mut()) {
             note.odd.clone_from(&decoded.odd);
         }
-        let registry = &self.registry;
-        out.push(self.admission.admit(decoded, recv_time, |device_id| registry.device_is_registered(device_id)));
+        out.push(self.admission.admit(decoded, recv_time, In(&self.registry)));
+    }
+}
+
+/// What admission asks of a registry.
+struct In<'r>(&'r Registry);
+
+impl Registered for In<'_> {
+    fn has_device(&self, device_id: &str) -> bool {
+        self.0.device_is_registered(device_id)
+    }
+
+    fn has_plate(&self, plate: &str, at: Time) -> bool {
+        self.0.vehicle_by_plate(plate, at).is_some()
     }
 }
 

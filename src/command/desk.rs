@@ -179,6 +179,15 @@ impl Desk {
             }
             effects.extend(corrected.map(|order| Effect::Order(Box::new(order))));
         }
+        // From who is not registered, to an order that there is not: it is counted, and in the journal.
+        let is_ours = self.queue.roster.contains_key(&reply.unit_id);
+        effects.retain(|effect| match effect {
+            Effect::Reply(replied) if !is_ours && replied.outcome == ReplyOutcome::UnknownDispatch => {
+                news.push(News::Reply(replied.clone()));
+                false
+            }
+            _ => true,
+        });
         write(tx, &self.queue.settings.prefix, effects, now, news)
     }
 }

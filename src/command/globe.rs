@@ -35,6 +35,15 @@ impl Globe {
         self.units.len()
     }
 
+    /// Forgets all but these.
+    pub fn keep(&mut self, is_kept: impl Fn(&str) -> bool) {
+        if self.units.keys().all(|unit_id| is_kept(unit_id)) {
+            return;
+        }
+        let units = std::mem::take(&mut self.units);
+        *self = Self::of(units.into_values().filter(|unit| is_kept(&unit.unit_id)).collect());
+    }
+
     /// Puts a unit where it now is.
     pub fn put(&mut self, unit: UnitState) {
         if let Some(before) = self.units.get(&unit.unit_id) {

@@ -114,9 +114,11 @@ impl Queue {
     /// the deadlines that have passed meanwhile would find nobody.
     pub fn new(settings: Settings, roster: Vec<UnitInfo>, standing: Standing) -> Self {
         let Standing { orders, offers, units, recent } = standing;
+        let roster = by_id(roster);
+        let units = units.into_iter().filter(|unit| roster.contains_key(&unit.unit_id)).collect();
         let mut queue = Self {
             settings,
-            roster: by_id(roster),
+            roster,
             globe: Globe::of(units),
             clocks: FxHashMap::default(),
             cases: FxHashMap::default(),
@@ -170,6 +172,8 @@ impl Queue {
     pub fn apply(&mut self, event: Event<'_>, now: Time) -> Vec<Effect> {
         if let Event::Roster(units) = &event {
             self.roster = by_id(units.clone());
+            self.globe.keep(|unit_id| self.roster.contains_key(unit_id));
+            self.clocks.retain(|unit_id, _| self.roster.contains_key(unit_id));
         }
         self.pass_deadlines(now);
         match event {
@@ -374,8 +378,11 @@ impl Queue {
     }
 
     /// Its status counts although its position doesn't: it is then where it was. A unit that never told where it is cannot be
-    /// sent.
+    /// sent; one that is not registered is nobody, and takes no place.
     fn unit_reported(&mut self, report: &UnitReport, now: Time) {
+        if !self.roster.contains_key(&report.unit_id) {
+            return;
+        }
         let known = self.globe.get(&report.unit_id);
         if known.is_none() && self.globe.len() >= limits::UNITS {
             return;

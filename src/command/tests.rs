@@ -797,6 +797,7 @@ fn a_unit_whose_status_nobody_knows_is_as_it_was_where_it_now_is() {
         let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };
         (unit.status, unit.lat)
     };
+    world.step("squad S1 police -");
     let (never, now) = (at(world.now, LAT), world.now);
     assert_eq!(told(world.queue.apply(Event::Unit(&never), now)), (UnitStatus::Off, LAT), "nobody ever said");
     world.now = world.now.plus_ms(10_000);
@@ -804,6 +805,31 @@ fn a_unit_whose_status_nobody_knows_is_as_it_was_where_it_now_is() {
     world.now = world.now.plus_ms(10_000);
     let (moved, now) = (at(world.now, LAT + 0.01), world.now);
     assert_eq!(told(world.queue.apply(Event::Unit(&moved), now)), (UnitStatus::Available, LAT + 0.01));
+}
+
+/// 20,000 invented units filled the places for positions: no registered unit had one any more, and nobody was sent.
+#[test]
+fn who_is_not_registered_takes_no_units_place() {
+    let mut world = World::new(Settings::default(), false);
+    world.step("squad S1 police -");
+    for n in 0..=crate::model::limits::UNITS {
+        let report = UnitReport {
+            unit_id: format!("X{n}").into(),
+            device_time: world.now,
+            lat: Some(LAT),
+            lon: Some(LON),
+            datum: None,
+            status: Some(UnitStatus::Available),
+        };
+        assert!(world.queue.apply(Event::Unit(&report), world.now).is_empty());
+    }
+    assert_eq!(world.queue.globe.len(), 0);
+    world.step("S1 at 300");
+    assert_eq!(world.step("alert A1 major police"), "A1:offered S1<A1");
+    // Who is struck off the registry is no longer there either.
+    world.roster.clear();
+    world.queue.apply(Event::Roster(Vec::new()), world.now);
+    assert_eq!(world.queue.globe.len(), 0);
 }
 
 #[test]
@@ -817,6 +843,7 @@ fn a_unit_that_reports_in_another_datum_is_where_it_is() {
         datum: Some(crate::model::Datum::Gcj02),
         status: Some(UnitStatus::Available),
     };
+    world.step("squad S1 police -");
     let effects = world.queue.apply(Event::Unit(&report), world.now);
     let [Effect::Unit(unit)] = &effects[..] else { panic!("one unit: {effects:?}") };
     let metres = crate::spatial::distance_m(

@@ -3,6 +3,9 @@
 //! A verdict is read off the state without changing it; the state changes only by applying the record that results. So
 //! [`Admission::restore`] over the journal gives exactly the state that live admission had.
 //!
+//! A sighting of a plate in no registry is rejected, `too_many_plates`, when there are already as many as we keep count of, or when its
+//! sensor has told of as many new ones within the hour as no gate sees: a camera that invents plates harms nobody else.
+//!
 //! In order, for a device report:
 //!
 //! 1. A device in no registry, when there are already as many as we keep count of: rejected, `too_many_devices`.
@@ -20,6 +23,7 @@
 //! A speed that no truck reaches is unknown, and the rest of the report counts. What is a jump: [`crate::model::Jumps`].
 
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     hash::{DefaultHasher, Hash, Hasher},
     sync::Arc,
@@ -31,11 +35,13 @@ use serde::{Deserialize, Serialize};
 use super::decode::Decoded;
 use crate::model::{
     Body, DeviceReport, Fix, Fixed, JumpLimits, Jumps, LiveClock, Outcome, Reason, Record, Sighting, Time, UnitReply,
-    is_impossible, limits, place,
+    is_impossible, limits, place, plate,
 };
 
 /// How often, by the arrival clock, unregistered devices that are silent make room.
 const SWEEP_MS: i64 = 60_000;
+/// Within this, by the arrival clock, a sensor's new plates are counted together.
+const NEW_PLATES_MS: i64 = 3_600_000;
 
 /// What is plausible, and how old or new a report may be.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,10 +96,28 @@ impl AdmissionSettings {
     }
 }
 
+/// Who is registered. A closure over device ids stands for a registry without plates.
+pub trait Registered {
+    fn has_device(&self, device_id: &str) -> bool;
+    /// A plate in its normal form.
+    fn has_plate(&self, plate: &str, at: Time) -> bool;
+}
+
+impl<F: Fn(&str) -> bool> Registered for F {
+    fn has_device(&self, device_id: &str) -> bool {
+        self(device_id)
+    }
+
+    fn has_plate(&self, _: &str, _: Time) -> bool {
+        false
+    }
+}
+
 /// Per device what is needed to tell duplicates, order and jumps.
 ///
-/// At its limits: unregistered devices beyond [`limits::UNREGISTERED_DEVICES`] are rejected until others have been silent for
-/// long enough; registered ones are bounded by the registry.
+/// At its limits: unregistered devices beyond [`limits::UNREGISTERED_DEVICES`], and plates beyond
+/// [`limits::UNREGISTERED_PLATES`], are rejected until others have been silent for long enough; registered ones are bounded by the
+/// registry.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Admission {
     settings: AdmissionSettings,
@@ -101,6 +125,12 @@ pub struct Admission {
     unregistered: usize,
     swept_at: Time,
     replies: VecDeque<u64>,
+    /// Plates in no registry, and when each last arrived.
+    #[serde(default)]
+    plates: FxHashMap<Arc<str>, Time>,
+    /// By sensor: since when, and how many new ones of those.
+    #[serde(default)]
+    new_plates: FxHashMap<Arc<str>, (Time, usize)>,
 }
 
 /// One device. Its fingerprints are 48 bits each, oldest first from `oldest`.
@@ -144,7 +174,7 @@ impl Admission {
     }
 
     /// Makes the record of what was decoded. A replayed file's own arrival time goes before `recv_time`.
-    pub fn admit(&mut self, mut decoded: Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Record {
+    pub fn admit(&mut self, mut decoded: Decoded, recv_time: Time, registered: impl Registered) -> Record {
         self.settings.sense(&mut decoded);
         let recv_time = decoded.recv_time.unwrap_or(recv_time);
         let mut verdict = self.judge(&decoded, recv_time, &registered);
@@ -158,13 +188,16 @@ impl Admission {
     }
 
     /// Takes up a record of the journal, in order. With the same registry the state is that of live admission.
-    pub fn restore(&mut self, record: &Record, registered: impl Fn(&str) -> bool) {
+    pub fn restore(&mut self, record: &Record, registered: impl Registered) {
         if !record.is_counted() {
             return;
         }
         self.sweep(record.recv_time, &registered);
         match &record.body {
             Body::Device(report) => self.apply(report, record, registered),
+            Body::Sighting(sighting) if record.outcome == Outcome::Evaluated => {
+                self.apply_sighting(sighting, record.recv_time, &registered);
+            }
             Body::Reply(reply) if record.outcome == Outcome::Evaluated => {
                 if self.replies.len() == limits::REPLY_FINGERPRINTS {
                     self.replies.pop_front();
@@ -180,11 +213,11 @@ impl Admission {
         self.devices.len()
     }
 
-    fn judge(&self, decoded: &Decoded, recv_time: Time, registered: impl Fn(&str) -> bool) -> Verdict {
+    fn judge(&self, decoded: &Decoded, recv_time: Time, registered: &impl Registered) -> Verdict {
         let other = |outcome, reason, event_time, use_position| Verdict { outcome, reason, event_time, use_position };
         match &decoded.body {
             Body::Device(report) => self.judge_report(report, recv_time, registered),
-            Body::Sighting(sighting) => self.judge_sighting(sighting, recv_time),
+            Body::Sighting(sighting) => self.judge_sighting(sighting, recv_time, registered),
             Body::Unit(unit) => {
                 let use_position = place(unit.lat, unit.lon).is_some();
                 other(Outcome::Evaluated, Reason::Ok, unit.device_time, use_position)
@@ -202,7 +235,7 @@ impl Admission {
         }
     }
 
-    fn judge_sighting(&self, sighting: &Sighting, recv_time: Time) -> Verdict {
+    fn judge_sighting(&self, sighting: &Sighting, recv_time: Time, registered: &impl Registered) -> Verdict {
         let use_position = place(sighting.lat, sighting.lon).is_some();
         let age_ms = recv_time.ms_since(sighting.device_time);
         let is_wrong = age_ms < -self.settings.max_ahead_s * 1000 || is_impossible(sighting.device_time);
@@ -210,13 +243,39 @@ impl Admission {
             (Outcome::Evaluated, Reason::ClockSkew, recv_time)
         } else if age_ms > self.settings.max_age_s * 1000 {
             (Outcome::Late, Reason::TooOld, sighting.device_time)
+        } else if self.is_too_much(sighting, recv_time, registered) {
+            (Outcome::Rejected, Reason::TooManyPlates, sighting.device_time)
         } else {
             (Outcome::Evaluated, Reason::Ok, sighting.device_time)
         };
         Verdict { outcome, reason, event_time, use_position }
     }
 
-    fn judge_report(&self, report: &DeviceReport, recv_time: Time, registered: impl Fn(&str) -> bool) -> Verdict {
+    /// Whether a sighting tells of yet another plate in no registry, and that is one too many.
+    fn is_too_much(&self, sighting: &Sighting, recv_time: Time, registered: &impl Registered) -> bool {
+        let Some(plate) = unregistered_plate(sighting, registered) else { return false };
+        if self.plates.contains_key(&*plate) {
+            return false;
+        }
+        let of_sensor = self.new_plates.get(&sighting.sensor_id);
+        let is_full = of_sensor.is_some_and(|(since, count)| {
+            *count >= limits::NEW_PLATES_PER_SENSOR && recv_time.ms_since(*since).abs() < NEW_PLATES_MS
+        });
+        is_full || self.plates.len() >= limits::UNREGISTERED_PLATES
+    }
+
+    fn apply_sighting(&mut self, sighting: &Sighting, recv_time: Time, registered: &impl Registered) {
+        let Some(plate) = unregistered_plate(sighting, registered) else { return };
+        if self.plates.insert((&*plate).into(), recv_time).is_none() {
+            let of_sensor = self.new_plates.entry(Arc::clone(&sighting.sensor_id)).or_insert((recv_time, 0));
+            if recv_time.ms_since(of_sensor.0).abs() >= NEW_PLATES_MS {
+                *of_sensor = (recv_time, 0);
+            }
+            of_sensor.1 += 1;
+        }
+    }
+
+    fn judge_report(&self, report: &DeviceReport, recv_time: Time, registered: &impl Registered) -> Verdict {
         let device = self.devices.get(&report.device_id);
         let clock = device.map(|device| device.clock).unwrap_or_default().next(report.device_time, recv_time);
         let skewed = report.device_time.ms_since(recv_time) > self.settings.max_ahead_s * 1000
@@ -228,7 +287,7 @@ impl Admission {
             if skewed { newest.map_or(recv_time, |newest| newest.max(recv_time)) } else { report.device_time };
         let unused = |outcome, reason| Verdict { outcome, reason, event_time, use_position: false };
         let Some(device) = device else {
-            if self.unregistered >= limits::UNREGISTERED_DEVICES && !registered(&report.device_id) {
+            if self.unregistered >= limits::UNREGISTERED_DEVICES && !registered.has_device(&report.device_id) {
                 return unused(Outcome::Rejected, Reason::TooManyDevices);
             }
             if is_too_old {
@@ -288,12 +347,12 @@ impl Admission {
         }
     }
 
-    fn apply(&mut self, report: &DeviceReport, record: &Record, registered: impl Fn(&str) -> bool) {
+    fn apply(&mut self, report: &DeviceReport, record: &Record, registered: impl Registered) {
         if record.outcome == Outcome::Rejected {
             return;
         }
         if !self.devices.contains_key(&report.device_id) {
-            let unregistered = !registered(&report.device_id);
+            let unregistered = !registered.has_device(&report.device_id);
             self.unregistered += usize::from(unregistered);
             self.devices.insert(Arc::clone(&report.device_id), Device { unregistered, ..Device::default() });
         }
@@ -302,18 +361,22 @@ impl Admission {
         }
     }
 
-    /// Devices that were registered meanwhile stop counting; those silent for long go.
-    fn sweep(&mut self, recv_time: Time, registered: &impl Fn(&str) -> bool) {
-        if self.unregistered == 0 || recv_time.ms_since(self.swept_at) < SWEEP_MS {
+    /// Devices and plates that were registered meanwhile stop counting; those silent for long go.
+    fn sweep(&mut self, recv_time: Time, registered: &impl Registered) {
+        if self.unregistered == 0 && self.plates.is_empty() || recv_time.ms_since(self.swept_at) < SWEEP_MS {
             return;
         }
         self.swept_at = recv_time;
         let forget_ms = self.settings.forget_unregistered_s * 1000;
         self.devices.retain(|id, device| {
-            device.unregistered = device.unregistered && !registered(id);
+            device.unregistered = device.unregistered && !registered.has_device(id);
             !device.unregistered || recv_time.ms_since(device.seen_at) <= forget_ms
         });
         self.unregistered = self.devices.values().filter(|device| device.unregistered).count();
+        self.plates.retain(|plate, seen_at| {
+            recv_time.ms_since(*seen_at) <= forget_ms && !registered.has_plate(plate, recv_time)
+        });
+        self.new_plates.retain(|_, (since, _)| recv_time.ms_since(*since).abs() < NEW_PLATES_MS);
     }
 }
 
@@ -359,6 +422,12 @@ impl Device {
             self.oldest = (self.oldest + 1) % limits::FINGERPRINTS_PER_DEVICE as u8;
         }
     }
+}
+
+/// The plate that a sighting tells of, in its normal form, when it names a vehicle and is in no registry.
+fn unregistered_plate<'s>(sighting: &'s Sighting, registered: &impl Registered) -> Option<Cow<'s, str>> {
+    let plate = plate::plate(sighting.plate.as_deref()?);
+    (plate::names_a_vehicle(&plate) && !registered.has_plate(&plate, sighting.device_time)).then_some(plate)
 }
 
 /// Where the report says that it was taken.

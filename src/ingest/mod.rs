@@ -26,7 +26,7 @@ mod mosquitto;
 mod publish;
 mod source;
 
-pub use admit::{Admission, AdmissionSettings};
+pub use admit::{Admission, AdmissionSettings, Registered};
 pub use broker::EmbeddedBroker;
 pub use connect::{Address, Credentials, TlsSettings};
 pub use decode::{CHINA_OFFSET_H, Decoded, Decoder, Format};

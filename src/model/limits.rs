@@ -38,6 +38,11 @@ pub const PAST_BYTES: usize = 16 << 20;
 pub const HISTORIES: usize = 512;
 /// Devices that are in no registry and still judged. More: rejected as `too_many_devices`.
 pub const UNREGISTERED_DEVICES: usize = 20_000;
+/// Plates in no registry that sightings are judged of. More: rejected as `too_many_plates`.
+pub const UNREGISTERED_PLATES: usize = 20_000;
+/// New ones of those that one sensor may tell of within an hour: one in four seconds, more than any gate sees. More: rejected
+/// as `too_many_plates`.
+pub const NEW_PLATES_PER_SENSOR: usize = 1_000;
 /// Fingerprints of recent reports kept per device to tell duplicates. Older ones: `late`, not judged either.
 pub const FINGERPRINTS_PER_DEVICE: usize = 64;
 /// Alarms and events kept of one report. More: the rest stay in the journal's `ext` only.
@@ -112,7 +117,11 @@ pub const REINFORCEMENTS_PER_ORDER: usize = 8;
 pub const ORDERS_ACTIVE: usize = 50_000;
 /// Escalated orders kept at hand, so that a graver alert can move them. More: the oldest stays in the tables only.
 pub const ORDERS_ESCALATED: usize = 10_000;
-/// Units whose position is kept. More: the report is not kept.
+/// Replies kept of one order, beside those that changed something. More: counted, and in the journal.
+pub const REPLIES_PER_ORDER: usize = 1_000;
+/// Replies kept of one unit to orders that there are not. More: counted, in the journal, and not answered.
+pub const REPLIES_UNASKED: usize = 100;
+/// Registered units whose position is kept. More: the report is not kept.
 pub const UNITS: usize = 20_000;
 /// Read connections kept open to the store. More: opened and closed again.
 pub const STORE_READERS: usize = 8;

@@ -45,6 +45,8 @@ words! {
         UnknownTopic = "unknown_topic",
         /// More unregistered devices than we keep count of.
         TooManyDevices = "too_many_devices",
+        /// More plates in no registry than we keep count of, in all or of one sensor within an hour.
+        TooManyPlates = "too_many_plates",
     }
 }
 

@@ -292,6 +292,10 @@ fn in_words(record: &Record) -> Option<(String, String)> {
         Reason::PositionOutOfRange => {
             said("lat or lon is out of range; the position is not used", "经纬度超出范围；位置不予采用")
         }
+        Reason::TooManyPlates => said(
+            "this sensor tells of too many plates that are in no registry; it is kept and not judged",
+            "该传感器上报的未登记车牌过多；仅保存，不判定",
+        ),
         Reason::TooManyDevices => {
             said("this device is in no registry, and too many such report", "设备未登记，且未登记设备过多")
         }

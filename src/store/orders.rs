@@ -95,13 +95,18 @@ impl Tx<'_> {
         Ok(false)
     }
 
-    /// Keeps a reply; the same one again changes nothing. Says whether it is new.
+    /// Keeps a reply; the same one again changes nothing, nor one that came to nothing when its order has
+    /// [`limits::REPLIES_PER_ORDER`] of them, or its unit [`limits::REPLIES_UNASKED`] to orders that there are not. Says whether it
+    /// was kept.
     ///
     /// # Errors
     /// When the database fails.
     pub fn put_reply(&self, reply: &Replied) -> Result<bool, StoreError> {
         let sql = "INSERT OR IGNORE INTO replies (reply_id, dispatch_id, unit_id, received_at, outcome, json)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+                   SELECT ?1, ?2, ?3, ?4, ?5, ?6
+                   WHERE ?5 = 'taken' OR (SELECT count(*) FROM replies WHERE dispatch_id = ?2) < ?7
+                       AND (?5 <> 'unknown_dispatch'
+                           OR (SELECT count(*) FROM replies WHERE outcome = 'unknown_dispatch' AND unit_id = ?3) < ?8)";
         let added = self.inner.prepare_cached(sql)?.execute(params![
             &*reply.reply_id,
             &*reply.dispatch_id,
@@ -109,6 +114,8 @@ impl Tx<'_> {
             ms(reply.received_at),
             reply.outcome.as_str(),
             serde_json::to_string(reply)?,
+            limits::REPLIES_PER_ORDER as i64,
+            limits::REPLIES_UNASKED as i64,
         ])?;
         Ok(added > 0)
     }
@@ -179,7 +186,7 @@ pub(super) fn one(connection: &Connection, dispatch_id: &str) -> Result<Option<D
     let found: Vec<Order> = rows(connection, "SELECT json FROM orders WHERE dispatch_id = ?1", [dispatch_id])?;
     let Some(order) = found.into_iter().next() else { return Ok(None) };
     let offers = rows(connection, "SELECT json FROM offers WHERE dispatch_id = ?1 ORDER BY attempt", [dispatch_id])?;
-    let sql = "SELECT json FROM replies WHERE dispatch_id = ?1 ORDER BY received_at, reply_id LIMIT 1000";
+    let sql = "SELECT json FROM replies WHERE dispatch_id = ?1 ORDER BY received_at, reply_id";
     let replies = rows(connection, sql, [dispatch_id])?;
     Ok(Some(Dispatched { order, offers, replies }))
 }

@@ -111,6 +111,9 @@ const MIGRATIONS: &[&str] = &[
     "
     CREATE TABLE sealed_files (path TEXT PRIMARY KEY, bytes INTEGER NOT NULL, sha256 TEXT NOT NULL) WITHOUT ROWID;
 ",
+    "
+    CREATE INDEX replies_unasked ON replies (unit_id) WHERE outcome = 'unknown_dispatch';
+",
 ];
 
 /// Opens or makes the file for writing, and brings its schema up to date.

@@ -94,7 +94,7 @@ fn a_file_from_before_shadow_rules_is_brought_up_to_date() {
     drop(store);
     let path = folder.path().join("muckwatch.sqlite");
     Connection::open(&path)
-        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; DROP TABLE in_force; DROP TABLE rule_sets; DROP TABLE IF EXISTS waiting; DROP TABLE sealed_files; PRAGMA user_version = 1"))
+        .and_then(|file| file.execute_batch("ALTER TABLE alerts DROP COLUMN shadow; DROP TABLE in_force; DROP TABLE rule_sets; DROP TABLE IF EXISTS waiting; DROP TABLE sealed_files; DROP INDEX replies_unasked; PRAGMA user_version = 1"))
         .expect("an old file");
     let reader = Store::open(&path).expect("a store").reader();
     let ids = |shadow: Option<bool>| {
@@ -476,4 +476,37 @@ fn what_was_in_force_is_kept_once_and_read_back() {
         .unwrap();
     assert_eq!(reader.in_force().unwrap().len(), limits::IN_FORCE);
     assert_eq!(reader.rule_files("r1").unwrap(), None, "it went with the last that named it");
+}
+
+/// Whoever can publish can answer what nobody asked, as often as he likes: the table is bounded all the same.
+#[test]
+fn replies_that_came_to_nothing_are_bounded_and_those_that_did_are_kept() {
+    use crate::model::{Answer, Replied, ReplyOutcome};
+    let (_folder, store) = open();
+    let reply = |n: usize, unit: &str, order: &str, outcome: ReplyOutcome| Replied {
+        reply_id: format!("{unit}-{order}-{n}").into(),
+        dispatch_id: order.into(),
+        unit_id: unit.into(),
+        answer: Answer::Accept,
+        device_time: at(n as i64),
+        received_at: at(n as i64),
+        outcome,
+        reason: None,
+        verdict: None,
+        note: None,
+    };
+    let kept = store.commit(|tx| {
+        let mut kept = (0, 0, 0);
+        for n in 0..limits::REPLIES_PER_ORDER + 50 {
+            kept.0 += usize::from(tx.put_reply(&reply(n, &format!("X{n}"), "o1", ReplyOutcome::NotOffered))?);
+        }
+        for n in 0..5 {
+            kept.1 += usize::from(tx.put_reply(&reply(n, "U1", "o1", ReplyOutcome::Taken))?);
+        }
+        for n in 0..limits::REPLIES_UNASKED + 50 {
+            kept.2 += usize::from(tx.put_reply(&reply(n, "U1", &format!("none{n}"), ReplyOutcome::UnknownDispatch))?);
+        }
+        Ok(kept)
+    });
+    assert_eq!(kept.expect("a commit"), (limits::REPLIES_PER_ORDER, 5, limits::REPLIES_UNASKED));
 }

@@ -75,7 +75,7 @@ impl Trial {
         let admit = |one: muckwatch::ingest::Decoded| {
             let Body::Device(report) = &one.body else { panic!("a report") };
             let at = report.device_time;
-            admission.admit(one, at, |device| registry.device_is_registered(device))
+            admission.admit(one, at, |device: &str| registry.device_is_registered(device))
         };
         let records: Vec<Record> = decoded.into_iter().map(admit).collect();
         let (mut journal, _) = Journal::open(&data.join("journal"), JournalSettings::default()).unwrap();

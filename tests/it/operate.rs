@@ -239,12 +239,14 @@ fn every_metric_moves() {
     served.post("/api/v1/registry/companies", &row);
     let odd = json!({ "device_time": now_ms() - 300_000, "lat": 22.5, "lon": 113.9, "heading_deg": -1 });
     let odd = odd.to_string().into_bytes();
+    let unasked = json!({ "dispatch_id": "none", "answer": "accept", "device_time": now_ms() });
     run(publish_all(
         &broker,
         vec![
             ("mw/v1/device/D0/report".into(), b"{".to_vec()),
             ("mw/v1/device/D0/report".into(), odd),
             ("mw/v1/device/D0/reports".into(), b"{}".to_vec()),
+            ("mw/v1/unit/X1/reply".into(), unasked.to_string().into_bytes()),
         ],
     ));
     run(publish(&broker, &city.reports(12, now_ms() - 120_000)));
@@ -259,6 +261,7 @@ fn every_metric_moves() {
             "rule_faults_total",
             "odd_fields_total",
             "unread_messages_total",
+            "replies_total",
         ],
     );
     // There is no unit to be asked: after some seconds the department is to be told, and the broker is away.

@@ -131,7 +131,8 @@ impl Tell for Committed {
                     self.stream.alert(alert);
                 }
                 News::Order(order) => self.stream.dispatch(order),
-                News::Offer(_) | News::Reply(_) | News::Unit(_) => {}
+                News::Reply(reply) => self.metrics.count_reply(reply.outcome),
+                News::Offer(_) | News::Unit(_) => {}
             }
         }
         if let Some(listener) = &self.listener {

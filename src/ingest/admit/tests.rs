@@ -28,7 +28,7 @@ fn reasons(reports: impl IntoIterator<Item = DeviceReport>) -> Vec<Reason> {
     let mut admission = Admission::default();
     let admit = |report: DeviceReport| {
         let time = report.device_time;
-        admission.admit(decoded(report), time, |_| true).reason
+        admission.admit(decoded(report), time, |_: &str| true).reason
     };
     reports.into_iter().map(admit).collect()
 }
@@ -56,7 +56,7 @@ fn a_lone_report_is_judged_by_its_content() {
         (report(-259_201, 22.5, 114.0), Outcome::Late, Reason::TooOld, false),
     ];
     for (index, (report, outcome, reason, use_position)) in cases.into_iter().enumerate() {
-        let record = Admission::default().admit(decoded(report), at(0), |_| true);
+        let record = Admission::default().admit(decoded(report), at(0), |_: &str| true);
         assert_eq!(
             (record.outcome, record.reason, record.use_position),
             (outcome, reason, use_position),
@@ -70,7 +70,7 @@ fn order_and_duplicates() {
     use Reason::{Duplicate, Ok, OutOfOrder, TooOld};
     let mut admission = Admission::default();
     let mut admit = |report: DeviceReport, arrival: i64| {
-        let record = admission.admit(decoded(report), at(arrival), |_| true);
+        let record = admission.admit(decoded(report), at(arrival), |_: &str| true);
         (record.reason, record.event_time)
     };
     let loud = DeviceReport { alarms: vec!["sos".into()], ..report(10, 22.5, 114.0) };
@@ -93,7 +93,7 @@ fn order_and_duplicates() {
 fn the_newest_is_known_again_after_any_number_of_late_ones() {
     let mut admission = Admission::new(AdmissionSettings::default());
     let mut take = |s: i64| {
-        let record = admission.admit(decoded(report(s, 22.5, 113.9)), at(1_000), |_| true);
+        let record = admission.admit(decoded(report(s, 22.5, 113.9)), at(1_000), |_: &str| true);
         (record.outcome, record.reason)
     };
     assert_eq!(take(900), (Outcome::Evaluated, Reason::Ok));
@@ -150,7 +150,7 @@ fn unregistered_devices_are_bounded_and_make_room() {
     let mut admission = Admission::default();
     let mut admit = |id: String, s: i64| {
         let report = DeviceReport { device_id: id.into(), ..report(s, 22.5, 114.0) };
-        admission.admit(decoded(report), at(s), |id| id.starts_with('r')).reason
+        admission.admit(decoded(report), at(s), |id: &str| id.starts_with('r')).reason
     };
     for n in 0..limits::UNREGISTERED_DEVICES {
         assert_eq!(admit(format!("u{n}"), 0), Reason::Ok);
@@ -162,6 +162,50 @@ fn unregistered_devices_are_bounded_and_make_room() {
     admit("r1".into(), next_day);
     assert_eq!(admit("one-more".into(), next_day), Reason::Ok);
     assert_eq!(admission.devices(), 3, "u5, r1 and the one more");
+}
+
+/// 60,000 invented plates from one camera filled memory and the dispatch queue; a real critical alert found no place in it.
+#[test]
+fn plates_that_nobody_registered_are_bounded_and_make_room() {
+    struct Known;
+    impl Registered for Known {
+        fn has_device(&self, _: &str) -> bool {
+            false
+        }
+
+        fn has_plate(&self, plate: &str, _: Time) -> bool {
+            plate.starts_with("粤B")
+        }
+    }
+    let (mut admission, mut restored) = (Admission::default(), Admission::default());
+    let mut see = |sensor: &str, plate: String, s: i64| {
+        let sighting = serde_json::json!({ "sensor_id": sensor, "device_time": at(s), "plate": plate });
+        let sighting: Sighting = serde_json::from_value(sighting).unwrap();
+        let decoded = Decoded { body: Body::Sighting(sighting), ..decoded(report(s, 22.5, 114.0)) };
+        let record = admission.admit(decoded, at(s), Known);
+        restored.restore(&record, Known);
+        assert_eq!(admission, restored);
+        (record.outcome, record.reason)
+    };
+    let (fine, too_many) = ((Outcome::Evaluated, Reason::Ok), (Outcome::Rejected, Reason::TooManyPlates));
+    let invented = |n: usize| format!("京A{n:05}");
+    for n in 0..limits::NEW_PLATES_PER_SENSOR {
+        assert_eq!(see("cam1", invented(n), 0), fine);
+    }
+    assert_eq!(see("cam1", invented(99_000), 1), too_many);
+    assert_eq!(see("cam1", invented(7), 1), fine, "one that is known");
+    assert_eq!(see("cam1", "粤b·12345".into(), 1), fine, "one that is registered, however it is written");
+    assert_eq!(see("cam1", "无牌车".into(), 1), fine, "none at all");
+    assert_eq!(see("cam2", invented(99_000), 1), fine, "another camera is not harmed");
+    assert_eq!(see("cam1", invented(99_001), 3_601), fine, "an hour later");
+    for n in limits::NEW_PLATES_PER_SENSOR + 2..limits::UNREGISTERED_PLATES {
+        assert_eq!(see(&format!("c{}", n % 40), invented(n), 3_602), fine, "{n}");
+    }
+    assert_eq!(see("c-more", invented(99_002), 3_603), too_many, "no more in all");
+    assert_eq!(see("c-more", "粤B99999".into(), 3_603), fine);
+    let next_day = 3_602 + 24 * 3_600 + 61;
+    assert_eq!(see("c-more", "粤B99999".into(), next_day), fine);
+    assert_eq!(see("c-more", invented(99_002), next_day), fine, "those silent for a day made room");
 }
 
 #[test]
@@ -179,7 +223,7 @@ fn replies_once_dead_letters_always() {
     };
     let reply =
         Decoded { body: Body::Reply(reply), reason: Reason::Ok, recv_time: None, odd: Vec::new(), retained: false };
-    let mut admit = |decoded: &Decoded| admission.admit(decoded.clone(), at(1), |_| true).outcome;
+    let mut admit = |decoded: &Decoded| admission.admit(decoded.clone(), at(1), |_: &str| true).outcome;
     assert_eq!([admit(&reply), admit(&reply)], [Outcome::Evaluated, Outcome::Duplicate]);
     let letter = DeadLetter { device_id: None, topic: "t".into(), payload: vec![1], problem: "p".into() };
     let dead = Decoded {
@@ -243,7 +287,7 @@ fn a_speed_that_no_truck_reaches_is_unknown_and_a_high_one_counts() {
         (f64::NAN, None),
     ] {
         let said = DeviceReport { speed_kmh: Some(speed_kmh), ..report(0, 22.5, 114.0) };
-        let record = Admission::default().admit(decoded(said), at(0), |_| true);
+        let record = Admission::default().admit(decoded(said), at(0), |_: &str| true);
         let Body::Device(kept) = &record.body else { panic!("{record:?}") };
         assert_eq!((record.outcome, record.reason), (Outcome::Evaluated, Reason::Ok), "{speed_kmh}");
         assert_eq!((kept.speed_kmh, kept.ext.contains_key("speed_kmh")), (expected, expected.is_none()), "{speed_kmh}");
@@ -262,10 +306,10 @@ fn an_alarm_in_a_jump_is_judged_without_its_position() {
         (DeviceReport { events: vec![crate::model::Event::of("collision")], ..far() }, Outcome::Evaluated),
     ] {
         let mut admission = Admission::default();
-        admission.admit(decoded(report(0, 22.5, 114.0)), at(0), |_| true);
-        let record = admission.admit(decoded(said), at(10), |_| true);
+        admission.admit(decoded(report(0, 22.5, 114.0)), at(0), |_: &str| true);
+        let record = admission.admit(decoded(said), at(10), |_: &str| true);
         assert_eq!((record.outcome, record.reason, record.use_position), (outcome, Reason::ImplausibleJump, false));
-        let near = admission.admit(decoded(report(20, 22.5, 114.0)), at(20), |_| true);
+        let near = admission.admit(decoded(report(20, 22.5, 114.0)), at(20), |_: &str| true);
         assert_eq!(near.reason, Reason::Ok, "the jump is still doubted");
     }
 }
@@ -285,7 +329,7 @@ fn whatever_is_measured_anew_is_another_report() {
     ];
     for other in others {
         let mut admission = Admission::default();
-        let mut outcome = |report| admission.admit(decoded(report), at(0), |_| true).outcome;
+        let mut outcome = |report| admission.admit(decoded(report), at(0), |_: &str| true).outcome;
         let again = DeviceReport { seq: Some(8), hist: true, ..other.clone() };
         let seen = [outcome(base()), outcome(other), outcome(again), outcome(base())];
         assert_eq!(seen, [Outcome::Evaluated, Outcome::Evaluated, Outcome::Duplicate, Outcome::Duplicate]);
