@@ -93,7 +93,11 @@ impl Metrics {
                 "alert_delay_seconds",
                 "Time from the event time of the report that completes an alert to its commit.",
             ),
-            dead_letters: counter(r, "dead_letters_total", "Messages that could not be read; they are kept whole."),
+            dead_letters: counter(
+                r,
+                "dead_letters_total",
+                "Messages that could not be read; they are kept, of those over 1 MiB the head.",
+            ),
             odd_fields: counters(
                 r,
                 "odd_fields_total",

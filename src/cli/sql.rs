@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context;
@@ -16,6 +17,7 @@ use super::{
     ledger::{JOURNAL, STORE},
     registry::BOOK,
     serve::block_on,
+    simulate::duration,
 };
 use crate::{
     config::{Config, FILE_VARIABLE, Overrides},
@@ -23,7 +25,10 @@ use crate::{
     facts,
     history::{self, HistoryError, Parts, Problem, Version},
     journal::Journal,
-    model::{Alert, Order, Record, limits::PAGE_ROWS},
+    model::{
+        Alert, Order, Record,
+        limits::{self, PAGE_ROWS},
+    },
     registry::{Book, Entity, RowVersion},
     store::{AlertFilter, OrderFilter, Page, Reader, StoreError},
 };
@@ -42,6 +47,9 @@ pub struct SqlArgs {
     /// Where it goes instead of standard output; Parquet needs it
     #[arg(long, value_name = "FILE", required_if_eq("format", "parquet"))]
     output: Option<PathBuf>,
+    /// How long it may take: 10m, 2h
+    #[arg(long, value_name = "D", default_value = "10m", value_parser = duration)]
+    timeout: Duration,
     /// Configuration file: its [facts] are what trips are told by
     #[arg(long, value_name = "FILE", env = FILE_VARIABLE)]
     config: Option<PathBuf>,
@@ -88,7 +96,27 @@ pub fn run(args: SqlArgs) -> anyhow::Result<ExitCode> {
         "-" => io::read_to_string(io::stdin().lock()).context("failed to read the query from standard input")?,
         query => query.to_owned(),
     };
-    block_on(answer(data, loaded.config.facts(), query, args.format.into(), args.output))
+    let (facts, format, output) = (loaded.config.facts(), args.format.into(), args.output);
+    on_deep_stack(move || {
+        block_on(async {
+            let answer = answer(data, facts, query, format, output);
+            tokio::time::timeout(args.timeout, answer).await.unwrap_or_else(|_| {
+                let limit = args.timeout;
+                Err(anyhow::anyhow!(
+                    "the query took longer than {limit:?}: narrow it by event_time, or give it longer with --timeout"
+                ))
+            })
+        })
+    })
+}
+
+/// Plans are walked by recursion: on a stack that holds the deepest that is allowed.
+fn on_deep_stack<T: Send>(work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("query".to_owned()).stack_size(limits::QUERY_STACK_BYTES);
+        let thread = thread.spawn_scoped(scope, work).context("failed to start a thread")?;
+        thread.join().unwrap_or_else(|_| Err(anyhow::anyhow!("failed to answer the query")))
+    })
 }
 
 async fn answer(

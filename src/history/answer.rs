@@ -30,7 +30,7 @@ use crate::model::limits;
 /// What an answer is written as. Times are RFC 3339 in UTC with milliseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// For people: columns in boxes, at most [`limits::QUERY_TABLE_ROWS`] rows.
+    /// For people: columns in boxes, at most [`limits::QUERY_TABLE_ROWS`] rows and [`limits::QUERY_TABLE_BYTES`].
     #[default]
     Table,
     /// A header, then a line for each row; lists are words with spaces between.
@@ -70,6 +70,8 @@ struct Sink<'a> {
     /// As written: readable by the format.
     schema: SchemaRef,
     rows: usize,
+    /// Held in memory.
+    bytes: usize,
     is_cut: bool,
 }
 
@@ -102,7 +104,7 @@ impl<'a> Sink<'a> {
                 Pen::Parquet(Box::new(ArrowWriter::try_new(to, Arc::clone(&schema), Some(properties))?))
             }
         };
-        Ok(Self { pen, schema, rows: 0, is_cut: false })
+        Ok(Self { pen, schema, rows: 0, bytes: 0, is_cut: false })
     }
 
     /// Takes a batch; false when it wants no more.
@@ -113,7 +115,8 @@ impl<'a> Sink<'a> {
         }
         if let Pen::Table(_, kept) = &mut self.pen {
             let room = limits::QUERY_TABLE_ROWS - self.rows;
-            self.is_cut = batch.num_rows() > room;
+            self.bytes += batch.get_array_memory_size();
+            self.is_cut = batch.num_rows() > room || self.bytes > limits::QUERY_TABLE_BYTES;
             batch = batch.slice(0, batch.num_rows().min(room));
             kept.push(batch.clone());
         }

@@ -10,6 +10,11 @@ use datafusion::{
     execution::{SendableRecordBatchStream, context::SQLOptions, runtime_env::RuntimeEnvBuilder},
     parquet::errors::ParquetError,
     prelude::{SessionConfig, SessionContext},
+    sql::sqlparser::{
+        dialect::GenericDialect,
+        keywords::Keyword,
+        tokenizer::{Token, Tokenizer},
+    },
 };
 use futures::TryStreamExt as _;
 
@@ -23,6 +28,13 @@ pub enum HistoryError {
     Query(DataFusionError),
     #[error("answer the query: there is no table {name:?}; there are {tables}")]
     NoTable { name: String, tables: String },
+    #[error("answer the query: it is {bytes} bytes long, expected at most {}", limits::QUERY_TEXT_BYTES)]
+    TooLong { bytes: usize },
+    #[error(
+        "answer the query: it has {terms} operators, brackets and words such as AND, expected at most {}; put long lists into IN (…)",
+        limits::QUERY_TERMS
+    )]
+    TooDeep { terms: usize },
     #[error("write the answer: {0}")]
     Io(std::io::Error),
     #[error("write the answer: {0}")]
@@ -71,7 +83,8 @@ const VIEWS: [(&str, &str, &str, &str); 4] = [
 /// When the session can't be built.
 pub async fn session(dir: &Path) -> Result<SessionContext, HistoryError> {
     let runtime = RuntimeEnvBuilder::new().with_memory_limit(limits::QUERY_BYTES, 1.0).build_arc()?;
-    let session = SessionContext::new_with_config_rt(SessionConfig::new().with_information_schema(true), runtime);
+    let config = SessionConfig::new().with_information_schema(true).with_batch_size(limits::QUERY_BATCH_ROWS);
+    let session = SessionContext::new_with_config_rt(config, runtime);
     register(&session, dir).await?;
     Ok(session)
 }
@@ -110,8 +123,10 @@ pub fn add(session: &SessionContext, name: &str, table: Arc<dyn TableProvider>) 
 /// The answer to one query, as it comes. Only queries: nothing is created, changed or copied out.
 ///
 /// # Errors
-/// [`HistoryError::NoTable`] with the names of the tables there are; else what DataFusion says of the query.
+/// [`HistoryError::NoTable`] with the names of the tables there are; [`HistoryError::TooLong`] and [`HistoryError::TooDeep`]; else what
+/// DataFusion says of the query.
 pub async fn ask(session: &SessionContext, query: &str) -> Result<SendableRecordBatchStream, HistoryError> {
+    bounded(query)?;
     let state = session.state();
     let statement = state.sql_to_statement(query, &state.config_options().sql_parser.dialect)?;
     let tables = state.resolve_table_references(&statement)?;
@@ -124,6 +139,48 @@ pub async fn ask(session: &SessionContext, query: &str) -> Result<SendableRecord
     only_queries.verify_plan(&plan)?;
     Ok(session.execute_logical_plan(plan).await?.execute_stream().await?)
 }
+
+/// Plans are walked level by level, and a level may be as little as one `or`: without a bound a long query ends the process.
+fn bounded(query: &str) -> Result<(), HistoryError> {
+    if query.len() > limits::QUERY_TEXT_BYTES {
+        return Err(HistoryError::TooLong { bytes: query.len() });
+    }
+    // What is no SQL is said by the parser.
+    let tokens = Tokenizer::new(&GenericDialect {}, query).tokenize().unwrap_or_default();
+    let is_term = |token: &&Token| match token {
+        Token::Word(word) => LEVELS.contains(&word.keyword),
+        Token::Comma | Token::Period | Token::RParen | Token::RBracket | Token::RBrace | Token::SemiColon => false,
+        Token::Number(..) | Token::SingleQuotedString(_) | Token::Whitespace(_) | Token::EOF => false,
+        _ => true,
+    };
+    let terms = tokens.iter().filter(is_term).count();
+    if terms > limits::QUERY_TERMS {
+        return Err(HistoryError::TooDeep { terms });
+    }
+    Ok(())
+}
+
+/// Words that may add a level to a plan or an expression.
+const LEVELS: [Keyword; 18] = [
+    Keyword::AND,
+    Keyword::OR,
+    Keyword::NOT,
+    Keyword::IS,
+    Keyword::IN,
+    Keyword::LIKE,
+    Keyword::ILIKE,
+    Keyword::BETWEEN,
+    Keyword::CASE,
+    Keyword::WHEN,
+    Keyword::CAST,
+    Keyword::SELECT,
+    Keyword::JOIN,
+    Keyword::UNION,
+    Keyword::EXCEPT,
+    Keyword::INTERSECT,
+    Keyword::EXISTS,
+    Keyword::OVER,
+];
 
 /// The names of all tables in a session, sorted, in one line.
 fn names(session: &SessionContext) -> String {

@@ -2,8 +2,10 @@
 
 /// Longest device, sensor or unit id, in bytes. Longer: dead letter.
 pub const ID_BYTES: usize = 64;
-/// Largest payload that is read, in bytes. Larger: dead letter, whole.
+/// Largest payload that is read, in bytes. Larger: dead letter, with its head, length and SHA-256.
 pub const PAYLOAD_BYTES: usize = 1 << 20;
+/// What is kept of a larger one, bytes.
+pub const LETTER_HEAD_BYTES: usize = 64 << 10;
 /// Largest MQTT packet that a connection takes, in bytes: the protocol's own bound, so that no message can wedge a session.
 pub const MQTT_PACKET_BYTES: usize = 268_435_460;
 /// Most reports in one payload. More: dead letter.
@@ -137,6 +139,16 @@ pub const REGISTRY_ID_BYTES: usize = 256;
 pub const REGISTRY_PROBLEMS: usize = 10_000;
 /// Memory of one query over history, in bytes. More: sorts and joins go to disk, the rest fails.
 pub const QUERY_BYTES: usize = 1 << 30;
+/// Rows that a query works on at once: those with a payload of a megabyte each are a gigabyte.
+pub const QUERY_BATCH_ROWS: usize = 1_024;
+/// Longest query, bytes. Longer: refused.
+pub const QUERY_TEXT_BYTES: usize = 64 << 10;
+/// Operators, brackets and words such as AND, CASE, JOIN in a query. More: refused; each may be a level of its depth.
+pub const QUERY_TERMS: usize = 2_000;
+/// The stack on which a query of that depth is planned, bytes.
+pub const QUERY_STACK_BYTES: usize = 512 << 20;
+/// What an answer as a table may hold, bytes. More: left out, and said; files have it all.
+pub const QUERY_TABLE_BYTES: usize = 64 << 20;
 /// Rows of an answer that are shown as a table. More: left out, and said; files have them all.
 pub const QUERY_TABLE_ROWS: usize = 10_000;
 /// Characters kept of what a unit writes to explain itself. More: cut off.

@@ -140,3 +140,35 @@ fn answers_are_written_in_each_format_and_a_bad_question_is_answered_plainly() {
     assert!(refused(&data.join("nowhere"), &[query]).contains("there is no folder"));
     assert!(refused(&city.rules(), &[query]).contains("is no data folder of muckwatch"));
 }
+
+/// 20,000 terms ended the process by stack overflow; what is allowed is answered, in a debug build too.
+#[test]
+fn a_query_as_deep_as_is_allowed_is_answered_and_a_deeper_one_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    fs::create_dir_all(data.join("journal")).unwrap();
+    let terms = |n: usize, word: &str| vec!["position > 1"; n].join(&format!(" {word} "));
+    for (query, is_fine) in [
+        // Each has a comparison and a word.
+        (format!("select count(*) from journal where {}", terms(990, "or")), true),
+        (format!("select count(*) from journal where {}", terms(990, "and")), true),
+        (format!("select {}1{}", "(".repeat(40), ")".repeat(40)), true),
+        (format!("select 1{}", "+1".repeat(1_900)), true),
+        (format!("select count(*) from journal where {}", terms(4_000, "or")), false),
+        (format!("select {}1{}", "(".repeat(20_000), ")".repeat(20_000)), false),
+        (format!("select {}1", "- ".repeat(10_001)), false),
+        (format!("select {}true", "not ".repeat(10_000)), false),
+        (format!("select 1 {}", "union all select 1 ".repeat(3_000)), false),
+        (format!("select '{}'", "x".repeat(70_000)), false),
+    ] {
+        let output = sql(&data, &["--format", "csv", &query]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let begin: String = query.chars().take(60).collect();
+        assert_eq!(output.status.code(), Some(if is_fine { 0 } else { 2 }), "{begin}: {said}");
+        assert!(is_fine || said.contains("expected at most"), "{begin}: {said}");
+    }
+    let numbers = |name: &str| format!("(select unnest(range(0, 100000)) as {name})");
+    let slow = format!("select count(*) from {} cross join {} where x * y % 7 = 3", numbers("x"), numbers("y"));
+    let said = refused(&data, &["--timeout", "1s", &slow]);
+    assert!(said.contains("longer than 1s: narrow it by event_time"), "{said}");
+}

@@ -15,10 +15,11 @@ mod dialect_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{str::FromStr, sync::Arc};
+use std::{fmt::Write as _, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest as _, Sha256};
 
 use topics::{Kind, Topics};
 
@@ -378,6 +379,14 @@ fn dead(topic: &str, payload: &[u8], reason: Reason, mut problem: String) -> Dec
         problem.truncate(problem.floor_char_boundary(PROBLEM_BYTES));
         problem.push('…');
     }
-    let letter = DeadLetter { device_id: None, topic: topic.into(), payload: payload.to_vec(), problem };
+    let mut kept = payload;
+    if payload.len() > limits::PAYLOAD_BYTES {
+        // Somebody's films must not push out everybody's history.
+        kept = &payload[..limits::LETTER_HEAD_BYTES];
+        let (bytes, sha256) = (payload.len(), Sha256::digest(payload));
+        write!(problem, "; of {bytes} bytes with SHA-256 {sha256:x} the first {} are kept", kept.len())
+            .expect("writing to a String cannot fail");
+    }
+    let letter = DeadLetter { device_id: None, topic: topic.into(), payload: kept.to_vec(), problem };
     Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new(), retained: false }
 }
