@@ -30,6 +30,8 @@ pub struct Metrics {
     pub journal_sync_seconds: Histogram,
     /// 1 while the disk has no room.
     pub journal_disk_full: IntGauge,
+    /// 1 while commits fail and are tried again.
+    pub store_stuck: IntGauge,
     pub backlog_bytes: IntGauge,
     /// Of what is kept.
     pub damaged_files: IntGauge,
@@ -109,6 +111,11 @@ impl Metrics {
                 r,
                 "journal_disk_full",
                 "1 while the disk has no room: nothing is acknowledged, nothing is lost.",
+            ),
+            store_stuck: gauge(
+                r,
+                "store_stuck",
+                "1 while the database cannot be written: nothing is told, what comes waits, nothing is lost.",
             ),
             backlog_bytes: gauge(
                 r,

@@ -109,6 +109,8 @@ pub const COMPACT_MERGES: usize = 4;
 pub const HISTORY_DAYS_BACK: i64 = 7;
 /// Messages that wait in the outbox. More: not queued, counted and said; what they tell stays in the tables.
 pub const OUTBOX_ROWS: u64 = 1_000_000;
+/// A message that has waited longer to be delivered is late, seconds: `/readyz` says so.
+pub const DELIVERY_LATE_S: f64 = 120.0;
 /// Messages that were refused and are kept to look at. More: the oldest goes.
 pub const OUTBOX_REFUSED: u64 = 10_000;
 /// Units named in the reason for a choice, nearest first. More: left out.

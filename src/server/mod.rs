@@ -102,6 +102,8 @@ pub struct ServerState {
     pub ready: watch::Receiver<bool>,
     /// Why reports are not taken at this moment; `None` when they are.
     pub hindrance: Arc<dyn Fn() -> Option<String> + Send + Sync>,
+    /// What is wrong although reports are taken.
+    pub concerns: Arc<dyn Fn() -> Vec<String> + Send + Sync>,
     pub stream: Stream,
     /// Where permit windows are read.
     pub zone: Zone,

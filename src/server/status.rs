@@ -99,7 +99,7 @@ pub(super) async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// Whether reports are taken and judged at this moment; if not, why
+/// Whether reports are taken and judged at this moment; if not, why. `degraded` names what is wrong beside that
 #[utoipa::path(
     get, path = "/readyz", tag = "process",
     responses(
@@ -107,7 +107,7 @@ pub(super) async fn healthz() -> &'static str {
         (status = 503, body = Problem, content_type = "application/problem+json"),
     )
 )]
-pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
+pub(super) async fn readyz(State(app): State<App>) -> Result<String, Problem> {
     if *app.closing.borrow() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "ending"));
     }
@@ -117,5 +117,6 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Probl
     if let Some(why) = (app.state.hindrance)() {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, why));
     }
-    Ok("ready\n")
+    let concerns = (app.state.concerns)();
+    Ok(if concerns.is_empty() { "ready\n".to_owned() } else { format!("degraded: {}\n", concerns.join("; ")) })
 }

@@ -115,6 +115,7 @@ impl Served {
             metrics: Arc::clone(&metrics),
             ready: ready_seen,
             hindrance: Arc::new(|| None),
+            concerns: Arc::new(Vec::new),
             devices: Arc::default(),
             reply: Arc::new(|_| true),
             stream: stream.clone(),

@@ -194,7 +194,11 @@ fn a_start_on_a_damaged_folder_says_so_and_goes_on() {
         });
         run(publish(&broker, &city.reports(2, now_ms() - 20_000)));
         wait_for("reports to be judged all the same", || (served.received() >= before + 8).then_some(()));
-        assert_eq!(served.get("/readyz").0, 200);
+        let (status, said) = served.get("/readyz");
+        assert!(
+            status == 200 && said.starts_with("degraded: ") && said.contains("of the data folder damaged or missing"),
+            "{said}"
+        );
         assert_eq!(served.stop(), Some(0), "{}: {damage:?}", file.display());
         fs::remove_dir_all(&data).unwrap();
     }

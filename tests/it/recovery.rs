@@ -440,7 +440,7 @@ fn what_was_put_aside_is_judged_once_however_often_the_process_is_killed() {
     assert_eq!(served.stop(), Some(0));
 }
 
-/// A backup, say, or somebody at the shell.
+/// A backup, say, or somebody at the shell. `/readyz` said "ready" while nothing could be committed.
 #[test]
 fn while_another_program_holds_the_database_what_comes_waits() {
     let (city, broker) = (City::new(20), Mosquitto::start());
@@ -456,8 +456,11 @@ fn while_another_program_holds_the_database_what_comes_waits() {
     run(publish(&broker, rest));
     wait_for("word of the lock", || served.log().contains("nothing is committed until").then_some(()));
     assert!(served.received() < reports.len() as u64, "counted, but not committed");
+    let (status, said) = served.get("/readyz");
+    assert!(status == 503 && said.contains("the database cannot be written"), "{said}");
     other.execute_batch("ROLLBACK").unwrap();
     wait_for("all reports", || (served.received() >= reports.len() as u64).then_some(()));
+    wait_for("it to be ready again", || (served.get("/readyz") == (200, "ready\n".to_owned())).then_some(()));
     ends_as_in_order(&served, &city, &in_order);
     assert_eq!(served.stop(), Some(0));
 }

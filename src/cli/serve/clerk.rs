@@ -83,6 +83,8 @@ impl Memory {
 pub trait Tell {
     fn news(&mut self, news: &[News]);
     fn committed(&mut self, ledger: &Ledger);
+    /// Whether the store keeps commits from being made.
+    fn stuck(&mut self, is_stuck: bool);
 }
 
 /// A quiet ledger is committed this often.
@@ -145,6 +147,7 @@ impl<T: Tell> Clerk<T> {
                         );
                     }
                     failed_at.get_or_insert_with(Instant::now);
+                    self.tell.stuck(true);
                     self.wait(error, held, work)?;
                 }
                 Err(error) => return Err(error),
@@ -152,6 +155,7 @@ impl<T: Tell> Clerk<T> {
         };
         if let Some(at) = failed_at {
             tracing::info!(after = ?at.elapsed(), "committed again");
+            self.tell.stuck(false);
         }
         self.outbox.notify_one();
         self.tell.news(&news);

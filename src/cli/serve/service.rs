@@ -34,7 +34,7 @@ use crate::{
     ingest::{EmbeddedBroker, SourceStats},
     journal::{Backlog, Journal, JournalError},
     metrics::{Metrics, raise_to},
-    model::limits,
+    model::{counted, limits},
     notify::{Courier, Delivered},
     registry::{Book, Taking},
     rules::RuleSet,
@@ -166,6 +166,10 @@ impl Service {
             metrics: Arc::clone(&metrics),
             ready: is_ready,
             hindrance: Arc::new(move || hindrance.now()),
+            concerns: {
+                let metrics = Arc::clone(&metrics);
+                Arc::new(move || concerns(&metrics))
+            },
             stream: stream.clone(),
             zone: config.zone(),
             register: reloads.registrar(),
@@ -315,9 +319,29 @@ impl Hindrance {
             let all = connections * sources.len() as u64;
             return Some(format!("the broker {broker} is away: {away} of {all} connections are down"));
         }
-        let is_full = metrics.journal_disk_full.get() != 0;
-        is_full.then(|| "the disk is full: nothing is acknowledged until there is room".to_owned())
+        if metrics.journal_disk_full.get() != 0 {
+            return Some("the disk is full: nothing is acknowledged until there is room".to_owned());
+        }
+        let is_stuck = metrics.store_stuck.get() != 0;
+        is_stuck.then(|| "the database cannot be written: what comes waits until it can".to_owned())
     }
+}
+
+/// What is wrong although reports are taken, a line each.
+fn concerns(metrics: &Metrics) -> Vec<String> {
+    let waited_s = metrics.outbox_oldest_seconds.get();
+    let waits = (waited_s >= limits::DELIVERY_LATE_S).then(|| {
+        let waiting = counted(usize::try_from(metrics.outbox_pending.get()).unwrap_or(0), "message");
+        format!(
+            "{waiting} to departments and units cannot be delivered, the oldest for {waited_s:.0} s: the log says why"
+        )
+    });
+    let damaged = metrics.damaged_files.get();
+    let damage = (damaged > 0).then(|| {
+        let files = counted(usize::try_from(damaged).unwrap_or(0), "file");
+        format!("{files} of the data folder damaged or missing: muckwatch verify names them")
+    });
+    waits.into_iter().chain(damage).collect()
 }
 
 /// Copies what the connections count into the metrics, for ever.

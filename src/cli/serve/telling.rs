@@ -152,6 +152,10 @@ impl Tell for Committed {
         self.metrics.set_ledger(ledger);
         show_outbox(&self.metrics, &self.reader);
     }
+
+    fn stuck(&mut self, is_stuck: bool) {
+        self.metrics.store_stuck.set(i64::from(is_stuck));
+    }
 }
 
 /// How much waits to be sent, and how long its oldest has.
