@@ -199,11 +199,11 @@ pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String
     Ok(found)
 }
 
-/// Copies the inventory into the store: its line, and what [`compare`] finds, which stays there as it was.
+/// Copies the inventory into the store. Gives what [`compare`] finds, which stays there as it was.
 ///
 /// # Errors
 /// When either cannot be read, or the store not written.
-pub fn copy(journal: &Path, store: &Store) -> anyhow::Result<(u64, BTreeMap<String, String>)> {
+pub fn copy(journal: &Path, store: &Store) -> anyhow::Result<BTreeMap<String, String>> {
     let contradictions = compare(journal, &store.reader())?;
     let held = store.reader().sealed()?.files;
     let (inventory, catalogue) = (Inventory::of(journal)?, Catalogue::of(journal)?);
@@ -213,8 +213,9 @@ pub fn copy(journal: &Path, store: &Store) -> anyhow::Result<(u64, BTreeMap<Stri
     let listed: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
     let there: BTreeSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(journal)).collect();
     files.extend(held.into_iter().filter(|file| there.contains(&file.path) && !listed.contains(&file.path)));
-    store.commit(|tx| tx.put_sealed(inventory.number(), &files))?;
-    Ok((inventory.number(), contradictions))
+    store.commit_beside(|tx| tx.put_sealed(inventory.number(), &files))?;
+    Ok(contradictions)
 }
 
-const INVENTORY: &str = "inventory.jsonl";
+/// In the journal's folder.
+pub const INVENTORY: &str = "inventory.jsonl";

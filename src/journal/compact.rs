@@ -81,7 +81,10 @@ impl Sealer {
         let catalogue = Catalogue::on(&self.disk, &self.dir)?;
         clear(&*self.disk, &self.dir, &catalogue)?;
         let (mut merged, mut merges, mut group) = (0, 0, Vec::new());
-        for (first, files) in catalogue.sealed_segments().split_off(&self.settled.load(Relaxed)) {
+        // What is still open between two of them would count as part of what they are merged into.
+        let oldest_open = catalogue.open.first().map_or(u64::MAX, |segment| segment.first);
+        let segments = catalogue.sealed_segments().split_off(&self.settled.load(Relaxed));
+        for (first, files) in segments.into_iter().take_while(|(first, _)| *first < oldest_open) {
             let is_large = files.iter().any(|file| file.merged_end.is_some())
                 || files.iter().map(|file| file.bytes).sum::<u64>() > bytes;
             let about = match is_large {

@@ -15,7 +15,7 @@ use super::{
     disk::{Disk, Entry, FileSystem},
     frame::Scan,
     inventory::Inventory,
-    sealed,
+    sealed::{self, About},
 };
 use crate::model::Time;
 
@@ -187,6 +187,8 @@ pub struct SealedFile {
     pub bytes: u64,
     /// As the inventory has it; `None`: it is not listed yet.
     pub sha256: Option<String>,
+    /// What the inventory says of its segment.
+    pub(super) about: Option<About>,
 }
 
 impl SealedFile {
@@ -246,6 +248,7 @@ impl Catalogue {
                 let inventory = Inventory::read(&**disk, dir)?;
                 for file in &mut catalogue.sealed {
                     file.sha256 = inventory.digest(dir, file);
+                    file.about = inventory.about(file);
                 }
                 return Ok(catalogue);
             }
@@ -329,7 +332,15 @@ impl Listing {
                     Some((first, merged_end))
                         if counts((first, merged_end)) && (merged_end.is_some() || !is_replaced(first)) =>
                     {
-                        sealed.push(SealedFile { first, merged_end, day, path, bytes: file.bytes, sha256: None });
+                        sealed.push(SealedFile {
+                            first,
+                            merged_end,
+                            day,
+                            path,
+                            bytes: file.bytes,
+                            sha256: None,
+                            about: None,
+                        });
                     }
                     Some(_) => debris.push(path),
                     None if file.name.ends_with(".tmp") => debris.push(path),

@@ -93,7 +93,7 @@ impl Recovered {
         }
         for run in &content.runs {
             self.reach(run.start);
-            self.next_position = run.end;
+            self.next_position = self.next_position.max(run.end);
         }
         if is_last && scan.damaged > 0 && content.batches.is_empty() {
             // The next segment may get its name.

@@ -100,13 +100,16 @@ impl Sealer {
             Ok(catalogue) => catalogue.open,
             Err(error) => return (sealed, Err(error)),
         };
+        let mut result = Ok(());
         for segment in open.iter().filter(|segment| segment.first < below) {
             match self.seal(segment) {
                 Ok(()) => sealed += 1,
+                // One that cannot be read does not keep the others open.
+                Err(error @ JournalError::Damaged { .. }) => result = Err(error),
                 Err(error) => return (sealed, Err(error)),
             }
         }
-        (sealed, Ok(()))
+        (sealed, result)
     }
 
     /// All Parquet files are durable before the Arrow file goes; until it has gone they do not count.
@@ -256,9 +259,8 @@ impl Sealer {
     }
 
     pub(super) fn about(&self, files: &[SealedFile]) -> Result<About, JournalError> {
-        let inventory = Inventory::read(&*self.disk, &self.dir)?;
         match files.first() {
-            Some(file) => inventory.about(file).map_or_else(|| sealed::about(&*self.disk, file), Ok),
+            Some(file) => file.about.map_or_else(|| sealed::about(&*self.disk, file), Ok),
             None => Ok(About { end: 0, last_recv: Time::default(), received: None }),
         }
     }

@@ -64,6 +64,14 @@ impl Store {
         result
     }
 
+    /// Like [`Self::commit`], for what nobody's memory depends on: when it fails it may be tried again, and everybody else goes on.
+    ///
+    /// # Errors
+    /// When `write` fails or the commit does: nothing of it is on disk then.
+    pub fn commit_beside<T>(&self, write: impl FnOnce(&Tx<'_>) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        self.writer()?.transact(write)
+    }
+
     /// Like [`Self::commit`], for what may be lost in a crash of the machine and be done again: not synced.
     pub(super) fn commit_unsynced<T>(
         &self,

@@ -7,12 +7,12 @@ use std::{
         Arc,
         mpsc::{Receiver, RecvTimeoutError},
     },
-    time::Duration,
+    time::{Duration, Instant, SystemTime},
 };
 
 use crate::{
     cli::{ledger::JOURNAL, now, verify},
-    journal::{Catalogue, Inventory, SealedFile},
+    journal::{Catalogue, SealedFile},
     metrics::Metrics,
     model::{Time, limits},
     store::Store,
@@ -23,6 +23,9 @@ const PASSED: &str = "scrubbed_at_ms";
 /// How often the inventory is copied, and the age of the last pass told.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
+/// How often the folders are looked through for files that were put aside.
+const COUNT_EVERY: Duration = Duration::from_secs(30);
+
 /// Reads what was sealed again and again.
 pub struct Scrub {
     data: PathBuf,
@@ -31,8 +34,11 @@ pub struct Scrub {
     metrics: Arc<Metrics>,
     /// What is damaged or missing: its name, and what was said of it.
     damaged: BTreeMap<String, String>,
-    /// The line of the inventory that the store has.
-    copied: Option<u64>,
+    /// How the inventory's file looked when the store got its copy.
+    copied: Option<(u64, SystemTime)>,
+    /// Files that were put aside, as of a while ago.
+    aside: usize,
+    counted_at: Option<Instant>,
     /// What is left of this pass; the next file last.
     pass: Vec<SealedFile>,
     is_passing: bool,
@@ -47,13 +53,15 @@ impl Scrub {
     pub fn new(data: &Path, store: Arc<Store>, metrics: Arc<Metrics>, losses: Vec<String>) -> anyhow::Result<Self> {
         let passed = store.reader().fact(PASSED)?.and_then(|ms| ms.parse().ok()).map(Time::from_millis);
         let damaged = losses.into_iter().map(|loss| (loss.clone(), loss)).collect();
-        let scrub = Self {
+        let mut scrub = Self {
             data: data.into(),
             journal: data.join(JOURNAL),
             store,
             metrics,
             damaged,
             copied: None,
+            aside: 0,
+            counted_at: None,
             pass: Vec::new(),
             is_passing: false,
             passed,
@@ -91,7 +99,7 @@ impl Scrub {
         if self.is_passing {
             self.is_passing = false;
             self.passed = Some(at);
-            self.store.commit(|tx| tx.put_fact(PASSED, &at.as_millis().to_string()))?;
+            self.store.commit_beside(|tx| tx.put_fact(PASSED, &at.as_millis().to_string()))?;
         }
         self.copy()?;
         self.count();
@@ -114,12 +122,13 @@ impl Scrub {
 
     /// Copies the inventory into the store. What contradicts it there stays as it is, and is said.
     fn copy(&mut self) -> anyhow::Result<()> {
-        let inventory = Inventory::of(&self.journal)?;
-        if self.copied == Some(inventory.number()) {
+        let about = std::fs::metadata(self.journal.join(verify::INVENTORY))?;
+        let looks = (about.len(), about.modified()?);
+        if self.copied == Some(looks) {
             return Ok(());
         }
-        let (line, contradictions) = verify::copy(&self.journal, &self.store)?;
-        self.copied = Some(line);
+        let contradictions = verify::copy(&self.journal, &self.store)?;
+        self.copied = Some(looks);
         contradictions.into_iter().for_each(|(name, problem)| self.say(name, problem));
         Ok(())
     }
@@ -135,8 +144,12 @@ impl Scrub {
     }
 
     /// What was put aside counts until a person takes it away.
-    fn count(&self) {
-        let count = self.damaged.len() + verify::put_aside(&self.data).len();
+    fn count(&mut self) {
+        if self.counted_at.is_none_or(|at| at.elapsed() >= COUNT_EVERY) {
+            self.aside = verify::put_aside(&self.data).len();
+            self.counted_at = Some(Instant::now());
+        }
+        let count = self.damaged.len() + self.aside;
         self.metrics.damaged_files.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }

@@ -132,6 +132,34 @@ fn a_frame_counts_only_at_the_next_position() {
     }
 }
 
+/// One old segment that cannot be read kept all later ones from being sealed, and the start from being made.
+#[test]
+fn a_segment_that_cannot_be_read_keeps_nothing_else_from_going_on() {
+    let disk = Sim::default();
+    let (mut journal, path) = open_large(&disk);
+    journal.append(&mixed_range(0..2)).unwrap();
+    journal.append(&mixed_range(86_400..86_402)).unwrap();
+    drop(journal);
+    disk.edit(&path, |bytes| {
+        let stamp = frame::Stamp { mark: mark_of(bytes), number: 2 };
+        bytes.extend(forged(stamp, &mixed_range(500..503), 1));
+    });
+    for run in 0..3 {
+        let merging = JournalSettings { compact_bytes: 1 << 20, ..settings() };
+        let (mut journal, recovered) = Journal::open_on(Arc::new(disk.clone()), dir(), merging, false).unwrap();
+        let next = 4 + run;
+        assert_eq!((recovered.next_position, recovered.lost.len()), (next, 0), "{recovered:?}");
+        assert_eq!(journal.append(&[letter(vec![1])]).unwrap(), next..next + 1);
+        journal.seal_now();
+        assert_eq!(journal.progress().failed, 1, "it is said each time");
+        journal.close().unwrap();
+    }
+    let arrows = disk.paths().iter().filter(|path| path.extension() == Some("arrow".as_ref())).count();
+    assert_eq!(arrows, 2, "the one that cannot be read, and the one being written");
+    let good = read(&disk, 0).into_iter().flatten().count();
+    assert_eq!(good, 7, "two before what cannot be read, and all after it");
+}
+
 #[test]
 fn what_an_earlier_version_left_open_is_read_and_sealed() {
     for cut in [0, 5] {
