@@ -1,6 +1,7 @@
 //! `muckwatch repair`: the way out of a damaged data folder. It says what is lost, and puts aside what cannot be read.
 
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::{
     engine::{SnapshotError, Snapshots},
-    journal::Repair,
+    journal::{Catalogue, Repair},
     registry::Book,
     store::{Reader, Store},
 };
@@ -64,8 +65,11 @@ pub fn run(args: &RepairArgs) -> anyhow::Result<ExitCode> {
     };
     let committed = store.as_ref().map_or(0, |(committed, _)| *committed);
     let contradicted = match &store {
-        Ok(_) if data.join(STORE).exists() => verify::compare(&journal, &Reader::open(&data.join(STORE))?)?,
-        _ => Default::default(),
+        Ok(_) if data.join(STORE).exists() => {
+            let held = Reader::open(&data.join(STORE))?.sealed()?;
+            verify::compare(&journal, &held, &Catalogue::of(&journal)?)
+        }
+        _ => BTreeMap::new(),
     };
     let others: Vec<String> = contradicted.keys().cloned().collect();
     // From here on nobody else writes.
@@ -168,12 +172,6 @@ fn snapshot_files(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 fn damaged_snapshots(data: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let folder = Snapshots::of(&data.join(SNAPSHOTS));
-    let mut damaged = Vec::new();
-    for name in folder.names()? {
-        if let Err(SnapshotError::Damaged { path, .. }) = folder.open(name).and_then(|snapshot| snapshot.check()) {
-            damaged.push(path);
-        }
-    }
-    Ok(damaged)
+    let path = |error| if let SnapshotError::Damaged { path, .. } = error { Some(path) } else { None };
+    Ok(verify::damaged_snapshots(data)?.1.into_iter().filter_map(path).collect())
 }

@@ -14,10 +14,10 @@ use super::{
 };
 use crate::{
     engine::{SnapshotError, Snapshots},
-    journal::{Backlog, Catalogue, Inventory, next_position, verify},
+    journal::{Backlog, Catalogue, INVENTORY, history_dir, next_position, verify},
     model::{FileDigest, counted},
     registry::Book,
-    store::{Reader, Store},
+    store::{Reader, SealedFiles, Store},
 };
 
 #[derive(clap::Args)]
@@ -96,23 +96,27 @@ fn registry(data: &Path) -> anyhow::Result<(String, Vec<String>)> {
     Ok((format!("last batch {}", book.last_batch()?), found.collect()))
 }
 
-/// Those of another version are passed over, as a start does.
 fn snapshots(data: &Path) -> anyhow::Result<(String, Vec<String>)> {
-    let (folder, mut found) = (Snapshots::of(&data.join(SNAPSHOTS)), Vec::new());
+    let (count, damaged) = damaged_snapshots(data)?;
+    let found = damaged.into_iter().map(|error| format!("failed to {error}; a start takes the one before it"));
+    Ok((counted(count, "snapshot"), found.collect()))
+}
+
+/// How many snapshots there are, and what is wrong with some. Those of another version are passed over, as a start does.
+///
+/// # Errors
+/// When the folder cannot be listed.
+pub fn damaged_snapshots(data: &Path) -> anyhow::Result<(usize, Vec<SnapshotError>)> {
+    let folder = Snapshots::of(&data.join(SNAPSHOTS));
     let names = folder.names()?;
-    for name in &names {
-        match folder.open(*name).and_then(|snapshot| snapshot.check()) {
-            Ok(()) | Err(SnapshotError::Version { .. }) => {}
-            Err(error) => found.push(format!("failed to {error}; a start takes the one before it")),
-        }
-    }
-    Ok((counted(names.len(), "snapshot"), found))
+    let problems = names.iter().filter_map(|name| folder.open(*name).and_then(|snapshot| snapshot.check()).err());
+    Ok((names.len(), problems.filter(|error| !matches!(error, SnapshotError::Version { .. })).collect()))
 }
 
 /// Files that were damaged and are kept aside for a person to look at.
 pub fn put_aside(data: &Path) -> Vec<PathBuf> {
-    let history = data.join(JOURNAL).join("history");
-    let days = std::fs::read_dir(&history).into_iter().flatten().flatten().map(|day| day.path());
+    let days =
+        std::fs::read_dir(history_dir(&data.join(JOURNAL))).into_iter().flatten().flatten().map(|day| day.path());
     let folders = [data.to_owned(), data.join(JOURNAL), data.join(BACKLOG)].into_iter().chain(days);
     let entries = folders.filter_map(|folder| std::fs::read_dir(folder).ok()).flatten().flatten();
     let named = entries.filter(|entry| entry.file_name().to_string_lossy().contains(".damaged"));
@@ -142,12 +146,14 @@ pub fn losses(data: &Path) -> anyhow::Result<Vec<String>> {
         Ok((position, store)) => (store, position.unwrap_or(0)),
         Err(error) => return Ok(vec![lost(format!("failed to {error}"))]),
     };
-    let mut found: Vec<String> = compare(&data.join(JOURNAL), &store)?.into_values().collect();
-    let next = next_position(&data.join(JOURNAL))?;
+    let journal = data.join(JOURNAL);
+    let (held, catalogue) = (store.sealed()?, Catalogue::of(&journal)?);
+    let mut found: Vec<String> = compare(&journal, &held, &catalogue).into_values().collect();
+    let next = next_position(&journal)?;
     if committed > next {
         found.push(format!(
             "{}: it ends at position {next}, but {STORE} has committed up to {committed}",
-            data.join(JOURNAL).display()
+            journal.display()
         ));
     }
     let judged_by = store.in_force()?.last().map_or(0, |last| last.registry);
@@ -163,16 +169,11 @@ pub fn losses(data: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 /// Where the journal's inventory and the store's copy of it contradict each other: path below `history/` (or the inventory's name), and
-/// what is wrong.
-///
-/// # Errors
-/// When either cannot be read.
-pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String, String>> {
-    // The store first: a running process adds to the inventory before it copies.
-    let held = store.sealed()?;
-    let (inventory, catalogue) = (Inventory::of(journal)?, Catalogue::of(journal)?);
+/// what is wrong. The copy must have been read first: a running process adds to the inventory before it copies.
+pub fn compare(journal: &Path, held: &SealedFiles, catalogue: &Catalogue) -> BTreeMap<String, String> {
+    let inventory = &catalogue.inventory;
     let listed: BTreeMap<&str, &str> = inventory.files().map(|file| (&*file.path, &*file.sha256)).collect();
-    let there: BTreeSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(journal)).collect();
+    let there = there(journal, catalogue);
     let mut found = BTreeMap::new();
     let is_short = held.line.is_some_and(|line| inventory.number() < line);
     if let Some(line) = held.line.filter(|_| is_short) {
@@ -183,8 +184,8 @@ pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String
         );
         found.insert(INVENTORY.to_owned(), problem);
     }
-    for file in held.files {
-        let path = journal.join("history").join(&file.path);
+    for file in &held.files {
+        let path = history_dir(journal).join(&file.path);
         let problem = match listed.get(&*file.path) {
             Some(sha256) if **sha256 != *file.sha256 => {
                 Some("its SHA-256 in the inventory is another than the store's: it was changed")
@@ -194,9 +195,14 @@ pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String
             }
             _ => None,
         };
-        found.extend(problem.map(|problem| (file.path, format!("{}: {problem}", path.display()))));
+        found.extend(problem.map(|problem| (file.path.clone(), format!("{}: {problem}", path.display()))));
     }
-    Ok(found)
+    found
+}
+
+/// The sealed files that count, as the inventory names them.
+fn there(journal: &Path, catalogue: &Catalogue) -> BTreeSet<String> {
+    catalogue.sealed.iter().map(|file| file.listed_path(journal)).collect()
 }
 
 /// Copies the inventory into the store. Gives what [`compare`] finds, which stays there as it was.
@@ -204,18 +210,15 @@ pub fn compare(journal: &Path, store: &Reader) -> anyhow::Result<BTreeMap<String
 /// # Errors
 /// When either cannot be read, or the store not written.
 pub fn copy(journal: &Path, store: &Store) -> anyhow::Result<BTreeMap<String, String>> {
-    let contradictions = compare(journal, &store.reader())?;
-    let held = store.reader().sealed()?.files;
-    let (inventory, catalogue) = (Inventory::of(journal)?, Catalogue::of(journal)?);
+    let (held, catalogue) = (store.reader().sealed()?, Catalogue::of(journal)?);
+    let contradictions = compare(journal, &held, &catalogue);
+    let inventory = &catalogue.inventory;
     let is_agreed = |file: &&FileDigest| !contradictions.contains_key(&file.path);
     let mut files: Vec<FileDigest> = inventory.files().filter(is_agreed).cloned().collect();
     // Of what the inventory has lost the store still knows what was sealed.
     let listed: BTreeSet<String> = files.iter().map(|file| file.path.clone()).collect();
-    let there: BTreeSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(journal)).collect();
-    files.extend(held.into_iter().filter(|file| there.contains(&file.path) && !listed.contains(&file.path)));
+    let there = there(journal, &catalogue);
+    files.extend(held.files.into_iter().filter(|file| there.contains(&file.path) && !listed.contains(&file.path)));
     store.commit_beside(|tx| tx.put_sealed(inventory.number(), &files))?;
     Ok(contradictions)
 }
-
-/// In the journal's folder.
-pub const INVENTORY: &str = "inventory.jsonl";

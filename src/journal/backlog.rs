@@ -32,6 +32,7 @@ use std::{
 use super::{
     JournalError,
     disk::{self, Disk, DiskFile, FileSystem},
+    frame::checksum,
     mark::Mark,
 };
 use crate::model::limits;
@@ -402,13 +403,6 @@ fn frame(mark: Mark, number: u32, inlet: u16, topic: &str, payload: &[u8], out: 
     out.extend(payload);
     let checksum = checksum(&out[head..body - 4], &out[body..]);
     out[body - 4..body].copy_from_slice(&checksum.to_le_bytes());
-}
-
-fn checksum(head: &[u8], body: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(head);
-    crc.update(body);
-    crc.finalize()
 }
 
 /// The first message of `bytes` with its number and its length, when it is whole and bears the mark.

@@ -100,7 +100,7 @@ impl Encoder {
 }
 
 /// CRC-32 (IEEE) of the head up to the checksum, and the body.
-fn checksum(head: &[u8], body: &[u8]) -> u32 {
+pub(super) fn checksum(head: &[u8], body: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(head);
     crc.update(body);

@@ -16,6 +16,7 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io,
+    ops::Range,
     path::{Path, PathBuf},
 };
 
@@ -24,7 +25,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     JournalError,
-    disk::{Disk, DiskFile, FileSystem},
+    disk::{Disk, DiskFile},
     layout::{Catalogue, SealedFile},
     sealed::About,
 };
@@ -81,27 +82,20 @@ pub struct Inventory {
     pub problem: Option<String>,
 }
 
+/// In the journal's folder.
+pub const INVENTORY: &str = "inventory.jsonl";
+
 /// Of bytes, in hexadecimal digits.
 pub(super) fn sha256(bytes: &[u8]) -> String {
     format!("{:x}", Sha256::digest(bytes))
 }
 
 pub(super) fn path(dir: &Path) -> PathBuf {
-    dir.join("inventory.jsonl")
+    dir.join(INVENTORY)
 }
 
 impl Inventory {
-    /// Of the journal in `dir`, without what no longer counts.
-    ///
-    /// # Errors
-    /// When it or the folder cannot be read.
-    pub fn of(dir: &Path) -> Result<Self, JournalError> {
-        let mut inventory = Self::read(&FileSystem, dir)?;
-        inventory.settle(&Catalogue::of(dir)?);
-        Ok(inventory)
-    }
-
-    /// That of the journal in `dir`; an empty one when there is none.
+    /// That of the journal in `dir` as it was written; an empty one when there is none. [`Catalogue::inventory`] has what counts.
     ///
     /// # Errors
     /// When it cannot be read at all. What is wrong in it is its `problem`.
@@ -173,14 +167,19 @@ impl Inventory {
         self.merged.retain(|first, kept| !kept.is_removed || is_counted(*first, Some(kept.about.end)));
     }
 
-    fn kept(&self) -> impl Iterator<Item = (u64, What, &Kept)> {
+    fn all(&self) -> impl Iterator<Item = (u64, What, &Kept)> {
         let sealed = self.sealed.iter().map(|(first, kept)| (*first, What::Sealed, kept));
         sealed.chain(self.merged.iter().map(|(first, kept)| (*first, What::Merged, kept)))
     }
 
-    /// Every listed file that counts, once it is [settled](Self::settle).
+    /// Without what retention was about to remove: a part of it may be gone already.
+    fn kept(&self) -> impl Iterator<Item = (u64, &Kept)> {
+        self.all().filter(|(_, _, kept)| !kept.is_removed).map(|(first, _, kept)| (first, kept))
+    }
+
+    /// Every listed file that counts.
     pub fn files(&self) -> impl Iterator<Item = &FileDigest> {
-        self.kept().filter(|(_, _, kept)| !kept.is_removed).flat_map(|(_, _, kept)| &kept.files)
+        self.kept().flat_map(|(_, kept)| &kept.files)
     }
 
     /// Leaves out these files: they are lost, or were removed on purpose. That there were such positions stays known.
@@ -190,26 +189,22 @@ impl Inventory {
         }
     }
 
-    /// FileDigest files that are not there, with the positions of their segments; once it is settled.
-    pub(super) fn missing<'a>(
-        &'a self,
-        dir: &Path,
-        catalogue: &Catalogue,
-    ) -> Vec<(std::ops::Range<u64>, &'a FileDigest)> {
-        let there: HashSet<String> = catalogue.sealed.iter().map(|file| file.listed_path(dir)).collect();
+    /// Listed files that are not there, with the positions of their segments.
+    pub(super) fn missing<'a>(&'a self, dir: &Path, sealed: &[SealedFile]) -> Vec<(Range<u64>, &'a FileDigest)> {
+        let there: HashSet<String> = sealed.iter().map(|file| file.listed_path(dir)).collect();
         let files =
-            self.kept().flat_map(|(first, _, kept)| kept.files.iter().map(move |file| (first..kept.about.end, file)));
+            self.kept().flat_map(|(first, kept)| kept.files.iter().map(move |file| (first..kept.about.end, file)));
         files.filter(|(_, file)| !there.contains(&file.path)).collect()
     }
 
     /// One after the last position that was ever sealed.
     pub(super) fn end(&self) -> u64 {
-        self.kept().map(|(_, _, kept)| kept.about.end).max().unwrap_or(0)
+        self.all().map(|(_, _, kept)| kept.about.end).max().unwrap_or(0)
     }
 
     /// Each segment's first position, and what is said of it.
     pub(super) fn segments(&self) -> impl Iterator<Item = (u64, About)> {
-        self.kept().filter(|(_, _, kept)| !kept.is_removed).map(|(first, _, kept)| (first, kept.about))
+        self.kept().map(|(first, kept)| (first, kept.about))
     }
 
     /// How many records that came from outside were removed by retention.
@@ -256,10 +251,10 @@ impl Writer {
         let (path, aside) = (path(dir), path(dir).with_extension("jsonl.tmp"));
         let (mut number, mut head, mut text) = (old.number, old.head.clone(), Vec::new());
         // What is there still although it was to be removed is counted with its own line again.
-        let again = old.kept().filter(|(_, _, kept)| kept.is_removed).filter_map(|(_, _, kept)| kept.about.received);
+        let again = old.all().filter(|(_, _, kept)| kept.is_removed).filter_map(|(_, _, kept)| kept.about.received);
         let removed = old.removed.saturating_sub(again.sum());
         let begun = About { end: 0, last_recv: Time::default(), received: Some(removed) };
-        let kept = old.kept().flat_map(|(first, what, kept)| {
+        let kept = old.all().flat_map(|(first, what, kept)| {
             let removed = kept.is_removed.then(|| (What::Removed, first, kept.about, Vec::new()));
             [Some((what, first, kept.about, kept.files.clone())), removed].into_iter().flatten()
         });

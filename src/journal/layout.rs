@@ -24,7 +24,7 @@ pub(super) const DAY_MS: i64 = 86_400_000;
 const OLDER: &str = "older";
 
 /// Where the sealed segments lie.
-pub(super) fn history_dir(dir: &Path) -> PathBuf {
+pub fn history_dir(dir: &Path) -> PathBuf {
     dir.join("history")
 }
 
@@ -225,6 +225,8 @@ pub struct Catalogue {
     pub(super) debris: Vec<PathBuf>,
     /// Which merges are under way, or did not finish.
     pub(super) merging: Vec<Range<u64>>,
+    /// What is listed of the sealed files, without what no longer counts.
+    pub inventory: Inventory,
 }
 
 impl Catalogue {
@@ -245,11 +247,13 @@ impl Catalogue {
             if again.names().eq(listing.names()) {
                 let mut catalogue = again.catalogue(disk, dir);
                 // Read after the listing: what counts is listed by then.
-                let inventory = Inventory::read(&**disk, dir)?;
+                let mut inventory = Inventory::read(&**disk, dir)?;
+                inventory.settle(&catalogue);
                 for file in &mut catalogue.sealed {
                     file.sha256 = inventory.digest(dir, file);
                     file.about = inventory.about(file);
                 }
+                catalogue.inventory = inventory;
                 return Ok(catalogue);
             }
             listing = again;
@@ -349,7 +353,7 @@ impl Listing {
             }
         }
         sealed.sort_by(|a, b| (a.first, a.day, &a.path).cmp(&(b.first, b.day, &b.path)));
-        Catalogue { open, sealed, debris, merging }
+        Catalogue { open, sealed, debris, merging, inventory: Inventory::default() }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Making whole what the last process left.
 
-use std::{ops::Range, path::Path, sync::Arc};
+use std::{mem, ops::Range, path::Path, sync::Arc};
 
 use super::{
     JournalError, compact,
@@ -28,10 +28,10 @@ pub struct Recovered {
 
 /// Cuts the torn tail of the last segment, removes what an unfinished seal left, and finds the next position.
 pub(super) fn recover(disk: &Arc<dyn Disk>, dir: &Path) -> Result<(Recovered, Inventory), JournalError> {
-    let catalogue = Catalogue::on(disk, dir)?;
+    let mut catalogue = Catalogue::on(disk, dir)?;
     compact::clear(&**disk, dir, &catalogue)?;
     let mut found = Recovered { segments: catalogue.open.len(), ..Recovered::default() };
-    let inventory = found.inventory(&**disk, dir, &catalogue)?;
+    let inventory = found.inventory(&**disk, dir, &mut catalogue)?;
     found.next_position = sealed_end(&**disk, &catalogue, &inventory)?;
     let last = catalogue.open.last().map(|segment| segment.first);
     for segment in &catalogue.open {
@@ -56,17 +56,16 @@ fn sealed_end(disk: &dyn Disk, catalogue: &Catalogue, inventory: &Inventory) -> 
 
 impl Recovered {
     /// The inventory, without what no longer counts; what is missing is named.
-    fn inventory(&mut self, disk: &dyn Disk, dir: &Path, catalogue: &Catalogue) -> Result<Inventory, JournalError> {
-        let mut inventory = Inventory::read(disk, dir)?;
+    fn inventory(&mut self, disk: &dyn Disk, dir: &Path, catalogue: &mut Catalogue) -> Result<Inventory, JournalError> {
+        let mut inventory = mem::take(&mut catalogue.inventory);
         if let Some(problem) = &inventory.problem {
             let path = inventory::path(dir);
             let aside = disk::put_aside(disk, &path).map_err(|error| JournalError::io("rename", &path, error))?;
             tracing::error!(path = %aside.display(), problem, "the inventory of sealed files is damaged: what follows is listed anew, the file is kept");
             self.missing.push(format!("{}: {problem}", path.display()));
         }
-        inventory.settle(catalogue);
         let mut missing = Vec::new();
-        for (positions, file) in inventory.missing(dir, catalogue) {
+        for (positions, file) in inventory.missing(dir, &catalogue.sealed) {
             missing.push(file.path.clone());
             let path = layout::history_dir(dir).join(&file.path);
             tracing::error!(path = %path.display(), from = positions.start, to = positions.end, "a sealed file is missing: its part of these positions is lost");

@@ -7,11 +7,11 @@ use std::{
 };
 
 use super::{
-    Inventory, JournalError,
+    JournalError,
     disk::{self, Disk, FileSystem},
     frame::Encoder,
-    inventory, layout,
-    layout::Catalogue,
+    inventory,
+    layout::{self, Catalogue},
     sealed,
     segment::Segment,
 };
@@ -49,18 +49,17 @@ impl Repair {
     ) -> Result<Self, JournalError> {
         let lock = disk.lock(dir).map_err(|error| JournalError::io("lock", dir, error))?;
         let catalogue = Catalogue::on(&disk, dir)?;
-        let mut inventory = Inventory::read(&*disk, dir)?;
-        inventory.settle(&catalogue);
+        let inventory = &catalogue.inventory;
         let (damaged, forgotten, losses) = (Vec::new(), Vec::new(), Vec::new());
         let mut repair = Self { disk, dir: dir.into(), damaged, forgotten, go_on_from: None, losses, _lock: lock };
-        for (positions, file) in inventory.missing(dir, &catalogue) {
+        for (positions, file) in inventory.missing(dir, &catalogue.sealed) {
             repair.forgotten.push(file.path.clone());
             let path = layout::history_dir(dir).join(&file.path);
             repair.lose(&path, "it is not there", &positions);
         }
         for file in &catalogue.sealed {
             let name = file.listed_path(dir);
-            let about = inventory.about(file).map_or_else(|| sealed::about(&*repair.disk, file), Ok);
+            let about = file.about.map_or_else(|| sealed::about(&*repair.disk, file), Ok);
             let positions = file.first..about.map_or(file.first, |about| about.end);
             match sealed::read(&*repair.disk, file) {
                 Err(error @ JournalError::Damaged { .. }) => {
@@ -90,10 +89,10 @@ impl Repair {
                         path.display(),
                         content.damaged
                     ));
-                    next = content.runs.last().map_or(segment.first, |run| run.end).max(next);
                 }
-                None => next = content.runs.last().map_or(segment.first, |run| run.end).max(next),
+                None => {}
             }
+            next = content.runs.last().map_or(segment.first, |run| run.end).max(next);
         }
         let is_last_kept = catalogue.open.last().is_none_or(|last| !repair.damaged.contains(&last.path()));
         if next < committed || !is_last_kept {
@@ -121,7 +120,7 @@ impl Repair {
     /// When the disk fails; the same may be done again then.
     pub fn run(self) -> Result<(), JournalError> {
         let Self { disk, dir, damaged, forgotten, go_on_from, .. } = self;
-        let mut inventory = Inventory::read(&*disk, &dir)?;
+        let Catalogue { mut inventory, .. } = Catalogue::on(&disk, &dir)?;
         if inventory.problem.is_some() {
             let path = inventory::path(&dir);
             disk::put_aside(&*disk, &path).map_err(|error| JournalError::io("rename", path, error))?;
@@ -129,7 +128,6 @@ impl Repair {
         for path in &damaged {
             disk::put_aside(&*disk, path).map_err(|error| JournalError::io("rename", path, error))?;
         }
-        inventory.settle(&Catalogue::on(&disk, &dir)?);
         inventory.forget(&forgotten);
         inventory::Writer::begin(&*disk, &dir, &inventory)?;
         if let Some(position) = go_on_from {

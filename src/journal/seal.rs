@@ -17,7 +17,7 @@ use super::{
     JournalError, JournalSettings,
     columns::{self, Columns},
     disk::{self, Disk},
-    inventory::{self, Inventory, What},
+    inventory::{self, What},
     layout::{self, Catalogue, DAY_MS, OpenSegment, SealedFile},
     sealed::{self, About},
 };
@@ -158,9 +158,8 @@ impl Sealer {
             Some(writer) => writer,
             // A line could not be written: the file is not written on.
             None => {
-                let mut inventory = Inventory::read(&*self.disk, &self.dir)?;
-                inventory.settle(&Catalogue::on(&self.disk, &self.dir)?);
-                inventory::Writer::begin(&*self.disk, &self.dir, &inventory)?
+                let catalogue = Catalogue::on(&self.disk, &self.dir)?;
+                inventory::Writer::begin(&*self.disk, &self.dir, &catalogue.inventory)?
             }
         };
         writer.append(what, first, about, files)?;

@@ -3,8 +3,9 @@
 use std::{path::Path, sync::Arc};
 
 use super::{
-    Inventory, JournalError, columns,
+    JournalError, columns,
     disk::{Disk, FileSystem},
+    inventory::INVENTORY,
     layout::{self, Catalogue, OpenSegment},
     sealed,
 };
@@ -42,13 +43,11 @@ pub fn gaps(dir: &Path) -> Result<Vec<String>, JournalError> {
 }
 
 fn look(dir: &Path, reads_sealed: bool) -> Result<Verified, JournalError> {
-    let disk: Arc<dyn Disk> = Arc::new(FileSystem);
-    let mut inventory = Inventory::read(&*disk, dir)?;
-    let catalogue = Catalogue::on(&disk, dir)?;
-    inventory.settle(&catalogue);
+    let catalogue = Catalogue::of(dir)?;
+    let inventory = &catalogue.inventory;
     let mut found = Verified { next: inventory.end(), ..Verified::default() };
-    found.problems.extend(inventory.problem.iter().map(|problem| format!("inventory.jsonl: {problem}")));
-    for (positions, file) in inventory.missing(dir, &catalogue) {
+    found.problems.extend(inventory.problem.iter().map(|problem| format!("{INVENTORY}: {problem}")));
+    for (positions, file) in inventory.missing(dir, &catalogue.sealed) {
         let path = layout::history_dir(dir).join(&file.path);
         let (from, to) = (positions.start, positions.end);
         found.problems.push(format!("{}: it is not there; it held positions of {from}..{to}", path.display()));
@@ -59,8 +58,8 @@ fn look(dir: &Path, reads_sealed: bool) -> Result<Verified, JournalError> {
         }
         let checked = match file.sha256 {
             Some(_) => file.check(),
-            None => sealed::read(&*disk, file).and_then(|_| {
-                found.next = found.next.max(sealed::about(&*disk, file)?.end);
+            None => sealed::read(&FileSystem, file).and_then(|_| {
+                found.next = found.next.max(sealed::about(&FileSystem, file)?.end);
                 Ok(())
             }),
         };
@@ -102,10 +101,8 @@ pub fn count(dir: &Path, below: u64) -> Result<Option<Counted>, JournalError> {
 
 pub(super) fn count_on(disk: &Arc<dyn Disk>, dir: &Path, below: u64) -> Result<Option<Counted>, JournalError> {
     let catalogue = Catalogue::on(disk, dir)?;
-    let mut inventory = Inventory::read(&**disk, dir)?;
-    inventory.settle(&catalogue);
-    let mut counted = Counted { removed: inventory.removed(), ..Counted::default() };
-    for (_, about) in inventory.segments().filter(|(first, _)| *first < below) {
+    let mut counted = Counted { removed: catalogue.inventory.removed(), ..Counted::default() };
+    for (_, about) in catalogue.inventory.segments().filter(|(first, _)| *first < below) {
         match about.received {
             Some(_) if about.end > below => return Ok(None),
             Some(received) => counted.kept += received,
@@ -133,9 +130,7 @@ pub(super) fn count_on(disk: &Arc<dyn Disk>, dir: &Path, below: u64) -> Result<O
 /// When the folder, or an open segment, cannot be read.
 pub fn next_position(dir: &Path) -> Result<u64, JournalError> {
     let catalogue = Catalogue::of(dir)?;
-    let mut inventory = Inventory::read(&FileSystem, dir)?;
-    inventory.settle(&catalogue);
-    let mut next = inventory.end();
+    let mut next = catalogue.inventory.end();
     for file in catalogue.sealed.iter().filter(|file| file.sha256.is_none()) {
         next = next.max(sealed::about(&FileSystem, file).map_or(file.first, |about| about.end));
     }

@@ -1,7 +1,7 @@
 //! Looking after what is kept: the inventory is copied into the store, and sealed files are read again, slowly, one after another.
 
 use std::{
-    collections::BTreeMap,
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     cli::{ledger::JOURNAL, now, verify},
-    journal::{Catalogue, SealedFile},
+    journal::{Catalogue, INVENTORY, SealedFile},
     metrics::Metrics,
     model::{Time, limits},
     store::Store,
@@ -32,8 +32,8 @@ pub struct Scrub {
     journal: PathBuf,
     store: Arc<Store>,
     metrics: Arc<Metrics>,
-    /// What is damaged or missing: its name, and what was said of it.
-    damaged: BTreeMap<String, String>,
+    /// What is damaged or missing and was said, by name.
+    damaged: BTreeSet<String>,
     /// How the inventory's file looked when the store got its copy.
     copied: Option<(u64, SystemTime)>,
     /// Files that were put aside, as of a while ago.
@@ -52,7 +52,7 @@ impl Scrub {
     /// When the store cannot be read.
     pub fn new(data: &Path, store: Arc<Store>, metrics: Arc<Metrics>, losses: Vec<String>) -> anyhow::Result<Self> {
         let passed = store.reader().fact(PASSED)?.and_then(|ms| ms.parse().ok()).map(Time::from_millis);
-        let damaged = losses.into_iter().map(|loss| (loss.clone(), loss)).collect();
+        let damaged = losses.into_iter().collect();
         let mut scrub = Self {
             data: data.into(),
             journal: data.join(JOURNAL),
@@ -115,30 +115,28 @@ impl Scrub {
         match file.check() {
             // Merged or retired meanwhile; one that is missing is found at a start.
             Err(error) if error.is_missing() => {}
-            Err(error) => self.say(file.listed_path(&self.journal), format!("failed to {error}")),
+            Err(error) => self.say(file.listed_path(&self.journal), &format!("failed to {error}")),
             Ok(()) => {}
         }
     }
 
     /// Copies the inventory into the store. What contradicts it there stays as it is, and is said.
     fn copy(&mut self) -> anyhow::Result<()> {
-        let about = std::fs::metadata(self.journal.join(verify::INVENTORY))?;
+        let about = std::fs::metadata(self.journal.join(INVENTORY))?;
         let looks = (about.len(), about.modified()?);
         if self.copied == Some(looks) {
             return Ok(());
         }
         let contradictions = verify::copy(&self.journal, &self.store)?;
         self.copied = Some(looks);
-        contradictions.into_iter().for_each(|(name, problem)| self.say(name, problem));
+        contradictions.into_iter().for_each(|(name, problem)| self.say(name, &problem));
         Ok(())
     }
 
     /// Says it once, and counts it.
-    fn say(&mut self, name: String, problem: String) {
-        let known = self.damaged.entry(name).or_default();
-        if known.is_empty() {
+    fn say(&mut self, name: String, problem: &str) {
+        if self.damaged.insert(name) {
             tracing::error!("what was kept is damaged or missing: {problem}");
-            *known = problem;
         }
         self.count();
     }

@@ -549,11 +549,9 @@ fn intake(
     asks: Sender<Asked>,
 ) -> anyhow::Result<(Intake<Passing>, Vec<String>)> {
     let folder: PathBuf = config.data.join(ledger::JOURNAL);
-    let opened = Journal::open(&folder, config.journal.clone());
-    let is_damaged = matches!(opened, Err(JournalError::Damaged { .. }));
     let way_out = way_out(&config.data);
-    let (journal, recovered) = match opened {
-        Err(error) if is_damaged => return Err(anyhow::Error::from(error).context(way_out)),
+    let (journal, recovered) = match Journal::open(&folder, config.journal.clone()) {
+        Err(error @ JournalError::Damaged { .. }) => return Err(anyhow::Error::from(error).context(way_out)),
         opened => opened?,
     };
     let committed = chronicle.archive.store.position()?.unwrap_or(0);

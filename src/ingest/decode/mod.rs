@@ -15,7 +15,7 @@ mod dialect_tests;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt::Write as _, str::FromStr, sync::Arc};
+use std::{str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -384,8 +384,7 @@ fn dead(topic: &str, payload: &[u8], reason: Reason, mut problem: String) -> Dec
         // Somebody's films must not push out everybody's history.
         kept = &payload[..limits::LETTER_HEAD_BYTES];
         let (bytes, sha256) = (payload.len(), Sha256::digest(payload));
-        write!(problem, "; of {bytes} bytes with SHA-256 {sha256:x} the first {} are kept", kept.len())
-            .expect("writing to a String cannot fail");
+        problem += &format!("; of {bytes} bytes with SHA-256 {sha256:x} the first {} are kept", kept.len());
     }
     let letter = DeadLetter { device_id: None, topic: topic.into(), payload: kept.to_vec(), problem };
     Decoded { body: Body::DeadLetter(letter), reason, recv_time: None, odd: Odd::new(), retained: false }

@@ -213,3 +213,27 @@ fn a_damaged_newest_file_stops_no_start() {
     let (mut journal, recovered) = Journal::open(folder.path(), settings()).unwrap();
     assert_eq!((recovered.next_position, journal.append(&mixed_range(5..6)).unwrap()), (5, 5..6));
 }
+
+/// A crash in the midst of a removal left one day of a segment, and the other was missed for ever.
+#[test]
+fn a_removal_that_a_crash_interrupted_is_missed_by_nobody() {
+    let disk = Sim::default();
+    let (mut journal, _) = open(&disk).unwrap();
+    let mut records = mixed_range(0..6);
+    records[0].event_time = crate::model::Time::from_millis(records[0].event_time.as_millis() - 86_400_000);
+    journal.append(&records).unwrap();
+    journal.append(&mixed_range(86_400..86_402)).unwrap();
+    journal.close().unwrap();
+    let arc: Arc<dyn Disk> = Arc::new(disk.clone());
+    let catalogue = Catalogue::on(&arc, dir()).unwrap();
+    let oldest = &catalogue.sealed[0];
+    assert!(catalogue.sealed[1].first == oldest.first, "two days: {:?}", catalogue.sealed);
+    let mut writer = inventory::Writer::begin(&disk, dir(), &catalogue.inventory).unwrap();
+    writer.append(inventory::What::Removed, oldest.first, oldest.about.unwrap(), Vec::new()).unwrap();
+    disk.remove(&oldest.path).unwrap();
+    for _ in 0..2 {
+        let (journal, recovered) = open(&disk).unwrap();
+        assert!(recovered.missing.is_empty(), "{recovered:?}");
+        journal.close().unwrap();
+    }
+}
