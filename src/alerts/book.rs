@@ -87,6 +87,7 @@ struct Track {
 const MAX_OPEN: &str = "max_open";
 const RULE_REMOVED: &str = "rule_removed";
 const DEREGISTERED: &str = "deregistered";
+const FORGOTTEN: &str = "forgotten";
 
 /// The values of a rule's key but for the vehicle, which all tracks share: empty, and without memory, for most rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,6 +142,11 @@ impl VehicleAlerts {
         self.give_back();
     }
 
+    /// Its vehicle, never registered, was not heard of for too long: what is open ends when the clock looks.
+    pub fn forget(&mut self) {
+        self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(FORGOTTEN));
+    }
+
     /// Its vehicle is registered no more: what is open ends at the next row, or when the clock looks ([`VehicleAlerts::lapse`]).
     pub fn deregister(&mut self) {
         self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(DEREGISTERED));
@@ -152,7 +158,7 @@ impl VehicleAlerts {
     }
 
     /// Ends the alerts that are over by `at` though nothing cleared them: nothing came for too long that could (`max_open`), their rule
-    /// is no more (`rule_removed`), or their vehicle (`deregistered`). With each the rule that found it.
+    /// is no more (`rule_removed`), or their vehicle (`deregistered`), or their vehicle, in no register, is forgotten (`forgotten`). With each the rule that found it.
     ///
     /// `by` is the time of events before which nothing more can come, `now` that of the row that says so.
     pub fn lapse(&mut self, by: Time, now: Time) -> Vec<(Text, Transition)> {
@@ -463,6 +469,7 @@ pub(super) fn draft(
         district_id: row.district_id.clone(),
         place_id: row.place_id.clone(),
         road_id: road_id.clone(),
+        sensor_id: row.sighting_sensor_id.clone(),
         facts: rule.columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json())).collect(),
         joined: Vec::new(),
     }

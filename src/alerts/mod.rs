@@ -46,7 +46,7 @@
 //! **Every alert ends.** One for which nothing came for `max_open` (24 hours, unless its rule says otherwise) that could clear it or keep
 //! it open is over then: its truck was scrapped, or its terminal is broken. Of a silent truck that is told when no late report can
 //! come any more, so that it ends at the same time in whatever order reports arrive. `cleared_because` says so (`max_open`). One
-//! of a vehicle that is registered no more ends, too (`deregistered`).
+//! of a vehicle that is registered no more ends, too (`deregistered`), and one of a vehicle that never was and is forgotten (`forgotten`).
 //!
 //! When rules are replaced, machines go on by rule id ([`VehicleAlerts::retain`]); those of rules that went are dropped, and their open
 //! alerts end (`rule_removed`): nobody knows any more what would clear them.

@@ -426,6 +426,7 @@ fn about_many(rule: &RuleTerms<'_>, alert: Alert) -> Alert {
         permit_id: None,
         manifest_id: None,
         trip_id: None,
+        sensor_id: None,
         ..alert
     }
 }

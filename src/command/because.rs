@@ -19,6 +19,9 @@ pub(super) enum Because {
     Old(i64),
     /// ... since so many orders about one vehicle within an hour are enough.
     Enough(u32),
+    /// ... since so many of its rule by one sensor, or about trucks in no register, within an hour are enough.
+    EnoughOfSensor(u32, Text),
+    EnoughUnregistered(u32),
     EndedUntaken,
     Withdrawn,
     /// A unit was found: so many metres away, or in the alert's district.
@@ -27,6 +30,7 @@ pub(super) enum Because {
     NobodyNow(Passed),
     /// Left to the department ...
     QueueFull,
+    Displaced,
     NobodyInTime,
     AskedInVain(u32),
     NoPlace,
@@ -73,6 +77,12 @@ impl Because {
             Self::HadEnded => listed("it had ended when it became known"),
             Self::Old(minutes) => listed(&format!("it was {minutes} min old when it became known")),
             Self::Enough(most) => listed(&format!("{most} orders about this vehicle within an hour are enough")),
+            Self::EnoughOfSensor(most, sensor) => {
+                listed(&format!("{most} orders of this rule by sensor {sensor} within an hour are enough"))
+            }
+            Self::EnoughUnregistered(most) => {
+                listed(&format!("{most} orders of this rule about trucks in no register within an hour are enough"))
+            }
             Self::EndedUntaken => listed("its alert ended before anybody took it"),
             Self::Withdrawn => "its alert was withdrawn".to_owned(),
             Self::Nearest(unit, m, by) => {
@@ -83,6 +93,7 @@ impl Because {
             }
             Self::NobodyNow(by) => format!("no unit can be sent now{}", passed(by)),
             Self::QueueFull => left("the dispatch queue is full"),
+            Self::Displaced => left("the dispatch queue is full, and a graver alert took its place"),
             Self::NobodyInTime => left("no unit was free in time"),
             Self::AskedInVain(asked) => left(&format!("{} asked in vain", counted(*asked, "unit"))),
             Self::NoPlace => left("neither the position nor the district of the alert is known"),
@@ -107,6 +118,10 @@ impl Because {
             Self::HadEnded => listed("得知时已结束"),
             Self::Old(minutes) => listed(&format!("得知时已过 {minutes} 分钟")),
             Self::Enough(most) => listed(&format!("该车一小时内已有 {most} 条派单")),
+            Self::EnoughOfSensor(most, sensor) => {
+                listed(&format!("感知设备 {sensor} 一小时内按此规则已有 {most} 条派单"))
+            }
+            Self::EnoughUnregistered(most) => listed(&format!("未备案车辆一小时内按此规则已有 {most} 条派单")),
             Self::EndedUntaken => listed("无人受理前告警已结束"),
             Self::Withdrawn => "告警已撤回".to_owned(),
             Self::Nearest(unit, m, by) => format!("{unit} 是可派单元中最近的，相距 {m:.0} 米{}", passed(by)),
@@ -115,6 +130,7 @@ impl Because {
             }
             Self::NobodyNow(by) => format!("目前没有可派单元{}", passed(by)),
             Self::QueueFull => left("派单队列已满"),
+            Self::Displaced => left("派单队列已满，已让位于更严重的告警"),
             Self::NobodyInTime => left("时限内没有空闲单元"),
             Self::AskedInVain(asked) => left(&format!("已询问 {asked} 个单元，均未受理")),
             Self::NoPlace => left("告警的位置和辖区均未知"),

@@ -22,8 +22,8 @@ use crate::{
 #[derive(Clone, Debug, PartialEq)]
 pub enum News {
     /// The alert as it now stands.
-    Alert(Alert, Change),
-    Order(Order),
+    Alert(Box<Alert>, Change),
+    Order(Box<Order>),
     Offer(Offer),
     Reply(Replied),
     Unit(UnitState),
@@ -84,7 +84,7 @@ impl Desk {
             for message in alert_messages(&self.queue.settings.prefix, alert)? {
                 tx.enqueue(&message, now)?;
             }
-            news.push(News::Alert(alert.clone(), change));
+            news.push(News::Alert(Box::new(alert.clone()), change));
             let event = match (transition, change) {
                 (Transition::Withdrawn(_), _) => Event::Withdrawn(alert),
                 (_, Change::New) => Event::Opened(alert),
@@ -245,7 +245,7 @@ fn write(tx: &Tx<'_>, prefix: &str, effects: Vec<Effect>, now: Time, news: &mut 
             Effect::Order(order) => {
                 if tx.put_order(&order)? {
                     changed.insert(order.dispatch_id.clone());
-                    news.push(News::Order(*order));
+                    news.push(News::Order(order));
                 }
             }
             Effect::Offer(offer) => {

@@ -34,8 +34,8 @@
 //! | `{prefix}/dispatch/{unit_id}` | a reply changed nothing | `dispatch_id` `reply_id` `answer` `outcome` `reason` `reason_zh` `answered_at` |
 //! | `{prefix}/dispatch/department/{department}` | nobody could be sent | `dispatch_id` `alert_id` `rule_id` `severity` `vehicle_id` `plate` `message` `lat?` `lon?` `district_id?` `purpose` `escalated_at` `reason` `attempts` |
 //!
-//! At its limits (`model/limits.rs`): more orders at once than `ORDERS_ACTIVE` are left to the department; of the escalated the
-//! newest `ORDERS_ESCALATED` stay at hand, the others in the tables.
+//! At its limits (`model/limits.rs`): beyond `ORDERS_ACTIVE` orders at once the mildest that waits is left to the department for a
+//! graver one, else the new one is; of the escalated the newest `ORDERS_ESCALATED` stay at hand, the others in the tables.
 
 mod because;
 mod choose;

@@ -12,7 +12,7 @@ use crate::{
         is_impossible, limits, place,
     },
     spatial::to_wgs84,
-    store::Standing,
+    store::{Opening, Standing},
 };
 
 /// What happened.
@@ -67,11 +67,21 @@ pub struct Queue {
     held_until: Option<Time>,
     /// What comes was there before anybody listened.
     pub(super) is_history: bool,
-    /// When orders were opened within an hour, and about which vehicle, the oldest first.
-    recent: VecDeque<(Time, Text)>,
-    /// How many of those each vehicle has.
-    opened: FxHashMap<Text, u32>,
+    /// Orders that were opened within an hour, the oldest first.
+    recent: VecDeque<Opening>,
+    /// How many of those count for each.
+    opened: FxHashMap<Share, u32>,
     changes: Changes,
+}
+
+/// Of what an hour has only so many orders.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Share {
+    Vehicle(Text),
+    /// A rule, by what a sensor saw.
+    Sensor(Text, Text),
+    /// A rule, about trucks in no register.
+    Unregistered(Text),
 }
 
 /// An order with its offers.
@@ -140,9 +150,7 @@ impl Queue {
             let offers = by_order.remove(&order.dispatch_id).unwrap_or_default();
             queue.keep(order, offers);
         }
-        for (vehicle_id, at) in recent {
-            queue.note_opened(vehicle_id, at);
-        }
+        recent.into_iter().for_each(|opening| queue.note_opened(opening));
         queue
     }
 
@@ -217,8 +225,8 @@ impl Queue {
             order.revision = 1;
             return self.changes.gone.push(order);
         }
-        self.note_opened(alert.vehicle_id.clone(), now);
-        let full = self.cases.len().saturating_sub(self.escalated.len()) >= limits::ORDERS_ACTIVE;
+        self.note_opened(Opening::of(alert, now));
+        let full = self.is_full() && !self.displace(alert.severity, now);
         self.keep(order, Vec::new());
         self.begin_search(&dispatch_id, Purpose::First, now);
         if full {
@@ -242,35 +250,67 @@ impl Queue {
             Some(Because::HadEnded)
         } else if age_ms > self.settings.dispatch_age_ms {
             Some(Because::Old(age_ms / 60_000))
-        } else if alert.severity < Severity::Critical && self.is_spent(&alert.vehicle_id) {
-            Some(Because::Enough(self.settings.orders_per_vehicle_hour))
         } else {
-            None
+            let opening = Opening::of(alert, now);
+            let spent = shares(&opening).into_iter().find(|share| self.is_spent(share, alert.severity));
+            spent.map(|share| self.enough(share))
         }
     }
 
-    /// Whether as many orders as are wanted within an hour are about this vehicle. Alerts about none are not counted.
-    fn is_spent(&self, vehicle_id: &Text) -> bool {
-        let cap = self.settings.orders_per_vehicle_hour;
-        let opened = self.opened.get(vehicle_id).copied().unwrap_or_default();
-        cap > 0 && !vehicle_id.is_empty() && opened >= cap
+    /// Whether an hour has had as many orders of this as are wanted. A critical alert is never one too many about its vehicle.
+    fn is_spent(&self, share: &Share, severity: Severity) -> bool {
+        let is_exempt = matches!(share, Share::Vehicle(_)) && severity == Severity::Critical;
+        let cap = self.cap(share);
+        cap > 0 && !is_exempt && self.opened.get(share).is_some_and(|opened| *opened >= cap)
     }
 
-    fn note_opened(&mut self, vehicle_id: Text, at: Time) {
-        *self.opened.entry(vehicle_id.clone()).or_default() += 1;
-        self.recent.push_back((at, vehicle_id));
+    fn cap(&self, share: &Share) -> u32 {
+        match share {
+            Share::Vehicle(_) => self.settings.orders_per_vehicle_hour,
+            Share::Sensor(..) | Share::Unregistered(_) => self.settings.orders_per_sender_hour,
+        }
+    }
+
+    fn enough(&self, share: Share) -> Because {
+        let cap = self.cap(&share);
+        match share {
+            Share::Vehicle(_) => Because::Enough(cap),
+            Share::Sensor(_, sensor_id) => Because::EnoughOfSensor(cap, sensor_id),
+            Share::Unregistered(_) => Because::EnoughUnregistered(cap),
+        }
+    }
+
+    fn note_opened(&mut self, opening: Opening) {
+        for share in shares(&opening) {
+            *self.opened.entry(share).or_default() += 1;
+        }
+        self.recent.push_back(opening);
     }
 
     fn forget_recent(&mut self, now: Time) {
         const HOUR_MS: i64 = 3_600_000;
-        while let Some((_, vehicle_id)) = self.recent.pop_front_if(|(at, _)| now.ms_since(*at) >= HOUR_MS) {
-            if let Some(opened) = self.opened.get_mut(&vehicle_id) {
-                *opened -= 1;
-                if *opened == 0 {
-                    self.opened.remove(&vehicle_id);
+        while let Some(opening) = self.recent.pop_front_if(|opening| now.ms_since(opening.at) >= HOUR_MS) {
+            for share in shares(&opening) {
+                if let Some(opened) = self.opened.get_mut(&share) {
+                    *opened -= 1;
+                    if *opened == 0 {
+                        self.opened.remove(&share);
+                    }
                 }
             }
         }
+    }
+
+    fn is_full(&self) -> bool {
+        self.cases.len().saturating_sub(self.escalated.len()) >= self.settings.most_active
+    }
+
+    /// Leaves the mildest order in search of a unit to its department, the newest of such, when an alert is graver; whether it did.
+    fn displace(&mut self, severity: Severity, now: Time) -> bool {
+        let mildest = self.waiting.values().filter_map(|line| line.last()).max();
+        let Some(place) = mildest.filter(|place| place.mildness.0 < severity).cloned() else { return false };
+        self.escalate(&place.dispatch_id, &Because::Displaced, now);
+        !self.is_full()
     }
 
     /// Who was asked may still answer, and who goes goes on; nobody new is asked.
@@ -688,6 +728,17 @@ fn by_id(units: Vec<UnitInfo>) -> BTreeMap<Text, UnitInfo> {
 /// Whether an offer in this state keeps its unit from being asked elsewhere.
 pub(super) fn is_held(state: OfferState) -> bool {
     matches!(state, OfferState::Pending | OfferState::Accepted | OfferState::OnScene)
+}
+
+/// Of what an order takes a share. About no vehicle and by no sensor: of nothing.
+fn shares(opening: &Opening) -> Vec<Share> {
+    let Opening { vehicle_id, rule_id, sensor_id, is_unregistered, .. } = opening;
+    let vehicle = Some(vehicle_id).filter(|id| !id.is_empty()).map(|id| Share::Vehicle(id.clone()));
+    let sender = match sensor_id {
+        Some(sensor_id) => Some(Share::Sensor(rule_id.clone(), sensor_id.clone())),
+        None => is_unregistered.then(|| Share::Unregistered(rule_id.clone())),
+    };
+    vehicle.into_iter().chain(sender).collect()
 }
 
 /// Whose lines an order waits in.

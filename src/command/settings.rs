@@ -1,6 +1,6 @@
 //! How dispatch is tuned.
 
-use crate::model::{Language, Severity, Text, UnitKind};
+use crate::model::{Language, Severity, Text, UnitKind, limits};
 
 /// One value for each severity of which somebody is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ pub struct Settings {
     pub late_notice_age_ms: i64,
     /// Orders about one vehicle within an hour; what comes beyond is for the list only, unless it is critical. 0: any number.
     pub orders_per_vehicle_hour: u32,
+    /// Orders of one rule by what one sensor saw, or about all trucks in no register together, within an hour; what comes beyond is for
+    /// the list only, however grave. 0: any number.
+    pub orders_per_sender_hour: u32,
+    /// Orders that seek, wait for or hold a unit. More: the mildest that waits is left to its department for a graver one, else the
+    /// new one is.
+    pub most_active: usize,
 }
 
 impl Default for Settings {
@@ -59,6 +65,8 @@ impl Default for Settings {
             late_dispatch_age_ms: 2 * MINUTE,
             late_notice_age_ms: 72 * 60 * MINUTE,
             orders_per_vehicle_hour: 6,
+            orders_per_sender_hour: 60,
+            most_active: limits::ORDERS_ACTIVE,
         }
     }
 }

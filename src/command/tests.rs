@@ -3,7 +3,8 @@
 //! ```text
 //! squad S1 police 500        a squad of the police reports, available, 500 m from every alert ("-": never reports; a word after: its status)
 //! S1 at 700 busy             it reports again
-//! alert A1 major police      an alert opens; words after: more departments, `nowhere` (no position), `in D1` (district), `old`, `stale`, `late`
+//! alert A1 major police      an alert opens; words after: more departments, `nowhere` (no position), `in D1` (district), `old`, `stale`, `late`,
+//!                            `about V2`, `unregistered`, `of rule`, `by C1` (sensor)
 //! raise A1 critical          it becomes graver
 //! S1 accept A1               a reply; `resolved` takes a verdict, a number at the end is the device's clock
 //! +60                        so many seconds pass
@@ -22,7 +23,7 @@ use crate::model::{
     Alert, AlertId, AlertState, Answer, Finding, Offer, Order, OrderState, PassedOver, ReplyOutcome, Severity, Text,
     Time, UnitKind, UnitReply, UnitReport, UnitState, UnitStatus,
 };
-use crate::store::Standing;
+use crate::store::{Opening, Standing};
 
 mod crash;
 
@@ -66,9 +67,10 @@ impl World {
         let offers = self.offers.values().filter(|offer| ids.contains(&offer.dispatch_id)).cloned().collect();
         let units = self.units.values().cloned().collect();
         let opened = self.orders.values().filter(|order| order.state != OrderState::Listed);
-        let mut recent: Vec<(Time, Text)> = opened.map(|order| (order.created_at, order.vehicle_id.clone())).collect();
-        recent.sort();
-        let recent = recent.into_iter().map(|(at, id)| (id, at)).collect();
+        let alert = |order: &Order| self.alerts.values().find(|alert| alert.alert_id == order.alert_id);
+        let mut recent: Vec<Opening> =
+            opened.map(|order| Opening::of(alert(order).expect("its alert"), order.created_at)).collect();
+        recent.sort_by_key(|opening| opening.at);
         self.queue = Queue::new(self.settings.clone(), self.roster.clone(), Standing { orders, offers, units, recent });
     }
 
@@ -150,6 +152,10 @@ impl World {
                 "in" => alert.district_id = words.next().map(|district| Text::from(*district)),
                 "old" => alert.fired_at = self.now.plus_ms(-4 * 86_400_000),
                 "late" => alert.retrospective = true,
+                "by" => alert.sensor_id = words.next().map(|sensor| Text::from(*sensor)),
+                "unregistered" => alert.company_id = Text::from(""),
+                "of" => alert.rule_id = words.next().map(|rule| Text::from(*rule)).unwrap(),
+                "about" => alert.vehicle_id = words.next().map(|vehicle| Text::from(*vehicle)).unwrap(),
                 "stale" => alert.fired_at = self.now.plus_ms(-20 * 60_000),
                 department => departments.push(department.into()),
             }
@@ -274,6 +280,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         district_id: None,
         place_id: None,
         road_id: None,
+        sensor_id: None,
         facts: serde_json::Map::new(),
         joined: Vec::new(),
     }
@@ -330,6 +337,60 @@ fn so_many_orders_about_one_vehicle_within_an_hour_are_enough() {
          alert A6 minor             => A6:listed
          +601                       =>
          alert A7 minor             => A7:escalated police!A7",
+    );
+}
+
+/// A camera that invented plates filled the queue within a second, and a real critical alert was left to the department.
+#[test]
+fn so_many_orders_by_one_sensor_within_an_hour_are_enough() {
+    let settings = Settings { orders_per_sender_hour: 2, ..Settings::default() };
+    check_with(
+        &settings,
+        "alert A1 major about V1 unregistered by C1           => A1:escalated police!A1
+         alert A2 critical about V2 unregistered by C1        => A2:escalated police!A2
+         +600                                                 =>
+         alert A3 critical about V3 unregistered by C1        => A3:listed
+         alert A4 major about V4 by C1                        => A4:listed
+         alert A5 major about V5 unregistered by C2           => A5:escalated police!A5
+         alert A6 major about V6 unregistered by C1 of weight => A6:escalated police!A6
+         alert A7 major about V7                              => A7:escalated police!A7
+         +2999                                                =>
+         alert A8 major about V8 by C1                        => A8:listed
+         +601                                                 =>
+         alert A9 major about V9 by C1                        => A9:escalated police!A9",
+    );
+}
+
+/// Whoever invents devices invents a new truck with each: no truck has many orders, but all of them together have.
+#[test]
+fn so_many_orders_about_trucks_in_no_register_within_an_hour_are_enough() {
+    let settings = Settings { orders_per_sender_hour: 2, ..Settings::default() };
+    check_with(
+        &settings,
+        "alert A1 major about V1 unregistered         => A1:escalated police!A1
+         alert A2 major about V2 unregistered         => A2:escalated police!A2
+         alert A3 critical about V3 unregistered      => A3:listed
+         alert A4 major about V4                      => A4:escalated police!A4
+         alert A5 major about V5 unregistered of dark => A5:escalated police!A5",
+    );
+}
+
+#[test]
+fn a_graver_alert_takes_the_place_of_the_mildest_that_waits() {
+    let settings = Settings { most_active: 3, ..Settings::default() };
+    check_with(
+        &settings,
+        "squad S1 police 500 busy
+         squad S2 police 900 busy
+         alert A1 major about V1    => A1:waiting
+         +1                         =>
+         alert A2 critical about V2 => A2:waiting
+         alert A3 major about V3    => A3:waiting
+         alert A4 major about V4    => A4:escalated police!A4
+         alert A5 critical about V5 => A5:waiting A3:escalated police!A3
+         alert A6 critical about V6 => A1:escalated A6:waiting police!A1
+         alert A7 critical about V7 => A7:escalated police!A7
+         S1 at 500                  => A2:offered S1<A2",
     );
 }
 

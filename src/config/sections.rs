@@ -11,7 +11,7 @@ use crate::{
     facts,
     ingest::{AdmissionSettings, CHINA_OFFSET_H, Format},
     journal::JournalSettings,
-    model::{Datum, Language, Zone},
+    model::{Datum, Language, Zone, limits},
     notify,
 };
 
@@ -228,6 +228,8 @@ pub struct Dispatch {
     pub late_notice_age_s: u32,
     /// Orders about one vehicle within an hour; what comes beyond is for the list only, unless it is critical. 0: any number.
     pub orders_per_vehicle_hour: u32,
+    /// Orders of one rule by what one sensor saw, or about all trucks in no register together, within an hour. 0: any number.
+    pub orders_per_sender_hour: u32,
 }
 
 /// Seconds by severity.
@@ -272,6 +274,7 @@ impl Default for Dispatch {
             late_dispatch_age_s: seconds(settings.late_dispatch_age_ms),
             late_notice_age_s: seconds(settings.late_notice_age_ms),
             orders_per_vehicle_hour: settings.orders_per_vehicle_hour,
+            orders_per_sender_hour: settings.orders_per_sender_hour,
         }
     }
 }
@@ -349,6 +352,8 @@ impl Config {
             late_dispatch_age_ms: millis(self.dispatch.late_dispatch_age_s),
             late_notice_age_ms: millis(self.dispatch.late_notice_age_s),
             orders_per_vehicle_hour: self.dispatch.orders_per_vehicle_hour,
+            orders_per_sender_hour: self.dispatch.orders_per_sender_hour,
+            most_active: limits::ORDERS_ACTIVE,
         }
     }
 

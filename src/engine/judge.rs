@@ -1044,6 +1044,39 @@ impl Judge {
         }
     }
 
+    /// Lets go what was never registered and was not heard of for as long as late data is taken: whatever comes of it now is judged
+    /// as of one that is new, and nothing that came before can change any more. What is open of it ends first.
+    fn forget(&mut self, registry: &Registry, at: Time) {
+        let settled = self.reference.late.too_old(at);
+        let mut place = 0;
+        while let Some(vehicle) = self.vehicles.get_mut(place as usize) {
+            let heard = vehicle.last_arrival.max(vehicle.now.newest.unwrap_or(NEVER));
+            let is_free = heard < settled && !vehicle.keeps_all() && vehicle.pending == 0;
+            let is_named = registry.vehicle(&vehicle.id, at).is_some() || registry.vehicle_was_registered(&vehicle.id);
+            if !is_free || is_named || self.late.contains_key(&place) || self.asking.contains(&place) {
+                place += 1;
+            } else if vehicle.now.alerts.open().next().is_some() {
+                vehicle.now.alerts.forget();
+                place += 1;
+            } else {
+                self.remove(place);
+            }
+        }
+    }
+
+    /// Takes a vehicle out, for which nothing waits; the last takes its place.
+    fn remove(&mut self, place: u32) {
+        let gone = self.vehicles.swap_remove(place as usize);
+        self.by_id.remove(&gone.id);
+        let last = self.vehicles.len() as u32;
+        let Some(moved) = self.vehicles.get(place as usize) else { return };
+        self.by_id.insert(moved.id.clone(), place);
+        if let Some(lateness) = self.late.remove(&last) {
+            self.late.insert(place, lateness);
+        }
+        self.asking.iter_mut().filter(|one| **one == last).for_each(|one| *one = place);
+    }
+
     /// Makes timer rows for the vehicles that are silent, in order of their ids.
     fn tick(
         &mut self,
@@ -1065,6 +1098,7 @@ impl Judge {
                 }
             }
             self.listen_for(&registry, at);
+            self.forget(&registry, at);
         }
         let settled = self.reference.late.too_old(at);
         let registry = &*self.reference.registry;

@@ -32,6 +32,8 @@ mod retrial;
 mod settle;
 mod shards;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 mod trips;
 mod watch;
 

@@ -48,6 +48,7 @@ impl Seen {
         (at, lag_s): (Time, f64),
     ) {
         row.sighting_kind = sighting.kind.map(SightingKind::as_str);
+        row.sighting_sensor_id = Some(sighting.sensor_id.clone());
         row.sighting_place_id = sighting.place_id.clone();
         row.sighting_direction = sighting.direction.clone();
         row.sighting_cover = sighting.cover.map(|cover| cover.as_str());

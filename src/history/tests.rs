@@ -219,6 +219,7 @@ fn alert(i: i64) -> Alert {
         district_id: None,
         place_id: None,
         road_id: None,
+        sensor_id: None,
         facts: [("speed_kmh".to_owned(), 90.0.into())].into_iter().collect(),
         joined: Vec::new(),
     }

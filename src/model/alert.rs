@@ -166,7 +166,7 @@ pub struct Alert {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared_at: Option<Time>,
     /// Why it ended, when nothing cleared it: `max_open` (for too long nothing came that could), `rule_removed`,
-    /// `deregistered`.
+    /// `deregistered`, `forgotten` (of a vehicle in no register nothing came for as long as late data is taken).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cleared_because: Option<Arc<str>>,
     pub state: AlertState,
@@ -191,6 +191,9 @@ pub struct Alert {
     pub place_id: Option<Arc<str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub road_id: Option<Arc<str>>,
+    /// The sensor by whose sighting it was found; none where a device's reports showed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sensor_id: Option<Arc<str>>,
     /// The rule's own columns with their values at `fired_at`.
     pub facts: Map<String, Json>,
     /// Other rules that found the same incident, in order of their firing.

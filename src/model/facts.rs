@@ -392,6 +392,7 @@ facts! {
     sighting_kind: word maybe = "What saw it: `anpr`, `weigh`, `wash`, `spill`, `video`; only on rows of a sighting, as all that begins with sighting_.";
     sighting_place_id: text maybe = "The place at whose gate it was seen.";
     sighting_direction: text maybe = "Which way through the gate: `in` or `out`.";
+    sighting_sensor_id: text maybe = "Which sensor saw it.";
     sighting_cover: word maybe = "The cover as seen: `closed`, `open`, `moving`, `fault`, `unknown`.";
     sighting_dirty: flag maybe = "Seen with mud on it.";
     sighting_washed: flag maybe = "Seen to be washed.";

@@ -133,6 +133,7 @@ const NAMES: &[(&str, &str)] = &[
     ("sighting_kind", "抓拍类型"),
     ("sighting_place_id", "抓拍场所编号"),
     ("sighting_direction", "抓拍进出方向"),
+    ("sighting_sensor_id", "抓拍设备编号"),
     ("sighting_cover", "抓拍顶盖状态"),
     ("sighting_dirty", "抓拍带泥"),
     ("sighting_washed", "抓拍已冲洗"),

@@ -69,6 +69,7 @@ const UNKNOWN: &[(&[&str], &str)] = &[
             "sighting_kind",
             "sighting_place_id",
             "sighting_direction",
+            "sighting_sensor_id",
             "sighting_cover",
             "sighting_dirty",
             "sighting_washed",

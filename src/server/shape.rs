@@ -45,7 +45,7 @@ pub(super) struct Alert {
     /// Event time, when cleared.
     #[schema(format = DateTime, nullable = false)]
     cleared_at: Option<String>,
-    /// Why it ended, when nothing cleared it: `max_open`, `rule_removed` or `deregistered`; else absent.
+    /// Why it ended, when nothing cleared it: `max_open`, `rule_removed`, `deregistered` or `forgotten`; else absent.
     #[schema(nullable = false)]
     cleared_because: Option<String>,
     /// `open`, `cleared` or `withdrawn`.
@@ -72,6 +72,8 @@ pub(super) struct Alert {
     place_id: Option<String>,
     #[schema(nullable = false)]
     road_id: Option<String>,
+    /// The sensor by whose sighting it was found; absent where a device's reports showed it.
+    sensor_id: Option<String>,
     /// The rule's own columns with their values at `fired_at`.
     #[schema(value_type = Object)]
     facts: (),

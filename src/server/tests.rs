@@ -202,6 +202,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         district_id: None,
         place_id: None,
         road_id: None,
+        sensor_id: None,
         facts: Map::new(),
         joined: Vec::new(),
     }
@@ -229,6 +230,7 @@ fn whole_alert() -> Alert {
         district_id: text(),
         place_id: text(),
         road_id: text(),
+        sensor_id: text(),
         joined: vec![Joined {
             rule_id: "other".into(),
             rule_version: "1".into(),

@@ -43,7 +43,7 @@ pub use alerts::{AlertFilter, Change};
 pub use commit::{Store, Tx};
 pub use error::StoreError;
 pub use force::{InForce, RuleFiles};
-pub use orders::{Dispatched, OrderFilter, Standing};
+pub use orders::{Dispatched, Opening, OrderFilter, Standing};
 pub use outbox::OutboxSize;
 pub use page::Page;
 pub use reader::Reader;

@@ -8,7 +8,7 @@ use super::{
     commit::ms,
     page::{Cursor, cut},
 };
-use crate::model::{Offer, Order, OrderState, Replied, Severity, Text, Time, UnitState, limits};
+use crate::model::{Alert, Offer, Order, OrderState, Replied, Severity, Text, Time, UnitState, limits};
 
 /// Which orders; each part that is given narrows the choice.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,8 +41,33 @@ pub struct Standing {
     /// All offers of those orders, by order and attempt.
     pub offers: Vec<Offer>,
     pub units: Vec<UnitState>,
-    /// About which vehicle, and when, the orders of the last hour before the newest were opened; the oldest first.
-    pub recent: Vec<(Text, Time)>,
+    /// The orders of the last hour before the newest; the oldest first.
+    pub recent: Vec<Opening>,
+}
+
+/// When an order was opened, and by what.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Opening {
+    pub at: Time,
+    pub rule_id: Text,
+    /// Empty: about no single vehicle.
+    pub vehicle_id: Text,
+    pub sensor_id: Option<Text>,
+    /// Whether the vehicle is in no register.
+    pub is_unregistered: bool,
+}
+
+impl Opening {
+    /// Of the order of this alert.
+    pub fn of(alert: &Alert, at: Time) -> Self {
+        Self {
+            at,
+            rule_id: alert.rule_id.clone(),
+            vehicle_id: alert.vehicle_id.clone(),
+            sensor_id: alert.sensor_id.clone(),
+            is_unregistered: !alert.vehicle_id.is_empty() && alert.company_id.is_empty(),
+        }
+    }
 }
 
 impl Tx<'_> {
@@ -213,14 +238,19 @@ pub(super) fn standing(connection: &Connection) -> Result<Standing, StoreError> 
     Ok(Standing { orders, offers, units, recent })
 }
 
-/// About which vehicle, and when, the orders of the last hour before the newest were opened; the oldest first.
-fn recent(connection: &Connection) -> Result<Vec<(Text, Time)>, StoreError> {
-    let sql = "SELECT json_extract(json, '$.vehicle_id'), created_at FROM orders
-               WHERE created_at > (SELECT max(created_at) FROM orders) - 3600000 AND state <> 'listed'
+/// The orders of the last hour before the newest; the oldest first.
+fn recent(connection: &Connection) -> Result<Vec<Opening>, StoreError> {
+    let sql = "SELECT orders.created_at, alerts.json FROM orders JOIN alerts USING (alert_id)
+               WHERE created_at > (SELECT max(created_at) FROM orders) - 3600000 AND orders.state <> 'listed'
                ORDER BY created_at, dispatch_id";
     let mut statement = connection.prepare(sql)?;
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?.into(), Time::from_millis(row.get(1)?)));
-    Ok(statement.query_map([], read)?.collect::<Result<_, _>>()?)
+    let mut found = statement.query([])?;
+    let mut recent = Vec::new();
+    while let Some(row) = found.next()? {
+        let alert: Alert = serde_json::from_str(&row.get::<_, String>(1)?)?;
+        recent.push(Opening::of(&alert, Time::from_millis(row.get(0)?)));
+    }
+    Ok(recent)
 }
 
 pub(super) fn counts(connection: &Connection) -> Result<Vec<(OrderState, u64)>, StoreError> {

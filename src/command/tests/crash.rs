@@ -155,7 +155,7 @@ fn alerts_and_orders_are_told_in_the_language_that_is_set() {
     let news = store.commit(|tx| desk.alerts(tx, &transitions, time_of(0))).expect("a commit");
     let [News::Alert(told, _), News::Order(order), ..] = news.as_slice() else { panic!("{news:?}") };
     assert_eq!((&*told.message, &told.messages, &*order.message), ("超速", &found.messages, "超速"));
-    assert_eq!(store.reader().alert("a1").expect("the book"), Some(told.clone()));
+    assert_eq!(store.reader().alert("a1").expect("the book"), Some((**told).clone()));
     let is_chinese = |c: char| ('\u{4e00}'..='\u{9fff}').contains(&c);
     assert!(order.reason.chars().any(is_chinese), "{}", order.reason);
 }

@@ -51,6 +51,7 @@ fn alert(line: &str) -> Alert {
         district_id: None,
         place_id: None,
         road_id: None,
+        sensor_id: None,
         facts: serde_json::Map::new(),
         joined: words.iter().filter_map(|word| word.strip_prefix('+')).map(joined).collect(),
     }

@@ -1,0 +1,71 @@
+//! A device in no register was kept for ever, with all that it had sent: whoever invented ids filled the memory.
+
+use std::sync::Arc;
+
+use super::{
+    LateSettings, Reference,
+    judge::{Found, Judge, Seen},
+};
+use crate::{
+    facts,
+    model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time, Transition},
+    registry::Registry,
+    rules::RuleSet,
+};
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn report(device_id: &str, hour: i64) -> Record {
+    let at = Time::from_millis(hour * HOUR_MS);
+    let report: DeviceReport =
+        serde_json::from_value(serde_json::json!({ "device_id": device_id, "device_time": at, "speed_kmh": 80.0 }))
+            .unwrap();
+    Record {
+        recv_time: at,
+        event_time: at,
+        outcome: Outcome::Evaluated,
+        reason: Reason::Ok,
+        use_position: false,
+        body: Body::Device(report),
+    }
+}
+
+#[test]
+fn what_was_never_registered_is_forgotten_when_nothing_late_of_it_is_taken_any_more() {
+    let text = "rules:\n  - { id: fast, when: speed_kmh > 60, clear: { when: speed_kmh < 50 }, max_open: 90d }\n";
+    let reference = Reference {
+        registry: Arc::<Registry>::default(),
+        rules: Arc::new(RuleSet::parse(&[("a.yaml", text)]).unwrap()),
+        facts: facts::Settings::default(),
+        tick_ms: 60_000,
+        late: LateSettings::default(),
+    };
+    let start = 500_000;
+    let horizon = start - reference.late.too_old(Time::from_millis(start * HOUR_MS)).as_millis() / HOUR_MS;
+    let mut judge = Judge::new(reference);
+    let mut judge_one = |record: Record, id: &str| {
+        let found = judge.judge(&[record], &[(0, Text::from(id))], &mut Seen::default()).unwrap();
+        let told: Vec<String> = found
+            .into_iter()
+            .map(|finding| match finding.what {
+                Found::Change(change) => match *change {
+                    Transition::Opened(alert) => format!("opened {}", alert.vehicle_id),
+                    Transition::Cleared(alert) => {
+                        format!("ended {} {}", alert.vehicle_id, alert.cleared_because.unwrap_or_default())
+                    }
+                    other => format!("{other:?}"),
+                },
+                other => format!("{other:?}"),
+            })
+            .collect();
+        (told, judge.vehicles())
+    };
+    let told = |words: &[&str]| words.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let tick = |hour: i64| Record::clock(Body::Tick, Time::from_millis(hour * HOUR_MS));
+    assert_eq!(judge_one(report("X1", start), "X1"), (told(&["opened X1"]), 1));
+    assert_eq!(judge_one(report("X2", start + 5), "X2"), (told(&["opened X2"]), 2));
+    assert_eq!(judge_one(tick(start + horizon), ""), (told(&[]), 2), "what comes late may still change it");
+    assert_eq!(judge_one(tick(start + horizon + 1), ""), (told(&["ended X1 forgotten"]), 2));
+    assert_eq!(judge_one(tick(start + horizon + 2), ""), (told(&[]), 1));
+    assert_eq!(judge_one(report("X2", start + horizon + 3), "X2"), (told(&[]), 1), "the one that is left goes on");
+}
