@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::machine::{Machine, Phase, Step};
 use crate::model::{
     Alert, AlertId, AlertState, Column, Departments, Facts, Incident, Joined, LocalText, Severity, Tally, Text, Time,
-    Timing, Transition, Value, Verdict, limits,
+    Timing, Transition, UNREGISTERED, Value, Verdict, limits,
 };
 
 /// What of a rule an alert needs.
@@ -142,14 +142,18 @@ impl VehicleAlerts {
         self.give_back();
     }
 
-    /// Its vehicle, never registered, was not heard of for too long: what is open ends when the clock looks.
+    /// Its vehicle, never registered, was not heard of for too long: what is open ends as in [`VehicleAlerts::deregister`].
     pub fn forget(&mut self) {
-        self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(FORGOTTEN));
+        self.end_open(FORGOTTEN);
     }
 
     /// Its vehicle is registered no more: what is open ends at the next row, or when the clock looks ([`VehicleAlerts::lapse`]).
     pub fn deregister(&mut self) {
-        self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(DEREGISTERED));
+        self.end_open(DEREGISTERED);
+    }
+
+    fn end_open(&mut self, because: &str) {
+        self.tracks.iter_mut().filter(|track| track.machine.is_open()).for_each(|track| track.end(because));
     }
 
     /// Whether an alert is over by `at` though nothing cleared it.
@@ -158,7 +162,8 @@ impl VehicleAlerts {
     }
 
     /// Ends the alerts that are over by `at` though nothing cleared them: nothing came for too long that could (`max_open`), their rule
-    /// is no more (`rule_removed`), or their vehicle (`deregistered`), or their vehicle, in no register, is forgotten (`forgotten`). With each the rule that found it.
+    /// is no more (`rule_removed`), or their vehicle (`deregistered`; `forgotten` when it never was registered). With each the rule that
+    /// found it.
     ///
     /// `by` is the time of events before which nothing more can come, `now` that of the row that says so.
     pub fn lapse(&mut self, by: Time, now: Time) -> Vec<(Text, Transition)> {
@@ -470,6 +475,7 @@ pub(super) fn draft(
         place_id: row.place_id.clone(),
         road_id: road_id.clone(),
         sensor_id: row.sighting_sensor_id.clone(),
+        unregistered: row.vehicle_status.as_deref() == Some(UNREGISTERED),
         facts: rule.columns.iter().map(|column| (column.name().to_owned(), row.value(*column).to_json())).collect(),
         joined: Vec::new(),
     }

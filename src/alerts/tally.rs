@@ -427,6 +427,7 @@ fn about_many(rule: &RuleTerms<'_>, alert: Alert) -> Alert {
         manifest_id: None,
         trip_id: None,
         sensor_id: None,
+        unregistered: false,
         ..alert
     }
 }

@@ -305,12 +305,14 @@ impl Queue {
         self.cases.len().saturating_sub(self.escalated.len()) >= self.settings.most_active
     }
 
-    /// Leaves the mildest order in search of a unit to its department, the newest of such, when an alert is graver; whether it did.
+    /// Leaves the mildest order that nobody holds and that waits for a unit to its department, the newest of such, when an alert is
+    /// graver; whether it did. What a unit holds stays in the queue though it looks for another.
     fn displace(&mut self, severity: Severity, now: Time) -> bool {
-        let mildest = self.waiting.values().filter_map(|line| line.last()).max();
+        let is_untaken = |place: &&Place| self.cases.get(&place.dispatch_id).is_some_and(|case| !case.is_held());
+        let mildest = self.waiting.values().filter_map(|line| line.iter().rev().find(is_untaken)).max();
         let Some(place) = mildest.filter(|place| place.mildness.0 < severity).cloned() else { return false };
         self.escalate(&place.dispatch_id, &Because::Displaced, now);
-        !self.is_full()
+        true
     }
 
     /// Who was asked may still answer, and who goes goes on; nobody new is asked.

@@ -153,7 +153,7 @@ impl World {
                 "old" => alert.fired_at = self.now.plus_ms(-4 * 86_400_000),
                 "late" => alert.retrospective = true,
                 "by" => alert.sensor_id = words.next().map(|sensor| Text::from(*sensor)),
-                "unregistered" => alert.company_id = Text::from(""),
+                "unregistered" => alert.unregistered = true,
                 "of" => alert.rule_id = words.next().map(|rule| Text::from(*rule)).unwrap(),
                 "about" => alert.vehicle_id = words.next().map(|vehicle| Text::from(*vehicle)).unwrap(),
                 "stale" => alert.fired_at = self.now.plus_ms(-20 * 60_000),
@@ -281,6 +281,7 @@ pub(super) fn alert(id: &str, severity: Severity, at: Time) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: serde_json::Map::new(),
         joined: Vec::new(),
     }
@@ -391,6 +392,23 @@ fn a_graver_alert_takes_the_place_of_the_mildest_that_waits() {
          alert A6 critical about V6 => A1:escalated A6:waiting police!A1
          alert A7 critical about V7 => A7:escalated police!A7
          S1 at 500                  => A2:offered S1<A2",
+    );
+}
+
+/// Its unit would go alone, and no place would be free.
+#[test]
+fn who_waits_for_help_on_the_street_is_not_displaced() {
+    let settings = Settings { most_active: 1, ..Settings::default() };
+    check_with(
+        &settings,
+        "squad S1 police 500
+         squad S2 police 900 busy
+         alert A1 major about V1    => A1:offered S1<A1
+         S1 accept A1               => A1:accepted
+         S1 reinforce A1            =>
+         alert A2 critical about V2 => A2:escalated police!A2
+         +1                         =>
+         S2 at 900                  => S2<A1",
     );
 }
 

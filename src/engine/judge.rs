@@ -1051,9 +1051,14 @@ impl Judge {
         let mut place = 0;
         while let Some(vehicle) = self.vehicles.get_mut(place as usize) {
             let heard = vehicle.last_arrival.max(vehicle.now.newest.unwrap_or(NEVER));
-            let is_free = heard < settled && !vehicle.keeps_all() && vehicle.pending == 0;
-            let is_named = registry.vehicle(&vehicle.id, at).is_some() || registry.vehicle_was_registered(&vehicle.id);
-            if !is_free || is_named || self.late.contains_key(&place) || self.asking.contains(&place) {
+            let is_over = heard < settled
+                && vehicle.pending == 0
+                && !vehicle.keeps_all()
+                && !self.late.contains_key(&place)
+                && !self.asking.contains(&place)
+                && registry.vehicle(&vehicle.id, at).is_none()
+                && !registry.vehicle_was_registered(&vehicle.id);
+            if !is_over {
                 place += 1;
             } else if vehicle.now.alerts.open().next().is_some() {
                 vehicle.now.alerts.forget();

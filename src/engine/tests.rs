@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     facts,
-    model::{Body, DeviceReport, Outcome, Reason, Record, Text, Time, Transition},
+    model::{Body, DeviceReport, Record, Text, Time, Transition},
     registry::Registry,
     rules::RuleSet,
 };
@@ -17,29 +17,40 @@ const HOUR_MS: i64 = 3_600_000;
 
 fn report(device_id: &str, hour: i64) -> Record {
     let at = Time::from_millis(hour * HOUR_MS);
-    let report: DeviceReport =
-        serde_json::from_value(serde_json::json!({ "device_id": device_id, "device_time": at, "speed_kmh": 80.0 }))
-            .unwrap();
-    Record {
-        recv_time: at,
-        event_time: at,
-        outcome: Outcome::Evaluated,
-        reason: Reason::Ok,
-        use_position: false,
-        body: Body::Device(report),
+    let report =
+        DeviceReport { device_id: device_id.into(), device_time: at, speed_kmh: Some(80.0), ..DeviceReport::default() };
+    Record::judged(Body::Device(report), at)
+}
+
+fn reference(registry: Registry, rules: &str) -> Reference {
+    Reference {
+        registry: Arc::new(registry),
+        rules: Arc::new(RuleSet::parse(&[("a.yaml", rules)]).unwrap()),
+        facts: facts::Settings::default(),
+        tick_ms: 60_000,
+        late: LateSettings::default(),
     }
+}
+
+/// Whose truck it is may be unknown though the truck is registered: orders about it were counted with those about invented ones.
+#[test]
+fn an_alert_says_whether_its_truck_is_in_no_register() {
+    let vehicles = "vehicle_id,plate,device_id,status\nV1,粤B10001,D1,active\n";
+    let registry = Registry::parse(&[("vehicles.csv", vehicles)]).unwrap();
+    let mut judge = Judge::new(reference(registry, "rules:\n  - { id: fast, when: speed_kmh > 60 }\n"));
+    let (records, mine) = ([report("D1", 1), report("D2", 1)], [(0, Text::from("V1")), (1, Text::from("D2"))]);
+    let found = judge.judge(&records, &mine, &mut Seen::default()).unwrap();
+    let told = found.into_iter().map(|finding| match finding.what {
+        Found::Change(change) => (change.alert().vehicle_id.to_string(), change.alert().unregistered),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [("V1".to_owned(), false), ("D2".to_owned(), true)]);
 }
 
 #[test]
 fn what_was_never_registered_is_forgotten_when_nothing_late_of_it_is_taken_any_more() {
     let text = "rules:\n  - { id: fast, when: speed_kmh > 60, clear: { when: speed_kmh < 50 }, max_open: 90d }\n";
-    let reference = Reference {
-        registry: Arc::<Registry>::default(),
-        rules: Arc::new(RuleSet::parse(&[("a.yaml", text)]).unwrap()),
-        facts: facts::Settings::default(),
-        tick_ms: 60_000,
-        late: LateSettings::default(),
-    };
+    let reference = reference(Registry::default(), text);
     let start = 500_000;
     let horizon = start - reference.late.too_old(Time::from_millis(start * HOUR_MS)).as_millis() / HOUR_MS;
     let mut judge = Judge::new(reference);

@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 
 use super::permit;
 use crate::{
-    model::{Facts, LocalTime, Text, Time},
+    model::{Facts, LocalTime, Text, Time, UNREGISTERED},
     registry::{Manifest, Registry, Vehicle, ZoneKind},
 };
 
@@ -64,7 +64,7 @@ impl Held {
             from: at,
             until: changes,
             plate: vehicle.map_or(device_id, |vehicle| &vehicle.plate).clone(),
-            status: Text::from(vehicle.map_or("unregistered", |vehicle| vehicle.status.as_str())),
+            status: Text::from(vehicle.map_or(UNREGISTERED, |vehicle| vehicle.status.as_str())),
             max_gross_kg: vehicle.and_then(|vehicle| vehicle.max_gross_kg),
             tare_kg: vehicle.and_then(|vehicle| vehicle.tare_kg),
             blacklisted: registry.blacklisted(&vehicle_id, &company_id, None, at),

@@ -220,6 +220,7 @@ fn alert(i: i64) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: [("speed_kmh".to_owned(), 90.0.into())].into_iter().collect(),
         joined: Vec::new(),
     }

@@ -194,6 +194,9 @@ pub struct Alert {
     /// The sensor by whose sighting it was found; none where a device's reports showed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sensor_id: Option<Arc<str>>,
+    /// Its vehicle was in no register.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unregistered: bool,
     /// The rule's own columns with their values at `fired_at`.
     pub facts: Map<String, Json>,
     /// Other rules that found the same incident, in order of their firing.

@@ -260,6 +260,9 @@ macro_rules! facts {
     };
 }
 
+/// `vehicle_status` of a vehicle that is in no register.
+pub const UNREGISTERED: &str = "unregistered";
+
 facts! {
     vehicle_id: text = "The vehicle, from the registry; the device's id when the device is in no registry.";
     plate: text = "Its number plate; the device's id when the device is in no registry.";

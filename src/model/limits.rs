@@ -117,7 +117,8 @@ pub const OUTBOX_REFUSED: u64 = 10_000;
 pub const CONSIDERED_PER_CHOICE: usize = 16;
 /// Times an order is reinforced. More: the reply is answered `too_many`.
 pub const REINFORCEMENTS_PER_ORDER: usize = 8;
-/// Orders that seek, wait for or hold a unit. More: the mildest that waits is left to the department for a graver one, else the new one is.
+/// Orders that seek, wait for or hold a unit. More: the mildest that waits is left to the department for a graver one, else the new
+/// one is.
 pub const ORDERS_ACTIVE: usize = 50_000;
 /// Escalated orders kept at hand, so that a graver alert can move them. More: the oldest stays in the tables only.
 pub const ORDERS_ESCALATED: usize = 10_000;

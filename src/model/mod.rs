@@ -26,7 +26,7 @@ pub use alert::{Alert, AlertId, AlertState, Joined, Language, LocalText, Severit
 pub(crate) use cause::wraps;
 pub use digest::FileDigest;
 pub use dispatch::{Answer, Finding, UnitKind, UnitReply, UnitReport, UnitStatus};
-pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, RowKind, Text, Value};
+pub use facts::{Column, ColumnSet, ColumnSpec, Facts, InZone, Kind, RowKind, Text, UNREGISTERED, Value};
 pub use jumps::{Fixed, JumpLimits, Jumps};
 pub use live::{LiveClock, clock_fault, is_impossible};
 pub use message::{Leased, Message, Settled, content_id};

@@ -105,6 +105,12 @@ impl Record {
         }
     }
 
+    /// What came at `at` and was measured then, judged.
+    #[cfg(test)]
+    pub fn judged(body: Body, at: Time) -> Self {
+        Self::clock(body, at)
+    }
+
     /// A wish, given at `at`, that what was sent since a time is judged again.
     pub fn judge_again(vehicle_id: Option<Text>, since: Time, at: Time) -> Self {
         Self { event_time: since, ..Self::clock(Body::JudgeAgain(vehicle_id), at) }

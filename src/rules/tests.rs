@@ -963,6 +963,7 @@ fn alert(rule: &str, vehicle: &str) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: [("speed_kmh".to_owned(), serde_json::json!(80.0))].into_iter().collect(),
         joined: Vec::new(),
     }

@@ -74,6 +74,8 @@ pub(super) struct Alert {
     road_id: Option<String>,
     /// The sensor by whose sighting it was found; absent where a device's reports showed it.
     sensor_id: Option<String>,
+    /// Its vehicle was in no register; else absent.
+    unregistered: Option<bool>,
     /// The rule's own columns with their values at `fired_at`.
     #[schema(value_type = Object)]
     facts: (),

@@ -203,6 +203,7 @@ fn alert(number: i64, vehicle_id: &str, severity: Severity) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: Map::new(),
         joined: Vec::new(),
     }
@@ -231,6 +232,7 @@ fn whole_alert() -> Alert {
         place_id: text(),
         road_id: text(),
         sensor_id: text(),
+        unregistered: true,
         joined: vec![Joined {
             rule_id: "other".into(),
             rule_version: "1".into(),

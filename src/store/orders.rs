@@ -65,7 +65,7 @@ impl Opening {
             rule_id: alert.rule_id.clone(),
             vehicle_id: alert.vehicle_id.clone(),
             sensor_id: alert.sensor_id.clone(),
-            is_unregistered: !alert.vehicle_id.is_empty() && alert.company_id.is_empty(),
+            is_unregistered: alert.unregistered,
         }
     }
 }

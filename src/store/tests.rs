@@ -48,6 +48,7 @@ fn alert(id: &str, severity: Severity, state: AlertState, fired: i64) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: serde_json::Map::from_iter([("speed_kmh".to_owned(), 88.5.into())]),
         joined: Vec::new(),
     }

@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     engine::LateSettings,
     facts,
-    model::{AlertState, Body, DeviceReport, Joined, Outcome, Reason, Severity},
+    model::{AlertState, Body, DeviceReport, Joined, Severity},
 };
 
 /// 2026-03-01 22:00 in China.
@@ -52,6 +52,7 @@ fn alert(line: &str) -> Alert {
         place_id: None,
         road_id: None,
         sensor_id: None,
+        unregistered: false,
         facts: serde_json::Map::new(),
         joined: words.iter().filter_map(|word| word.strip_prefix('+')).map(joined).collect(),
     }
@@ -214,14 +215,7 @@ fn both_sides_judge_the_same_records_with_any_number_of_shards() {
             speed_kmh: Some(40.0 + ((step / 6 + truck) % 5) as f64 * 10.0),
             ..DeviceReport::default()
         });
-        Record {
-            recv_time: at,
-            event_time: at,
-            outcome: Outcome::Evaluated,
-            reason: Reason::Ok,
-            use_position: false,
-            body,
-        }
+        Record::judged(body, at)
     };
     let records: Vec<Record> = (0..2_000).flat_map(|step| (0..10).map(move |truck| record(step, truck))).collect();
     let reference = |text: &str| Reference {
